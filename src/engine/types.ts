@@ -1,0 +1,77 @@
+import type { SamplingSpec, StepCounters } from '../native/contract.js';
+
+/** Sampling as requested; ids of prompt and history are added by the engine. */
+export type SamplingRequest = Omit<SamplingSpec, 'promptIds' | 'generatedIds'>;
+
+/** One sequence: one prompt, one continuation. `n` choices are `n` requests. */
+export type GenerationRequest = {
+  readonly promptIds: Int32Array;
+  /** 0 is allowed (scoring of the prompt only). */
+  readonly maxTokens: number;
+  readonly sampling: SamplingRequest;
+  /** Stop strings: the text ends before the first occurrence. */
+  readonly stop: readonly string[];
+  /** null: none; 0–20: the sampled token's log-probability and this many alternatives. */
+  readonly logprobs: number | null;
+  /** Report log-probabilities of the prompt tokens too (needs `logprobs`). */
+  readonly scorePrompt: boolean;
+  readonly ignoreEos: boolean;
+};
+
+export type TokenLogprob = {
+  readonly tokenId: number;
+  /** null for the first prompt token. */
+  readonly logprob: number | null;
+  readonly top: readonly { readonly tokenId: number; readonly logprob: number }[];
+};
+
+export type FinishReason = 'stop' | 'length' | 'abort';
+
+export type GenerationEvent =
+  /** Once, before any text, when `scorePrompt`: one entry per prompt token. */
+  | { readonly kind: 'prompt'; readonly logprobs: readonly TokenLogprob[] }
+  /**
+   * New text, never ending within a UTF-8 character nor within a possible stop string; may be empty when only tokens
+   * or log-probabilities arrived. `tokenIds` and `logprobs` belong to the tokens whose text is complete with this piece.
+   */
+  | { readonly kind: 'text'; readonly text: string; readonly tokenIds: readonly number[]; readonly logprobs: readonly TokenLogprob[] }
+  | { readonly kind: 'end'; readonly reason: FinishReason; readonly completionTokens: number; readonly cachedTokens: number };
+
+/** Iterated once. Throws a NibbleError from the iterator when the sequence fails. */
+export type Generation = AsyncIterable<GenerationEvent>;
+
+export type EngineGauges = {
+  readonly running: number;
+  readonly waiting: number;
+  readonly kvBlocksTotal: number;
+  readonly kvBlocksUsed: number;
+};
+
+/** What the engine reports to whoever watches (metrics, cost): called on the event loop, must be cheap. */
+export type EngineObserver = {
+  onStep?(step: { readonly prefillTokens: number; readonly decodeTokens: number; readonly counters: StepCounters }): void;
+  onFinished?(sequence: {
+    readonly reason: FinishReason | 'error';
+    readonly promptTokens: number;
+    readonly completionTokens: number;
+    /** Seconds: from submission to admission, to the first token, to the end. */
+    readonly queueSeconds: number;
+    readonly firstTokenSeconds: number | null;
+    readonly totalSeconds: number;
+  }): void;
+  onToken?(sequence: { readonly interTokenSeconds: number | null }): void;
+};
+
+export interface Engine {
+  readonly contextTokensMax: number;
+  /**
+   * Queues sequences that belong to one HTTP request, all or none. Throws NibbleError `context_length_exceeded`,
+   * `kv_capacity_exceeded`, `queue_full`, `draining`. Aborting the signal ends them (`reason: 'abort'`) before the next step.
+   */
+  submit(requests: readonly GenerationRequest[], signal: AbortSignal): readonly Generation[];
+  gauges(): EngineGauges;
+  /** Refuses new work and resolves when every sequence has ended. */
+  drain(): Promise<void>;
+  /** Aborts everything and frees the model. */
+  close(): Promise<void>;
+}

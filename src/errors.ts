@@ -1,0 +1,141 @@
+/**
+ * Every coded error of Nibble: code, HTTP status, OpenAI `type`, and the message from typed parameters.
+ * docs/errors.md lists the same codes; a test compares.
+ */
+type ErrorType =
+  | 'invalid_request_error'
+  | 'authentication_error'
+  | 'not_found_error'
+  | 'rate_limit_error'
+  | 'server_error'
+  | 'unavailable_error';
+
+type Row<P> = { readonly status: number; readonly type: ErrorType; readonly text: (p: P) => string };
+const row = <P>(status: number, type: ErrorType, text: (p: P) => string): Row<P> => ({ status, type, text });
+
+export const errorTable = {
+  // Requests
+  invalid_request: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  context_length_exceeded: row<{ promptTokens: number; limitTokens: number }>(
+    400,
+    'invalid_request_error',
+    (p) => `The prompt has ${p.promptTokens} tokens; the limit of this server is ${p.limitTokens}. Shorten the prompt.`,
+  ),
+  kv_capacity_exceeded: row<{ neededTokens: number; capacityTokens: number }>(
+    400,
+    'invalid_request_error',
+    (p) => `Prompt and max_tokens need ${p.neededTokens} tokens of KV cache; the whole pool holds ${p.capacityTokens}. Lower max_tokens or shorten the prompt.`,
+  ),
+  model_not_found: row<{ model: string; available: readonly string[] }>(
+    404,
+    'not_found_error',
+    (p) => `The model '${p.model}' does not exist. Available: ${p.available.join(', ')}.`,
+  ),
+  route_not_found: row<{ method: string; url: string }>(404, 'not_found_error', (p) => `No route ${p.method} ${p.url}.`),
+  method_not_allowed: row<{ method: string; url: string; allowed: string }>(
+    405,
+    'invalid_request_error',
+    (p) => `${p.method} is not allowed on ${p.url}; use ${p.allowed}.`,
+  ),
+  body_too_large: row<{ limitBytes: number }>(
+    413,
+    'invalid_request_error',
+    (p) => `The request body is larger than ${p.limitBytes} bytes.`,
+  ),
+  unsupported_media_type: row<{ contentType: string }>(
+    415,
+    'invalid_request_error',
+    (p) => `Content type '${p.contentType}' is not supported; send application/json.`,
+  ),
+  queue_full: row<{ waiting: number }>(
+    429,
+    'rate_limit_error',
+    (p) => `${p.waiting} sequences are already waiting. Retry later.`,
+  ),
+  model_loading: row<object>(503, 'unavailable_error', () => 'Loading model'),
+  draining: row<object>(503, 'unavailable_error', () => 'The server is shutting down.'),
+  not_finite: row<object>(500, 'server_error', () => 'The model produced a value that is not finite; this sequence was stopped.'),
+  engine_failed: row<{ message: string }>(500, 'server_error', (p) => `The engine failed: ${p.message}`),
+  internal: row<object>(500, 'server_error', () => 'An internal error occurred.'),
+  // Settings
+  config_invalid: row<{ key: string; message: string }>(400, 'invalid_request_error', (p) => `${p.key}: ${p.message}`),
+  // Model files and where they come from
+  model_file_not_found: row<{ path: string }>(400, 'invalid_request_error', (p) => `No model file at ${p.path}.`),
+  model_file_unreadable: row<{ path: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `The model file ${p.path} can't be read: ${p.message}`,
+  ),
+  model_file_invalid: row<{ path: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `${p.path} is not a valid GGUF file: ${p.message}`,
+  ),
+  model_architecture_unsupported: row<{ architecture: string; supported: readonly string[] }>(
+    400,
+    'invalid_request_error',
+    (p) => `The architecture '${p.architecture}' is not supported; supported: ${p.supported.join(', ')}.`,
+  ),
+  model_tensor_type_unsupported: row<{ tensor: string; type: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `Tensor '${p.tensor}' has the unsupported type ${p.type}.`,
+  ),
+  model_tensor_out_of_range: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  model_tensor_shape: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  model_tensor_missing: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  model_tensor_not_finite: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  model_metadata_invalid: row<{ key: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `Model metadata ${p.key}: ${p.message}`,
+  ),
+  tokenizer_unsupported: row<{ message: string }>(400, 'invalid_request_error', (p) => `Tokenizer: ${p.message}`),
+  model_unknown: row<{ name: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `'${p.name}' is neither a file nor a known model name. Give the path of a GGUF file, or a name from "nibble pull --list".`,
+  ),
+  model_offline: row<{ name: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `The model '${p.name}' is not in the cache and --offline forbids downloading it.`,
+  ),
+  model_download_failed: row<{ name: string; message: string }>(
+    502,
+    'server_error',
+    (p) => `The model '${p.name}' could not be downloaded: ${p.message}`,
+  ),
+  model_checksum_mismatch: row<{ path: string; expected: string; actual: string }>(
+    502,
+    'server_error',
+    (p) => `${p.path} has sha256 ${p.actual}, expected ${p.expected}; it was removed.`,
+  ),
+} as const;
+
+export type ErrorCode = keyof typeof errorTable;
+export type ErrorParameters<C extends ErrorCode> = (typeof errorTable)[C] extends Row<infer P> ? P : never;
+
+/** The one error class: `code` names a row of the table; `param` is the request field at fault, if one is. */
+export class NibbleError<C extends ErrorCode = ErrorCode> extends Error {
+  override readonly name = 'NibbleError';
+  readonly code: C;
+  readonly status: number;
+  readonly type: ErrorType;
+  readonly param: string | null;
+  readonly retryAfterSeconds: number | null;
+
+  constructor(
+    code: C,
+    parameters: ErrorParameters<C>,
+    options: { readonly param?: string; readonly retryAfterSeconds?: number; readonly cause?: unknown } = {},
+  ) {
+    const entry = errorTable[code] as unknown as Row<ErrorParameters<C>>;
+    super(entry.text(parameters), options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.status = entry.status;
+    this.type = entry.type;
+    this.param = options.param ?? null;
+    this.retryAfterSeconds = options.retryAfterSeconds ?? null;
+  }
+}

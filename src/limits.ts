@@ -1,0 +1,29 @@
+/** Every bound of the server, with its reason. */
+
+/** Tokens in a KV block: one AVX-512 register of f32 scores, and the field's usual block size. */
+export const KV_BLOCK_TOKENS = 16;
+
+/** Tokens of one step: enough columns to reach the matrix kernels' full speed, few enough to keep steps short. */
+export const STEP_TOKENS_MAX = 512;
+
+/** Sequences decoded together. Bounds the slot table. */
+export const SEQUENCES_MAX = 64;
+
+/** Sequences that may wait; beyond it 429. A user would rather retry elsewhere than wait behind this many. */
+export const WAITING_MAX = 256;
+
+/** Rows whose logits one step may return: every decode, or a tile of prompt scoring. */
+export const STEP_ROWS_MAX = 512;
+
+/** Request bodies: a context of 128k tokens at ~8 bytes, as JSON. */
+export const BODY_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Longest tokenization on the event loop; longer prompts go to a worker thread. */
+export const INLINE_TOKENIZE_BYTES_MAX = 4096;
+
+/** `stop` strings of a request (the OpenAI contract) and the length of each, which bounds text held back. */
+export const STOP_STRINGS_MAX = 4;
+export const STOP_STRING_LENGTH_MAX = 256;
+
+/** Prompts × n of one request: more would starve other users of slots. */
+export const SEQUENCES_PER_REQUEST_MAX = 128;

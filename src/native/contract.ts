@@ -1,0 +1,285 @@
+/**
+ * The typed contract with the native addon: the only description of what crosses the boundary.
+ *
+ * Conventions: indices are 0-based, ranges are `[start, end)`, sizes are bytes, times are nanoseconds, typed arrays
+ * given to `step` are copied before it returns (so the caller reuses them), arrays in a result belong to the caller.
+ * Every failure is a `NativeError`-shaped exception: an `Error` whose `code` is one of `NativeErrorCode`.
+ */
+
+/** Instruction-set levels, slowest first. `NIBBLE_ISA` caps the level that dispatch may choose. */
+export type IsaLevel = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'neon';
+
+/** How linear layers read their input: `a8` = int8 per token and group of 32; `f32` = as it is (A16 in the tables). */
+export type ActivationFormat = 'a8' | 'f32';
+
+export type NativeErrorCode =
+  | 'native_invalid_argument'
+  | 'model_file_unreadable'
+  | 'model_tensor_out_of_range'
+  | 'model_tensor_type_unsupported'
+  | 'model_tensor_shape'
+  | 'model_tensor_missing'
+  | 'model_tensor_not_finite'
+  | 'native_out_of_memory'
+  | 'native_closed'
+  | 'native_internal';
+
+export type CpuInfo = {
+  readonly brand: string;
+  /** Logical CPUs this process may run on (affinity mask). */
+  readonly logicalCpus: number;
+  /** Physical cores among them. */
+  readonly physicalCores: number;
+  /** CPU quota of the cgroup (v1 or v2) in cores, or null if there is none. */
+  readonly quotaCores: number | null;
+  /** Size of the pool when `threads` isn't given: max(1, min(physicalCores, floor(quotaCores))). */
+  readonly defaultThreads: number;
+  /** Levels that this CPU and this build can run, slowest first. */
+  readonly levels: readonly IsaLevel[];
+  /** The level in use: the best of `levels` that NIBBLE_ISA allows. */
+  readonly level: IsaLevel;
+};
+
+/** GGML tensor type ids as in the GGUF specification (0 = F32, 1 = F16, 2 = Q4_0, …, 30 = BF16). */
+export type GgmlType = number;
+
+export type TensorSpec = {
+  readonly name: string;
+  readonly type: GgmlType;
+  /** GGUF order: the fastest dimension first, so a weight of N outputs and K inputs has `[K, N]`. */
+  readonly shape: readonly number[];
+  /** Absolute position in the file, bytes. */
+  readonly offset: number;
+};
+
+export type RopeSpec = {
+  /** `interleaved`: pairs (2i, 2i+1), architecture llama. `halves`: pairs (i, i + d/2), qwen2 and qwen3. */
+  readonly layout: 'interleaved' | 'halves';
+  readonly dimensions: number;
+  readonly base: number;
+  readonly scaling:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'linear'; readonly factor: number }
+    | {
+        readonly kind: 'llama3';
+        readonly factor: number;
+        readonly lowFreqFactor: number;
+        readonly highFreqFactor: number;
+        readonly originalContext: number;
+      }
+    | {
+        readonly kind: 'yarn';
+        readonly factor: number;
+        readonly originalContext: number;
+        readonly betaFast: number;
+        readonly betaSlow: number;
+        readonly attentionFactor: number;
+      };
+};
+
+/** The shape of a decoder-only transformer (llama, qwen2, qwen3 families). Tensors are found by their GGUF names. */
+export type ArchitectureSpec = {
+  readonly layers: number;
+  readonly hidden: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly ffn: number;
+  readonly vocab: number;
+  readonly contextLength: number;
+  readonly rmsEps: number;
+  /** Whether `blk.N.attn_{q,k,v}.bias` must exist (qwen2). Optional ones are used wherever they are present. */
+  readonly qkvBias: boolean;
+  /** Whether `blk.N.attn_{q,k}_norm.weight` exist (qwen3). */
+  readonly qkNorm: boolean;
+  readonly rope: RopeSpec;
+};
+
+export type LoadOptions = {
+  readonly path: string;
+  readonly architecture: ArchitectureSpec;
+  readonly tensors: readonly TensorSpec[];
+  readonly threads: number;
+  readonly activations: ActivationFormat;
+  /** KV blocks of 16 tokens in the pool; block ids are `[0, kvBlockCount)`. */
+  readonly kvBlockCount: number;
+  /** Slots that can be open at once. */
+  readonly slotCount: number;
+  /** Upper bounds of one step: tokens, and rows whose logits are wanted. */
+  readonly stepTokensMax: number;
+  readonly stepRowsMax: number;
+  /** Longest sequence, tokens: bounds the RoPE table. */
+  readonly contextTokensMax: number;
+  /** Called on the event loop with the share of packed bytes in [0, 1]. */
+  readonly onProgress?: (share: number) => void;
+};
+
+/** Sampling settings of one slot; see docs/arithmetic.md, "Sampling", for the order in which they act. */
+export type SamplingSpec = {
+  /** 0 = greedy. */
+  readonly temperature: number;
+  /** 0 = off. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  /** 1 = off; counts prompt and generated tokens. */
+  readonly repetitionPenalty: number;
+  /** Unsigned 64-bit seed. */
+  readonly seed: bigint;
+  /** Which choice of the request this is: draws of choices are independent. */
+  readonly choice: number;
+  readonly biasIds: Int32Array;
+  readonly biasValues: Float32Array;
+  /** Prompt ids (for the repetition penalty) and, after a preemption, generated ids (all penalties). */
+  readonly promptIds: Int32Array;
+  readonly generatedIds: Int32Array;
+};
+
+/** One pruning stage of layers: its cached length and block table per slot. One stage unless tokens are pruned. */
+export type StepStage = {
+  /** [S] tokens of the slot already in the cache before this step. */
+  readonly cachedTokens: Int32Array;
+  /** [S+1] CSR offsets into `blocks`. */
+  readonly blockStart: Int32Array;
+  /** Block ids; a slot's list covers its cached and its new tokens. */
+  readonly blocks: Int32Array;
+};
+
+/** In `StepBatch.targets`: what to do with a wanted row. Values ≥ 0 score that token id instead of sampling. */
+export const ROW_SAMPLE = -1;
+
+/** In `StepBatch.tokens`: the token that this slot sampled in the step submitted before this one. */
+export const TOKEN_FROM_PREVIOUS_STEP = -1;
+
+/** Any mix of prefill chunks, decodes and scoring rows over the slot table. Lengths may exceed the counts (reuse). */
+export type StepBatch = {
+  readonly slotCount: number;
+  readonly tokenCount: number;
+  readonly rowCount: number;
+  /** [S] slot ids, each at most once. */
+  readonly slots: Int32Array;
+  /** [S+1] offsets into `tokens`. */
+  readonly seqStart: Int32Array;
+  /** [T] token ids, or TOKEN_FROM_PREVIOUS_STEP. */
+  readonly tokens: Int32Array;
+  /** [T] absolute positions; those of a slot are consecutive and start at its `cachedTokens`. */
+  readonly positions: Int32Array;
+  readonly stages: readonly StepStage[];
+  /** [R] indices into `tokens`, ascending: rows whose logits are wanted. */
+  readonly rows: Int32Array;
+  /** [R] ROW_SAMPLE, or a token id to score. At most one ROW_SAMPLE row a slot. */
+  readonly targets: Int32Array;
+  /** Whether log-probabilities of the sampled or scored tokens are wanted. */
+  readonly wantLogprobs: boolean;
+  /** How many most likely tokens are reported per row (0–20); > 0 implies log-probabilities. */
+  readonly topCount: number;
+  /** Also return the raw logits, [R, vocab]. For tests and evaluation; never set when serving. */
+  readonly wantLogits: boolean;
+};
+
+/** What a step did. MACs are counted once per multiply-accumulate; bytes as read from packed weights and KV blocks. */
+export type StepCounters = {
+  readonly weightBytes: number;
+  readonly kvBytes: number;
+  readonly int8Macs: number;
+  readonly fp32Macs: number;
+  readonly totalNs: number;
+  readonly linearNs: number;
+  readonly attentionNs: number;
+  readonly headNs: number;
+  readonly samplingNs: number;
+};
+
+export type StepResult = {
+  /** [R] sampled token id, or the target that was scored. */
+  readonly tokens: Int32Array;
+  /** [R] natural-log probability of `tokens` under the raw logits; NaN if not wanted. */
+  readonly logprobs: Float32Array;
+  /** [R·topCount] most likely tokens of the raw logits, best first, ties to the lower id. */
+  readonly topIds: Int32Array;
+  readonly topLogprobs: Float32Array;
+  /** [R] 0, or 1 if the row held NaN or infinity (the sequence must be failed). */
+  readonly failed: Uint8Array;
+  readonly logits: Float32Array | null;
+  readonly counters: StepCounters;
+};
+
+export type LoadedModelInfo = {
+  readonly level: IsaLevel;
+  readonly threads: number;
+  readonly packedBytes: number;
+  readonly kvBytes: number;
+  /** Bytes of weights that one decoded token must read, as packed. */
+  readonly weightBytesPerToken: number;
+  /** The same bytes as they stand in the file. */
+  readonly fileBytesPerToken: number;
+  readonly linearMacsPerToken: number;
+  readonly headMacsPerRow: number;
+  readonly loadNs: number;
+};
+
+export interface NativeModel {
+  readonly info: LoadedModelInfo;
+  /** Returns the slot id. Throws `native_invalid_argument` when none is free. */
+  openSlot(sampling: SamplingSpec): number;
+  closeSlot(slot: number): void;
+  /**
+   * Queues a step on the engine's own thread; up to two may be in flight. Resolves when it has run. Rejects with a
+   * coded error if an argument is out of range (checked before anything runs; nothing else is affected).
+   */
+  step(batch: StepBatch): Promise<StepResult>;
+  /** Waits for steps in flight, then frees everything. Idempotent. */
+  close(): Promise<void>;
+}
+
+export type RooflineRun = {
+  readonly isa: IsaLevel;
+  readonly threads: number;
+  readonly readGBs: number;
+  readonly int8GMacs: number;
+  readonly fp32GMacs: number;
+};
+
+export type KernelRunRequest = {
+  readonly isa: IsaLevel;
+  readonly op: 'gemv' | 'gemm';
+  /** A name from `kernelFamilies()`. */
+  readonly family: string;
+  /** Tokens, output features, input features. */
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly threads: number;
+  readonly seed: number;
+  /** Time to measure for, ms; 0 = only check against the reference. */
+  readonly milliseconds: number;
+};
+
+export type KernelRun = {
+  /** Level that ran, from the kernel's own counter. */
+  readonly isa: IsaLevel;
+  /** Bit-equal to the scalar reference. */
+  readonly equal: boolean;
+  readonly gMacs: number;
+  readonly weightGBs: number;
+  readonly weightBytes: number;
+  readonly macs: number;
+};
+
+export interface Addon {
+  /** Bumped with every incompatible change of this file; `load.ts` compares. */
+  readonly contractVersion: number;
+  cpuInfo(): CpuInfo;
+  loadModel(options: LoadOptions): Promise<NativeModel>;
+  /** Dequantizes one tensor of a file to f32 by the path that the packers use. For tests and evaluation. */
+  dequantize(path: string, tensor: TensorSpec): Float32Array;
+  roofline(isa: IsaLevel, threads: number, milliseconds: number): Promise<RooflineRun>;
+  kernelFamilies(): readonly string[];
+  runKernel(request: KernelRunRequest): Promise<KernelRun>;
+  /** Random and edge cases of every kernel of a level against its scalar twin; returns failures as text. */
+  checkKernels(isa: IsaLevel, seed: number): Promise<{ readonly cases: number; readonly failures: readonly string[] }>;
+}
+
+export const CONTRACT_VERSION = 1;

@@ -1,0 +1,26 @@
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { type Addon, CONTRACT_VERSION } from './contract.js';
+
+let addon: Addon | undefined;
+
+/**
+ * Loads the addon once. `NIBBLE_ADDON_BUILD` (release, debug, asan, tsan) names the build folder; release by default.
+ * Throws an Error that says how to build it when it is missing or stale.
+ */
+export function loadAddon(): Addon {
+  if (addon !== undefined) return addon;
+  const build = process.env.NIBBLE_ADDON_BUILD ?? 'release';
+  const path = fileURLToPath(new URL(`../../build/${build}/Release/nibble.node`, import.meta.url));
+  let loaded: Addon;
+  try {
+    loaded = createRequire(import.meta.url)(path) as Addon;
+  } catch (cause) {
+    throw new Error(`The native addon could not be loaded from ${path}. Build it with "npm run build:native".`, { cause });
+  }
+  if (loaded.contractVersion !== CONTRACT_VERSION) {
+    throw new Error(`The native addon is stale (contract ${loaded.contractVersion}, need ${CONTRACT_VERSION}). Run "npm run build:native".`);
+  }
+  addon = loaded;
+  return loaded;
+}
