@@ -1,0 +1,43 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "../status.h"
+#include "weight_format.h"
+
+namespace nibble {
+
+/// GGML tensor types that are read, by their ids in the GGUF specification.
+enum class GgmlType : uint32_t {
+  f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8_0 = 8,
+  q2_k = 10, q3_k = 11, q4_k = 12, q5_k = 13, q6_k = 14, bf16 = 30,
+};
+
+struct GgmlTypeInfo {
+  const char* name;      // "Q4_1"
+  size_t block_values;   // values of one block: 1, 32 or 256
+  size_t block_bytes;
+  WeightFormat home;     // the lossless packed format
+};
+
+/// Null if the type isn't read.
+const GgmlTypeInfo* ggml_type_info(uint32_t type) noexcept;
+
+/// Bytes of `rows` rows of `cols` values, or 0 if cols isn't a multiple of the type's block or the size overflows.
+size_t ggml_bytes(const GgmlTypeInfo& type, size_t rows, size_t cols) noexcept;
+
+/// Packs row tiles [first_tile, first_tile + tile_count) of a matrix from its rows as they lie in the file into `out`
+/// (tile_count · row_tile_bytes). Rows beyond `rows` become zeros. cols % 32 == 0 (and a multiple of the type's block).
+/// Fails with model_tensor_not_finite if a scale, minimum or float weight is NaN or infinite.
+/// Safe to call from several threads on different tiles.
+Status pack_row_tiles(GgmlType type, const uint8_t* file_rows, size_t rows, size_t cols, size_t first_tile,
+                      size_t tile_count, uint8_t* out);
+
+/// Dequantizes file rows to f32 by the same unpacking as the packer: w = fma(q, d, m). out[rows · cols].
+Status dequantize_rows(GgmlType type, const uint8_t* file_rows, size_t rows, size_t cols, float* out);
+
+/// Row `row` of a packed matrix as f32, out[cols]: embedding look-up. Same values as dequantize_rows.
+void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept;
+
+}  // namespace nibble

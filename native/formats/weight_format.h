@@ -1,0 +1,77 @@
+#pragma once
+// Packed weights. A matrix W[N, K] (N output rows, K inputs) is cut into tiles of 16 rows × 32 inputs, stored in the
+// order [N/16][K/32]; N is padded to 16 with rows of zeros, K must be a multiple of 32. A tile is
+//   scales   [groups per tile][16 rows] f16 or f32   (groups of 32: one, groups of 16: two)
+//   minima   [groups per tile][16 rows] same type    (affine formats only)
+//   codes    4 bits: [4 chunks j][16 rows][4 bytes b]: low nibble input 4j+b, high nibble input 16+4j+b (256 bytes)
+//            8 bits: [8 chunks j][16 rows][4 bytes b]: int8 or uint8 of input 4j+b                       (512 bytes)
+// so that one 64-byte load holds 4 consecutive inputs of 16 rows: a lane of a vector is an output row.
+// Float tiles: [32 inputs][16 rows].
+//
+// A weight is w = fma(q, d, m): 4-bit codes are 0…15 (symmetric: m = −8·d); 8-bit symmetric codes are int8 with m = +0;
+// 8-bit affine codes are uint8 of at most 63 (Q5_1, Q5_K: 31; Q2_K: 3), so int8 and uint8 reads agree.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nibble {
+
+enum class WeightFormat : uint8_t {
+  f32,
+  f16,
+  bf16,
+  w4g32,     // f16 scale, symmetric             Q4_0
+  w4g32a,    // f16 scale and minimum            Q4_1
+  w4g32a32,  // f32 scale and minimum            Q4_K
+  w8g32,     // f16 scale, symmetric             Q8_0, Q5_0
+  w8g32a,    // f16 scale and minimum            Q5_1
+  w8g32a32,  // f32 scale and minimum            Q5_K
+  w8g16s32,  // f32 scale, symmetric, groups 16  Q6_K, Q3_K
+  w8g16a32,  // f32 scale and minimum, groups 16 Q2_K
+};
+inline constexpr size_t kWeightFormatCount = 11;
+
+inline constexpr size_t kTileRows = 16;
+inline constexpr size_t kTileInputs = 32;
+
+struct WeightFormatInfo {
+  std::string_view name;
+  uint8_t bits;         // per code; 16 or 32 for float formats
+  uint8_t group;        // inputs per scale; 0 for float formats
+  uint8_t scale_bytes;  // 2, 4; 0 for float formats
+  bool affine;          // minima are stored
+
+  constexpr bool is_float() const noexcept { return group == 0; }
+  constexpr size_t scales_per_tile() const noexcept { return is_float() ? 0 : kTileRows * (kTileInputs / group); }
+  constexpr size_t header_bytes() const noexcept { return scales_per_tile() * scale_bytes * (affine ? 2 : 1); }
+  constexpr size_t tile_bytes() const noexcept { return header_bytes() + kTileRows * kTileInputs * bits / 8; }
+};
+
+inline constexpr WeightFormatInfo kWeightFormats[kWeightFormatCount] = {
+    {"f32", 32, 0, 0, false},     {"f16", 16, 0, 0, false},    {"bf16", 16, 0, 0, false},
+    {"w4g32", 4, 32, 2, false},   {"w4g32a", 4, 32, 2, true},  {"w4g32a32", 4, 32, 4, true},
+    {"w8g32", 8, 32, 2, false},   {"w8g32a", 8, 32, 2, true},  {"w8g32a32", 8, 32, 4, true},
+    {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true},
+};
+
+constexpr const WeightFormatInfo& info(WeightFormat format) noexcept {
+  return kWeightFormats[static_cast<size_t>(format)];
+}
+static_assert(info(WeightFormat::w4g32).tile_bytes() == 288);
+static_assert(info(WeightFormat::w4g32a).tile_bytes() == 320);
+static_assert(info(WeightFormat::w8g32).tile_bytes() == 544);
+
+constexpr size_t row_tiles(size_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
+
+/// A packed matrix, not owned.
+struct PackedView {
+  const uint8_t* tiles = nullptr;  // 32-byte aligned
+  WeightFormat format = WeightFormat::f32;
+  size_t rows = 0;  // N, without padding
+  size_t cols = 0;  // K
+
+  size_t row_tile_bytes() const noexcept { return cols / kTileInputs * info(format).tile_bytes(); }
+  size_t bytes() const noexcept { return row_tiles(rows) * row_tile_bytes(); }
+};
+
+}  // namespace nibble

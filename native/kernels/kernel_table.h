@@ -1,0 +1,109 @@
+#pragma once
+// One table of kernels per instruction-set level; all fulfil the same contracts, bit for bit (docs/arithmetic.md).
+// A kernel is a leaf: no allocation, no lock, no log, no thread. The caller splits the work.
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "../formats/a8.h"
+#include "../formats/weight_format.h"
+#include "isa.h"
+
+namespace nibble {
+
+/// y[c, n] for all columns (tokens) c and the 16·row_tiles output rows n of consecutive row tiles:
+///   v = Σ_k w[n, k] · x[c, k] (order: docs/arithmetic.md, "Quantized linear");  v += bias[n] if bias;
+///   y[c, n] = accumulate ? y[c, n] + v : v.
+struct LinearTask {
+  const uint8_t* tiles;  // first tile of the first row tile
+  size_t groups;         // K / 32
+  size_t row_tiles;      // ≥ 1
+  const void* x;         // A8Block [columns][x_stride] or float [columns][x_stride], x_stride in elements
+  size_t x_stride;
+  size_t columns;      // ≥ 1
+  float* y;            // [columns][y_stride]; 16 · row_tiles floats are written per column
+  size_t y_stride;     // in floats
+  const float* bias;   // [16 · row_tiles] or null
+  bool accumulate;
+};
+using LinearKernel = void (*)(const LinearTask& task) noexcept;
+
+inline constexpr size_t kKvBlockTokens = 16;
+inline constexpr size_t kSplitTokens = 256;
+
+/// Attention of some queries of one sequence over one KV head, for one split of 256 absolute positions.
+/// Column (i, h), i < queries, h < group: query i, query head h of those that share the KV head. Query i stands at
+/// absolute position first_position + i and sees positions [0, first_position + i].
+///   s_t = scale · Σ_d q_d·K_td (fma over d ascending from +0);  m = max s_t;  p_t = exp(s_t − m);
+///   l = Σ p_t (sixteen-lane);  o_d = Σ_t p_t·V_td (fma over t ascending from +0).
+/// A column that sees no position of the split gets m = −infinity, l = 0, o = 0.
+struct AttentionTask {
+  const float* q;    // query i, head h at q + i·q_stride + h·head_dim
+  size_t q_stride;   // in floats
+  size_t queries;    // ≥ 1
+  size_t group;      // query heads per KV head, ≥ 1
+  size_t head_dim;   // multiple of 16, ≤ 256
+  float scale;
+  size_t first_position;
+  size_t split;            // positions [256·split, 256·split + 256)
+  const int32_t* blocks;   // block ids of the sequence, from position 0
+  const uint8_t* pool;
+  size_t block_bytes;      // distance of two blocks of the pool
+  size_t k_offset;         // of K of this (layer, head) in a block: f16 [head_dim][16 tokens]
+  size_t v_offset;         // of V: f16 [16 tokens][head_dim]
+  float* o;                // [queries·group][head_dim], column (i, h) is row i·group + h
+  float* m;                // [queries·group]
+  float* l;                // [queries·group]
+  float* scratch;          // attention_scratch_floats(queries·group) floats, 64-byte aligned
+};
+/// Scores of one split for every column.
+constexpr size_t attention_scratch_floats(size_t columns) noexcept { return columns * kSplitTokens; }
+/// A task has at most this many columns (queries · group), so that its scratch stays in the L2 cache.
+inline constexpr size_t kAttentionColumnsMax = 64;
+
+struct RowStats {
+  float max;    // largest element; meaningless if !finite
+  bool finite;  // no NaN, no infinity
+};
+
+struct KernelTable {
+  Isa isa;
+  /// Indexed by WeightFormat. linear_a8 is null for float formats.
+  LinearKernel linear_a8[kWeightFormatCount];
+  LinearKernel linear_f32[kWeightFormatCount];
+
+  /// y = gain · (x · (1/√(Σx²/n + eps))); n % 16 == 0; Σ sixteen-lane with fma(x, x, ·). In place allowed.
+  void (*rmsnorm)(const float* x, const float* gain, size_t n, float eps, float* y) noexcept;
+  /// n % 32 == 0; out[n/32].
+  void (*quantize_a8)(const float* x, size_t n, A8Block* out) noexcept;
+  /// y = (g / (1 + exp(−g))) · u, elementwise; n % 16 == 0. In place on either input allowed.
+  void (*silu_mul)(const float* gate, const float* up, size_t n, float* y) noexcept;
+  /// Rotates the first `rotary` dimensions of each head in place. cos/sin: [rotary/2] of this token's position.
+  ///   a' = fma(a, cos, −(b·sin)), b' = fma(a, sin, b·cos); pairs (2i, 2i+1) if interleaved, else (i, i + rotary/2).
+  void (*rope)(float* x, size_t heads, size_t head_dim, size_t rotary, const float* cos, const float* sin,
+               bool interleaved) noexcept;
+  /// Writes one token of one KV head to its block: k_out f16 [head_dim][16] at column `token`, v_out f16 [16][head_dim].
+  void (*store_kv)(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
+                   uint16_t* v_out) noexcept;
+  void (*attention)(const AttentionTask& task) noexcept;
+  /// Merges the partial (o2, m2, l2) of the next split into (o, m, l):
+  ///   M = m ≥ m2 ? m : m2; a = exp(m − M); b = exp(m2 − M); l = fma(l2, b, l·a); o = fma(o2, b, o·a); m = M.
+  void (*attention_merge)(float* o, float* m, float* l, const float* o2, float m2, float l2, size_t head_dim) noexcept;
+  /// y = o · (1/l).
+  void (*attention_finish)(const float* o, float l, size_t head_dim, float* y) noexcept;
+
+  /// Over n ≥ 1 elements, any n.
+  RowStats (*row_stats)(const float* x, size_t n) noexcept;
+  /// Σ exp(x − max), sixteen-lane, any n.
+  float (*sum_exp)(const float* x, size_t n, float max) noexcept;
+  /// y = exp((x − max) · scale), any n.
+  void (*exp_row)(const float* x, size_t n, float max, float scale, float* y) noexcept;
+
+  /// Calls of linear and attention kernels of this level, from the kernels themselves: tests read which level ran.
+  std::atomic<uint64_t>* calls;
+};
+
+/// Null if the level isn't in this build. (Whether the CPU can run it: supported_isas().)
+const KernelTable* kernel_table(Isa isa) noexcept;
+
+}  // namespace nibble
