@@ -16,6 +16,11 @@ const row = <P>(status: number, type: ErrorType, text: (p: P) => string): Row<P>
 export const errorTable = {
   // Requests
   invalid_request: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  unsupported_parameter: row<{ parameter: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `'${p.parameter}' is not supported here: ${p.message}`,
+  ),
   context_length_exceeded: row<{ promptTokens: number; limitTokens: number }>(
     400,
     'invalid_request_error',
@@ -24,14 +29,19 @@ export const errorTable = {
   kv_capacity_exceeded: row<{ neededTokens: number; capacityTokens: number }>(
     400,
     'invalid_request_error',
-    (p) => `Prompt and max_tokens need ${p.neededTokens} tokens of KV cache; the whole pool holds ${p.capacityTokens}. Lower max_tokens or shorten the prompt.`,
+    (p) =>
+      `Prompt and max_tokens need ${p.neededTokens} tokens of KV cache; the whole pool holds ${p.capacityTokens}. Lower max_tokens or shorten the prompt.`,
   ),
   model_not_found: row<{ model: string; available: readonly string[] }>(
     404,
     'not_found_error',
     (p) => `The model '${p.model}' does not exist. Available: ${p.available.join(', ')}.`,
   ),
-  route_not_found: row<{ method: string; url: string }>(404, 'not_found_error', (p) => `No route ${p.method} ${p.url}.`),
+  route_not_found: row<{ method: string; url: string }>(
+    404,
+    'not_found_error',
+    (p) => `No route ${p.method} ${p.url}.`,
+  ),
   method_not_allowed: row<{ method: string; url: string; allowed: string }>(
     405,
     'invalid_request_error',
@@ -54,10 +64,19 @@ export const errorTable = {
   ),
   model_loading: row<object>(503, 'unavailable_error', () => 'Loading model'),
   draining: row<object>(503, 'unavailable_error', () => 'The server is shutting down.'),
-  not_finite: row<object>(500, 'server_error', () => 'The model produced a value that is not finite; this sequence was stopped.'),
+  not_finite: row<object>(
+    500,
+    'server_error',
+    () => 'The model produced a value that is not finite; this sequence was stopped.',
+  ),
   engine_failed: row<{ message: string }>(500, 'server_error', (p) => `The engine failed: ${p.message}`),
   internal: row<object>(500, 'server_error', () => 'An internal error occurred.'),
-  // Settings
+  // Settings and the process
+  listen_failed: row<{ address: string; message: string }>(
+    500,
+    'server_error',
+    (p) => `Can't listen on ${p.address}: ${p.message}`,
+  ),
   config_invalid: row<{ key: string; message: string }>(400, 'invalid_request_error', (p) => `${p.key}: ${p.message}`),
   // Model files and where they come from
   model_file_not_found: row<{ path: string }>(400, 'invalid_request_error', (p) => `No model file at ${p.path}.`),
@@ -94,7 +113,8 @@ export const errorTable = {
   model_unknown: row<{ name: string }>(
     400,
     'invalid_request_error',
-    (p) => `'${p.name}' is neither a file nor a known model name. Give the path of a GGUF file, or a name from "nibble pull --list".`,
+    (p) =>
+      `'${p.name}' is neither a file nor a known model name. Give the path of a GGUF file, or a name from "nibble pull --list".`,
   ),
   model_offline: row<{ name: string }>(
     400,

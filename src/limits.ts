@@ -27,3 +27,21 @@ export const STOP_STRING_LENGTH_MAX = 256;
 
 /** Prompts × n of one request: more would starve other users of slots. */
 export const SEQUENCES_PER_REQUEST_MAX = 128;
+
+/** Entries of `logit_bias`: each one is another write into the logits of every sampled token. */
+export const LOGIT_BIAS_MAX = 1024;
+
+/** Silence on a stream before a comment is sent: well under the 30–60 s after which proxies give up. */
+export const SSE_PING_MS = 10_000;
+
+/** How long a client may leave a full socket unread before its stream is cut, so that dead readers free their slots. */
+export const SSE_STALL_MS_MAX = 60_000;
+
+/** Time to send a whole request: a slow body must not hold a connection for ever. */
+export const REQUEST_RECEIVE_MS_MAX = 60_000;
+
+/** Open connections: each waiting sequence plus scrapers and probes, with room; beyond it new ones are dropped. */
+export const CONNECTIONS_MAX = 2048;
+
+/** Field names listed in a log line about ignored fields: a hostile body must not write a long line. */
+export const LOGGED_FIELDS_MAX = 20;

@@ -1,0 +1,227 @@
+import { readFileSync } from 'node:fs';
+import Type, { type Static, type TSchema } from 'typebox';
+import { Value } from 'typebox/value';
+import { NibbleError } from './errors.js';
+import { KV_BLOCK_TOKENS, SEQUENCES_MAX, STEP_ROWS_MAX, WAITING_MAX } from './limits.js';
+
+/** `description` says what a setting does, `expected` completes "must be …", `auto` says what null means. */
+type Notes = { readonly description: string; readonly expected: string; readonly auto?: string };
+
+const integer = (minimum: number, maximum: number, fallback: number, description: string) =>
+  Type.Integer({
+    minimum,
+    maximum,
+    default: fallback,
+    description,
+    expected: `an integer from ${minimum} to ${maximum}`,
+  });
+const integerOrAuto = (minimum: number, maximum: number, auto: string, description: string) =>
+  Type.Union([Type.Integer({ minimum, maximum }), Type.Null()], {
+    default: null,
+    description,
+    auto,
+    expected: `an integer from ${minimum} to ${maximum}, or "auto"`,
+  });
+
+/** Every setting: one schema for flags, environment and file. */
+export const settingsSchema = Type.Object(
+  {
+    model: Type.String({
+      minLength: 1,
+      default: 'default',
+      description: 'Path of a GGUF file, or the name of a known model (see `nibble pull --list`).',
+      expected: 'a path or a model name',
+    }),
+    host: Type.String({
+      minLength: 1,
+      default: '127.0.0.1',
+      description: 'Address to listen on. `0.0.0.0` accepts connections from other machines.',
+      expected: 'an address or host name',
+    }),
+    port: integer(0, 65535, 8080, 'Port to listen on; 0 takes a free one.'),
+    threads: integerOrAuto(
+      1,
+      1024,
+      'physical cores, within the CPU quota',
+      'Threads that compute. More than the physical cores seldom helps.',
+    ),
+    activations: Type.Enum(['a8', 'f32'], {
+      default: 'a8',
+      description: 'How linear layers read their input: `a8` = int8 per token and group of 32 (fast), `f32` = exact.',
+      expected: '"a8" or "f32"',
+    }),
+    contextTokens: integerOrAuto(
+      KV_BLOCK_TOKENS,
+      16_777_216,
+      "the model's own context length",
+      'Longest sequence (prompt and completion), in tokens.',
+    ),
+    kvTokens: integerOrAuto(
+      KV_BLOCK_TOKENS,
+      1_073_741_824,
+      'eight full contexts, but at most half of the free memory',
+      'Size of the KV cache that all sequences share, in tokens.',
+    ),
+    maxSequences: integer(1, STEP_ROWS_MAX, SEQUENCES_MAX, 'Sequences that are generated at the same time.'),
+    maxWaiting: integer(0, 65536, WAITING_MAX, 'Sequences that may wait for their turn; beyond it requests get 429.'),
+    drainSeconds: integer(
+      0,
+      3600,
+      25,
+      'Time that running requests get to finish after SIGTERM or SIGINT before they are cut.',
+    ),
+    logLevel: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+      default: 'info',
+      description: 'Least severe log line that is written to stderr. Prompts are never logged.',
+      expected: '"fatal", "error", "warn", "info", "debug", "trace" or "silent"',
+    }),
+    offline: Type.Boolean({
+      default: false,
+      description: 'Never use the network to fetch a model.',
+      expected: 'true or false',
+    }),
+    home: Type.Union([Type.String({ minLength: 1 }), Type.Null()], {
+      default: null,
+      auto: "a folder in the user's cache",
+      description: 'Folder of downloaded models and other files of Nibble.',
+      expected: 'a path, or "auto"',
+    }),
+  },
+  { additionalProperties: false },
+);
+
+export type Config = Readonly<Static<typeof settingsSchema>>;
+export type SettingKey = keyof Config;
+
+export const settingKeys = Object.keys(settingsSchema.properties) as readonly SettingKey[];
+
+/** One setting as people meet it. */
+export type SettingDescription = {
+  readonly key: SettingKey;
+  readonly flag: string;
+  readonly env: string;
+  readonly isSwitch: boolean;
+  readonly expected: string;
+  readonly fallback: string;
+  readonly description: string;
+};
+
+export function describeSetting(key: SettingKey): SettingDescription {
+  const schema: TSchema & Partial<Notes> & { default?: unknown } = settingsSchema.properties[key];
+  const words = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return {
+    key,
+    flag: `--${words}`,
+    env: `NIBBLE_${words.replaceAll('-', '_').toUpperCase()}`,
+    isSwitch: baseType(key) === 'boolean',
+    expected: schema.expected ?? '',
+    fallback: schema.default === null ? `auto: ${schema.auto ?? ''}` : String(schema.default),
+    description: schema.description ?? '',
+  };
+}
+
+/** The JSON type that a text (flag or variable) is read as. */
+function baseType(key: SettingKey): 'integer' | 'boolean' | 'string' {
+  const schema: TSchema & { anyOf?: readonly TSchema[] } = settingsSchema.properties[key];
+  const first: TSchema & { type?: unknown } = schema.anyOf?.[0] ?? schema;
+  return first.type === 'integer' || first.type === 'boolean' ? first.type : 'string';
+}
+
+function isNullable(key: SettingKey): boolean {
+  return Value.Check(settingsSchema.properties[key], null);
+}
+
+/** What a text means for a setting. A text that means nothing stays text, and then fails the schema. */
+function parseText(key: SettingKey, text: string): unknown {
+  if (text === 'auto' && isNullable(key)) return null;
+  switch (baseType(key)) {
+    case 'integer':
+      return /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+    case 'boolean':
+      return text === 'true' || text === '1' ? true : text === 'false' || text === '0' ? false : text;
+    case 'string':
+      return text;
+  }
+}
+
+/** A value and where it was found, for messages. */
+type Found = { readonly value: unknown; readonly source: string };
+
+function check(key: SettingKey, found: Found): unknown {
+  if (!Value.Check(settingsSchema.properties[key], found.value)) {
+    const message = `must be ${describeSetting(key).expected} (from ${found.source})`;
+    throw new NibbleError('config_invalid', { key, message }, { param: key });
+  }
+  return found.value;
+}
+
+/** Reads a JSON settings file: an object whose keys are settings. "auto" is allowed as in flags. */
+function readConfigFile(path: string): ReadonlyMap<SettingKey, Found> {
+  const fail = (key: string, message: string, cause?: unknown) =>
+    new NibbleError('config_invalid', { key, message: `${message} (from ${path})` }, { param: key, cause });
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    const isSyntax = cause instanceof SyntaxError;
+    throw fail('config', isSyntax ? 'the file is not valid JSON' : 'the file could not be read', cause);
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    throw fail('config', 'the file must hold a JSON object');
+  }
+  const values = new Map<SettingKey, Found>();
+  for (const [name, value] of Object.entries(content)) {
+    const key = settingKeys.find((candidate) => candidate === name);
+    if (key === undefined) throw fail(name.slice(0, 64), 'is not a setting');
+    values.set(key, { value: value === 'auto' && isNullable(key) ? null : value, source: path });
+  }
+  return values;
+}
+
+/** Values given by the command line: text, or true for a switch. Other keys are ignored. */
+export type Flags = Readonly<Record<string, unknown>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Settings from flags, then environment, then the file that `--config` or `NIBBLE_CONFIG` names, then defaults; the
+ * first that has a value wins. An empty variable counts as unset. The result is frozen.
+ * Throws `config_invalid` with the key and where the bad value was found.
+ */
+export function loadConfig(flags: Flags, env: Environment): Config {
+  const fromFlags = flags.config;
+  const configPath = typeof fromFlags === 'string' ? fromFlags : env.NIBBLE_CONFIG || undefined;
+  const file = configPath === undefined ? new Map<SettingKey, Found>() : readConfigFile(configPath);
+  const values: Record<string, unknown> = {};
+  for (const key of settingKeys) {
+    const { flag, env: variable } = describeSetting(key);
+    const flagValue = flags[key];
+    const envValue = env[variable];
+    const fromFile = file.get(key);
+    // Every source is checked, even one that loses: a mistake in a file shouldn't hide behind a flag.
+    const checkedFile = fromFile === undefined ? undefined : check(key, fromFile);
+    const checkedEnv = envValue ? check(key, { value: parseText(key, envValue), source: variable }) : undefined;
+    const text = typeof flagValue === 'string' ? parseText(key, flagValue) : flagValue;
+    const checkedFlag = flagValue === undefined ? undefined : check(key, { value: text, source: flag });
+    values[key] = [checkedFlag, checkedEnv, checkedFile].find((value) => value !== undefined);
+    if (values[key] === undefined) values[key] = Value.Default(settingsSchema.properties[key], undefined);
+  }
+  return Object.freeze(Value.Parse(settingsSchema, values));
+}
+
+/** Full contexts that the KV pool holds by default, memory permitting. */
+const KV_CONTEXTS_DEFAULT = 8;
+
+/**
+ * Size of the KV pool in tokens when none is set: eight full contexts, but at most half of the memory that is free
+ * once the weights are loaded (the rest is for packing, prompts and the page cache), and never less than one block.
+ */
+export function chooseKvTokens(input: {
+  readonly contextTokens: number;
+  readonly bytesPerToken: number;
+  readonly availableBytes: number;
+}): number {
+  const wanted = KV_CONTEXTS_DEFAULT * input.contextTokens;
+  const affordable = input.availableBytes / 2 / input.bytesPerToken;
+  const blocks = Math.floor(Math.min(wanted, affordable) / KV_BLOCK_TOKENS);
+  return Math.max(1, blocks) * KV_BLOCK_TOKENS;
+}

@@ -1,0 +1,40 @@
+import type { ModelFile, Tokenizer } from '../model/types.js';
+import type { ActivationFormat, NativeModel } from '../native/contract.js';
+import type { Engine, EngineObserver } from './types.js';
+
+/** What it takes to open a model for generation. `null` means "choose": see docs/configuration.md. */
+export type OpenModelOptions = {
+  /** Path of a GGUF file, or a name known to the model sources. */
+  readonly model: string;
+  readonly threads: number | null;
+  readonly activations: ActivationFormat;
+  /** Longest sequence, tokens; null: the model's own context length. */
+  readonly contextTokens: number | null;
+  /** Size of the KV pool, tokens; null: by `chooseKvTokens` of src/config.ts. */
+  readonly kvTokens: number | null;
+  readonly maxSequences: number;
+  readonly maxWaiting: number;
+  readonly offline: boolean;
+  /** Folder of Nibble's own files; null: the user's cache folder. */
+  readonly home: string | null;
+  readonly observer?: EngineObserver;
+  /** Share of the weights packed, in [0, 1]. */
+  readonly onProgress?: (share: number) => void;
+  /** Stops fetching and loading. */
+  readonly signal?: AbortSignal;
+};
+
+/** A model ready to generate, with everything a command or a server needs around it. */
+export type OpenedModel = {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  readonly modelFile: ModelFile;
+  readonly nativeModel: NativeModel;
+  /** Encodes off the event loop, for long prompts. Adds special tokens and parses them, as requests want. */
+  readonly encodeLong: (text: string) => Promise<Int32Array>;
+  /** Aborts what still runs, then frees engine, model and tokenizer worker. Idempotent. */
+  close(): Promise<void>;
+};
+
+/** The one export of src/engine/open.ts. */
+export type OpenModel = (options: OpenModelOptions) => Promise<OpenedModel>;
