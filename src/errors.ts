@@ -103,6 +103,11 @@ export const errorTable = {
   model_tensor_out_of_range: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
   model_tensor_shape: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
   model_tensor_missing: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  model_tensor_unknown: row<{ tensor: string; architecture: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `Tensor '${p.tensor}' is not part of the architecture '${p.architecture}'; ignoring it would change the model.`,
+  ),
   model_tensor_not_finite: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
   model_metadata_invalid: row<{ key: string; message: string }>(
     400,
