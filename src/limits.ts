@@ -6,6 +6,12 @@ export const KV_BLOCK_TOKENS = 16;
 /** Tokens of one step: enough columns to reach the matrix kernels' full speed, few enough to keep steps short. */
 export const STEP_TOKENS_MAX = 512;
 
+/**
+ * A step is queued behind a running one only if that one has at most this many tokens. A longer step hides the turn
+ * through JavaScript anyway, and not queueing behind it lets arrivals and aborts act one step earlier.
+ */
+export const LOOK_AHEAD_TOKENS_MAX = 128;
+
 /** Sequences decoded together. Bounds the slot table. */
 export const SEQUENCES_MAX = 64;
 
