@@ -47,7 +47,11 @@ export function expectedTensors(spec: ArchitectureSpec): ReadonlyMap<string, Exp
  * Throws `model_tensor_missing`, `model_tensor_unknown`, `model_tensor_shape`, `model_tensor_type_unsupported`,
  * `model_tensor_out_of_range`, and `model_file_invalid` for a name that occurs twice.
  */
-export function checkTensors(header: GgufHeader, architectureName: string, spec: ArchitectureSpec): readonly TensorSpec[] {
+export function checkTensors(
+  header: GgufHeader,
+  architectureName: string,
+  spec: ArchitectureSpec,
+): readonly TensorSpec[] {
   const expected = expectedTensors(spec);
   const seen = new Set<string>();
   for (const { name } of header.tensors) {

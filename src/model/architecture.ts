@@ -63,7 +63,8 @@ export function readArchitecture(metadata: GgufMetadata, vocab: number): Archite
   if (declaredVocab !== null && declaredVocab !== vocab) {
     throw metadataInvalid(`${name}.vocab_size`, `is ${declaredVocab}, but the tokenizer has ${vocab} tokens`);
   }
-  if (optionalBool(metadata, `${name}.attention.causal`) === false) throw unsupported(`${name} without causal attention`);
+  if (optionalBool(metadata, `${name}.attention.causal`) === false)
+    throw unsupported(`${name} without causal attention`);
   const contextLength = integer('context_length', CONTEXT_MAX);
   return {
     layers,

@@ -7,7 +7,8 @@ type Range = { readonly min: number; readonly max: number };
 export const metadataInvalid = (key: string, message: string) =>
   new NibbleError('model_metadata_invalid', { key, message });
 
-const found = (entry: GgufValue) => (entry.type === 'array' ? `an array of ${entry.of}` : `a value of type ${entry.type}`);
+const found = (entry: GgufValue) =>
+  entry.type === 'array' ? `an array of ${entry.of}` : `a value of type ${entry.type}`;
 
 /** Any integer type counts; null if the key is absent. */
 export function optionalInteger(metadata: GgufMetadata, key: string, range: Range): number | null {
@@ -39,7 +40,8 @@ export function requiredInteger(metadata: GgufMetadata, key: string, range: Rang
 export function optionalFloat(metadata: GgufMetadata, key: string, range: Range): number | null {
   const entry = metadata.get(key);
   if (entry === undefined) return null;
-  if (entry.type !== 'f32' && entry.type !== 'f64') throw metadataInvalid(key, `must be a float, but is ${found(entry)}`);
+  if (entry.type !== 'f32' && entry.type !== 'f64')
+    throw metadataInvalid(key, `must be a float, but is ${found(entry)}`);
   if (!(entry.value >= range.min && entry.value <= range.max)) {
     throw metadataInvalid(key, `${entry.value} is not from ${range.min} to ${range.max}`);
   }

@@ -102,7 +102,10 @@ function readScores(metadata: GgufMetadata, vocab: number): Float32Array | null 
 function readMerges(metadata: GgufMetadata, isRequired: boolean): readonly string[] {
   const key = 'tokenizer.ggml.merges';
   const merges = optionalStrings(metadata, key);
-  if (merges === null) return isRequired ? required(key, null) : [];
+  if (merges === null) {
+    if (isRequired) throw metadataInvalid(key, 'is missing');
+    return [];
+  }
   const wrong = merges.findIndex((merge) => {
     const space = merge.indexOf(' ', 1);
     return space < 0 || space === merge.length - 1;

@@ -130,7 +130,8 @@ function encodeString(text: string): Buffer {
 
 /** The type number, then the value. */
 export function encodeValue(entry: GgufValue): Buffer[] {
-  if (entry.type !== 'array') return [u32(ggufValueTypes.indexOf(entry.type)), ...encodeScalars(entry.type, [entry.value])];
+  if (entry.type !== 'array')
+    return [u32(ggufValueTypes.indexOf(entry.type)), ...encodeScalars(entry.type, [entry.value])];
   const values = entry.value as ArrayLike<number | bigint | boolean | string>;
   const head = [u32(GGUF_ARRAY_TYPE), u32(ggufValueTypes.indexOf(entry.of)), u64(values.length)];
   return [...head, ...encodeScalars(entry.of, values)];

@@ -1,0 +1,180 @@
+/**
+ * Tensor data for generated models. The simple formats are encoded from values as ggml's reference does
+ * (ggml-quants.c); K-quants get random but valid super-blocks of the wanted spread.
+ */
+import { Random } from './random.js';
+
+const floatBits = new DataView(new ArrayBuffer(4));
+
+/** f32 → f16 bits, round to nearest even, subnormals kept. */
+export function toHalf(value: number): number {
+  floatBits.setFloat32(0, value);
+  const bits = floatBits.getUint32(0);
+  const sign = (bits >>> 16) & 0x8000;
+  const exponent = (bits >>> 23) & 0xff;
+  const mantissa = bits & 0x7fffff;
+  if (exponent === 0xff) return sign | 0x7c00 | (mantissa === 0 ? 0 : 0x200);
+  const half = exponent - 112;
+  if (half >= 31) return sign | 0x7c00;
+  const full = half > 0 ? (half << 23) | mantissa : mantissa | 0x800000;
+  const shift = half > 0 ? 13 : 14 - half;
+  if (shift > 24) return sign;
+  const kept = full >>> shift;
+  const rest = full & ((1 << shift) - 1);
+  const middle = 1 << (shift - 1);
+  return sign | (kept + (rest > middle || (rest === middle && (kept & 1) === 1) ? 1 : 0));
+}
+
+/** f16 bits → number. */
+export function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >>> 10) & 0x1f;
+  const mantissa = bits & 0x3ff;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  if (exponent === 31) return mantissa === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (1024 + mantissa) * 2 ** (exponent - 25);
+}
+
+/** f32 → bf16 bits, round to nearest even (finite values). */
+export function toBf16(value: number): number {
+  floatBits.setFloat32(0, value);
+  const bits = floatBits.getUint32(0);
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+type BlockEncoder = (values: Float32Array, from: number, out: Buffer, at: number) => void;
+type FloatFormat = 'F32' | 'F16' | 'BF16';
+type GroupFormat = 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1';
+type SuperFormat = 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K';
+export type TensorTypeName = FloatFormat | GroupFormat | SuperFormat;
+
+const GROUP = 32;
+const value = (values: Float32Array, index: number) => values[index] ?? 0;
+
+/** Signed value of largest magnitude. */
+function extreme(values: Float32Array, from: number): number {
+  let found = 0;
+  for (let i = 0; i < GROUP; i += 1)
+    if (Math.abs(value(values, from + i)) > Math.abs(found)) found = value(values, from + i);
+  return found;
+}
+
+const inverse = (scale: number) => (scale === 0 ? 0 : Math.fround(1 / scale));
+
+function encodeQ8(values: Float32Array, from: number, out: Buffer, at: number): void {
+  const scale = Math.fround(Math.abs(extreme(values, from)) / 127);
+  out.writeUInt16LE(toHalf(scale), at);
+  for (let i = 0; i < GROUP; i += 1) {
+    const scaled = value(values, from + i) * inverse(scale);
+    out.writeInt8(Math.sign(scaled) * Math.floor(Math.abs(scaled) + 0.5), at + 2 + i);
+  }
+}
+
+/** Symmetric 4 and 5 bits: the value of largest magnitude becomes the lowest code. */
+const symmetric = (bits: 4 | 5): BlockEncoder => {
+  const half = 2 ** (bits - 1);
+  return (values, from, out, at) => {
+    const scale = Math.fround(extreme(values, from) / -half);
+    out.writeUInt16LE(toHalf(scale), at);
+    const code = (i: number) =>
+      Math.min(2 * half - 1, Math.trunc(value(values, from + i) * inverse(scale) + half + 0.5));
+    packCodes(code, bits, out, at + 2);
+  };
+};
+
+const affine = (bits: 4 | 5): BlockEncoder => {
+  const top = 2 ** bits - 1;
+  return (values, from, out, at) => {
+    const group = values.subarray(from, from + GROUP);
+    const minimum = Math.min(...group);
+    const scale = Math.fround((Math.max(...group) - minimum) / top);
+    out.writeUInt16LE(toHalf(scale), at);
+    out.writeUInt16LE(toHalf(minimum), at + 2);
+    const code = (i: number) => Math.min(top, Math.trunc((value(group, i) - minimum) * inverse(scale) + 0.5));
+    packCodes(code, bits, out, at + 4);
+  };
+};
+
+/** Low nibbles hold inputs 0–15, high ones 16–31; fifth bits come first as one u32. */
+function packCodes(code: (i: number) => number, bits: 4 | 5, out: Buffer, at: number): void {
+  const nibbles = bits === 5 ? at + 4 : at;
+  let fifth = 0;
+  for (let i = 0; i < GROUP; i += 1) if (code(i) & 16) fifth += 2 ** i;
+  if (bits === 5) out.writeUInt32LE(fifth, at);
+  for (let i = 0; i < 16; i += 1) out.writeUInt8((code(i) & 15) | ((code(i + 16) & 15) << 4), nibbles + i);
+}
+
+const groupFormats: Readonly<Record<GroupFormat, { readonly bytes: number; readonly encode: BlockEncoder }>> = {
+  Q8_0: { bytes: 34, encode: encodeQ8 },
+  Q4_0: { bytes: 18, encode: symmetric(4) },
+  Q4_1: { bytes: 20, encode: affine(4) },
+  Q5_0: { bytes: 22, encode: symmetric(5) },
+  Q5_1: { bytes: 24, encode: affine(5) },
+};
+
+/** Where a super-block keeps its f16 scale (and minimum), and its spread per unit of scale if all else is random. */
+const superFormats: Readonly<
+  Record<
+    SuperFormat,
+    {
+      readonly bytes: number;
+      readonly scaleAt: number;
+      readonly minAt: number;
+      readonly spread: number;
+      readonly minRatio: number;
+    }
+  >
+> = {
+  Q2_K: { bytes: 84, scaleAt: 80, minAt: 82, spread: 16, minRatio: 1.5 },
+  Q3_K: { bytes: 110, scaleAt: 108, minAt: -1, spread: 42, minRatio: 0 },
+  Q4_K: { bytes: 144, scaleAt: 0, minAt: 2, spread: 300, minRatio: 7.5 },
+  Q5_K: { bytes: 176, scaleAt: 0, minAt: 2, spread: 620, minRatio: 15.5 },
+  Q6_K: { bytes: 210, scaleAt: 208, minAt: -1, spread: 1366, minRatio: 0 },
+};
+
+/** Bytes of `count` values of the given standard deviation around `mean`, in the format. */
+export function randomTensor(
+  type: TensorTypeName,
+  count: number,
+  mean: number,
+  deviation: number,
+  seed: number,
+): Buffer {
+  const random = new Random(seed);
+  if (type in superFormats) return randomSuperBlocks(type as SuperFormat, count, deviation, random);
+  return encodeTensor(
+    type as FloatFormat | GroupFormat,
+    Float32Array.from({ length: count }, () => mean + deviation * random.normal()),
+  );
+}
+
+/** Encodes values; their count must be whole blocks. */
+export function encodeTensor(type: FloatFormat | GroupFormat, values: Float32Array): Buffer {
+  switch (type) {
+    case 'F32':
+      return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+    case 'F16':
+    case 'BF16': {
+      const bits = Uint16Array.from(values, type === 'F16' ? toHalf : toBf16);
+      return Buffer.from(bits.buffer);
+    }
+    default: {
+      const { bytes, encode } = groupFormats[type];
+      const out = Buffer.alloc((values.length / GROUP) * bytes);
+      for (let block = 0; block * GROUP < values.length; block += 1) encode(values, block * GROUP, out, block * bytes);
+      return out;
+    }
+  }
+}
+
+function randomSuperBlocks(type: SuperFormat, count: number, deviation: number, random: Random): Buffer {
+  const { bytes, scaleAt, minAt, spread, minRatio } = superFormats[type];
+  const out = Buffer.alloc((count / 256) * bytes);
+  for (let at = 0; at < out.length; at += 1) out[at] = random.u32() & 0xff;
+  for (let block = 0; block < out.length; block += bytes) {
+    const scale = (deviation / spread) * (0.75 + random.uniform() / 2);
+    out.writeUInt16LE(toHalf(scale), block + scaleAt);
+    if (minAt >= 0) out.writeUInt16LE(toHalf(scale * minRatio), block + minAt);
+  }
+  return out;
+}
