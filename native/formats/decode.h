@@ -1,0 +1,39 @@
+#pragma once
+// w = fma(q, d, m), the one definition of a stored weight's value. A code (≤ 8 bits) times an f16 scale (11 bits) is
+// exact in f32, so there multiply-and-add rounds as fma does; scales in f32 have up to 24 bits and take the fma.
+#include <cstddef>
+#include <cstdint>
+
+#include "f16.h"
+#include "weight_format.h"
+
+namespace nibble::decoding {
+
+inline float scale_value(uint16_t bits) noexcept {
+  return f16_to_f32(bits);
+}
+inline float scale_value(float value) noexcept {
+  return value;
+}
+
+inline float weight(float code, uint16_t, float d, float m) noexcept {
+  return code * d + m;
+}
+inline float weight(float code, float, float d, float m) noexcept {
+  return __builtin_fmaf(code, d, m);
+}
+
+/// Value of the minimum of one group: stored, or −8·d for symmetric 4-bit codes, or +0.
+template <WeightFormat format, class Scale>
+float minimum_value(float d, Scale stored) noexcept {
+  if constexpr (info(format).affine) return scale_value(stored);
+  return info(format).bits == 4 ? -8.0f * d : 0.0f;
+}
+
+/// Code i of an 8-bit strip as a number.
+template <WeightFormat format>
+float code_value(uint8_t code) noexcept {
+  return info(format).affine ? static_cast<float>(code) : static_cast<float>(static_cast<int8_t>(code));
+}
+
+}  // namespace nibble::decoding

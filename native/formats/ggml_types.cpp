@@ -1,0 +1,46 @@
+#include "pack.h"
+
+namespace nibble {
+
+namespace {
+
+struct Row {
+  GgmlType type;
+  GgmlTypeInfo info;
+};
+
+constexpr Row kTypes[] = {
+    {GgmlType::f32, {"F32", 1, 4, WeightFormat::f32}},
+    {GgmlType::f16, {"F16", 1, 2, WeightFormat::f16}},
+    {GgmlType::bf16, {"BF16", 1, 2, WeightFormat::bf16}},
+    {GgmlType::q4_0, {"Q4_0", 32, 18, WeightFormat::w4g32}},
+    {GgmlType::q4_1, {"Q4_1", 32, 20, WeightFormat::w4g32a}},
+    {GgmlType::q5_0, {"Q5_0", 32, 22, WeightFormat::w8g32}},
+    {GgmlType::q5_1, {"Q5_1", 32, 24, WeightFormat::w8g32a}},
+    {GgmlType::q8_0, {"Q8_0", 32, 34, WeightFormat::w8g32}},
+    {GgmlType::q2_k, {"Q2_K", 256, 84, WeightFormat::w8g16a32}},
+    {GgmlType::q3_k, {"Q3_K", 256, 110, WeightFormat::w8g16s32}},
+    {GgmlType::q4_k, {"Q4_K", 256, 144, WeightFormat::w4g32a32}},
+    {GgmlType::q5_k, {"Q5_K", 256, 176, WeightFormat::w8g32a32}},
+    {GgmlType::q6_k, {"Q6_K", 256, 210, WeightFormat::w8g16s32}},
+};
+
+}  // namespace
+
+const GgmlTypeInfo* ggml_type_info(uint32_t type) noexcept {
+  for (const Row& row : kTypes) {
+    if (static_cast<uint32_t>(row.type) == type) return &row.info;
+  }
+  return nullptr;
+}
+
+size_t ggml_bytes(const GgmlTypeInfo& type, size_t rows, size_t cols) noexcept {
+  if (cols % type.block_values != 0) return 0;
+  size_t row_bytes = 0;
+  size_t bytes = 0;
+  if (__builtin_mul_overflow(cols / type.block_values, type.block_bytes, &row_bytes)) return 0;
+  if (__builtin_mul_overflow(row_bytes, rows, &bytes)) return 0;
+  return bytes;
+}
+
+}  // namespace nibble

@@ -1,0 +1,232 @@
+#pragma once
+// Quantized GGUF blocks, taken apart. Every type is cut into strips of 32 inputs (one tile is 16 rows of one strip);
+// `unpack(row, strip, codes, scale, minimum)` decodes one strip of one row of the file:
+//   codes    32 bytes (8-bit homes), or 16 bytes with input i in the low and input 16+i in the high nibble (4-bit
+//   homes) scale    one per group of the home format: f16 bits, or f32 minimum  likewise, if the home is affine; its
+//   sign is that of w = fma(q, d, m)
+// and returns false if a scale in the file is NaN or infinite. Products such as d·sc are exact: 11 + 8 bits.
+// Layouts: the block structures of the GGUF specification.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "f16.h"
+#include "weight_format.h"
+
+namespace nibble::unpacking {
+
+inline uint16_t load_u16(const uint8_t* p) noexcept {
+  uint16_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline uint32_t load_u32(const uint8_t* p) noexcept {
+  uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline bool f16_finite(uint16_t h) noexcept {
+  return (h & 0x7c00u) != 0x7c00u;
+}
+
+/// Q4_0: d, 16 bytes of nibbles that are already in the order of the tile.
+struct Q4_0 {
+  static constexpr WeightFormat home = WeightFormat::w4g32;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale*) noexcept {
+    const uint8_t* block = row + strip * 18;
+    *scale = load_u16(block);
+    std::memcpy(codes, block + 2, 16);
+    return f16_finite(*scale);
+  }
+};
+
+/// Q4_1: d, m, nibbles as in Q4_0.
+struct Q4_1 {
+  static constexpr WeightFormat home = WeightFormat::w4g32a;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip * 20;
+    *scale = load_u16(block);
+    *minimum = load_u16(block + 2);
+    std::memcpy(codes, block + 4, 16);
+    return f16_finite(*scale) && f16_finite(*minimum);
+  }
+};
+
+/// The fifth bits of 32 codes stand in one word: bit i belongs to input i. offset is subtracted from each code.
+inline void unpack_five_bits(uint32_t high, const uint8_t* nibbles, unsigned offset, uint8_t* codes) noexcept {
+  for (unsigned i = 0; i < 16; ++i) {
+    const unsigned low = nibbles[i];
+    codes[i] = static_cast<uint8_t>(((low & 15u) | ((high >> i) & 1u) << 4) - offset);
+    codes[i + 16] = static_cast<uint8_t>(((low >> 4) | ((high >> (i + 16)) & 1u) << 4) - offset);
+  }
+}
+
+/// Q5_0: d, fifth bits, nibbles; codes −16…15.
+struct Q5_0 {
+  static constexpr WeightFormat home = WeightFormat::w8g32;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale*) noexcept {
+    const uint8_t* block = row + strip * 22;
+    *scale = load_u16(block);
+    unpack_five_bits(load_u32(block + 2), block + 6, 16, codes);
+    return f16_finite(*scale);
+  }
+};
+
+/// Q5_1: d, m, fifth bits, nibbles; codes 0…31.
+struct Q5_1 {
+  static constexpr WeightFormat home = WeightFormat::w8g32a;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip * 24;
+    *scale = load_u16(block);
+    *minimum = load_u16(block + 2);
+    unpack_five_bits(load_u32(block + 4), block + 8, 0, codes);
+    return f16_finite(*scale) && f16_finite(*minimum);
+  }
+};
+
+/// Q8_0: d, 32 int8.
+struct Q8_0 {
+  static constexpr WeightFormat home = WeightFormat::w8g32;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale*) noexcept {
+    const uint8_t* block = row + strip * 34;
+    *scale = load_u16(block);
+    std::memcpy(codes, block + 2, 32);
+    return f16_finite(*scale);
+  }
+};
+
+/// Q2_K (84 bytes): 16 × (4-bit scale, 4-bit minimum) of groups of 16, 64 bytes of 2-bit codes, d, dmin. The codes of
+/// strip s are bits 2·(s mod 4) of the 32 bytes of its half.
+struct Q2_K {
+  static constexpr WeightFormat home = WeightFormat::w8g16a32;
+  using Scale = float;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / 8 * 84;
+    const size_t s = strip % 8;
+    const uint16_t d = load_u16(block + 80);
+    const uint16_t dmin = load_u16(block + 82);
+    for (size_t g = 0; g < 2; ++g) {
+      const unsigned packed = block[2 * s + g];
+      scale[g] = f16_to_f32(d) * static_cast<float>(packed & 15u);
+      minimum[g] = -(f16_to_f32(dmin) * static_cast<float>(packed >> 4));
+    }
+    const uint8_t* quants = block + 16 + s / 4 * 32;
+    const unsigned shift = 2 * static_cast<unsigned>(s % 4);
+    for (size_t i = 0; i < 32; ++i) codes[i] = (quants[i] >> shift) & 3;
+    return f16_finite(d) && f16_finite(dmin);
+  }
+};
+
+/// Q3_K (110 bytes): third bits (bit s of byte i: strip s, input i), 2-bit codes as in Q2_K, 16 six-bit scales, d.
+/// Codes −4…3, scales −32…31.
+struct Q3_K {
+  static constexpr WeightFormat home = WeightFormat::w8g16s32;
+  using Scale = float;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale*) noexcept {
+    const uint8_t* block = row + strip / 8 * 110;
+    const size_t s = strip % 8;
+    const uint16_t d = load_u16(block + 108);
+    const uint8_t* scales = block + 96;
+    for (size_t g = 0; g < 2; ++g) {
+      const size_t index = 2 * s + g;
+      const unsigned low = index < 8 ? scales[index] & 15u : scales[index - 8] >> 4;
+      const unsigned high = (scales[8 + index % 4] >> (2 * (index / 4))) & 3u;
+      scale[g] = f16_to_f32(d) * static_cast<float>(static_cast<int>(low | high << 4) - 32);
+    }
+    const uint8_t* quants = block + 32 + s / 4 * 32;
+    const unsigned shift = 2 * static_cast<unsigned>(s % 4);
+    for (size_t i = 0; i < 32; ++i) {
+      const unsigned third = (block[i] >> s) & 1u;
+      codes[i] = static_cast<uint8_t>((((quants[i] >> shift) & 3u) | third << 2) - 4u);
+    }
+    return f16_finite(d);
+  }
+};
+
+/// Q4_K and Q5_K: 8 six-bit scales and 8 six-bit minima in 12 bytes; those of groups 4…7 are put together from the
+/// nibbles of the last four bytes and the top two bits of the first eight.
+inline bool unpack_scale_and_minimum(const uint8_t* block, size_t group, float* scale, float* minimum) noexcept {
+  const uint16_t d = load_u16(block);
+  const uint16_t dmin = load_u16(block + 2);
+  const uint8_t* packed = block + 4;
+  unsigned sc = 0;
+  unsigned m = 0;
+  if (group < 4) {
+    sc = packed[group] & 63u;
+    m = packed[group + 4] & 63u;
+  } else {
+    sc = (packed[group + 4] & 15u) | static_cast<unsigned>(packed[group - 4] >> 6) << 4;
+    m = static_cast<unsigned>(packed[group + 4] >> 4) | static_cast<unsigned>(packed[group] >> 6) << 4;
+  }
+  *scale = f16_to_f32(d) * static_cast<float>(sc);
+  *minimum = -(f16_to_f32(dmin) * static_cast<float>(m));
+  return f16_finite(d) && f16_finite(dmin);
+}
+
+/// Q4_K (144 bytes): d, dmin, scales, 128 bytes: strip 2j is the low, strip 2j+1 the high nibble of 32 bytes.
+struct Q4_K {
+  static constexpr WeightFormat home = WeightFormat::w4g32a32;
+  using Scale = float;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / 8 * 144;
+    const size_t s = strip % 8;
+    const uint8_t* quants = block + 16 + s / 2 * 32;
+    if (s % 2 == 0) {
+      for (size_t i = 0; i < 16; ++i) codes[i] = static_cast<uint8_t>((quants[i] & 15u) | (quants[i + 16] & 15u) << 4);
+    } else {
+      for (size_t i = 0; i < 16; ++i) codes[i] = static_cast<uint8_t>(quants[i] >> 4 | (quants[i + 16] & 0xf0u));
+    }
+    return unpack_scale_and_minimum(block, s, scale, minimum);
+  }
+};
+
+/// Q5_K (176 bytes): d, dmin, scales, fifth bits (bit s of byte i: strip s, input i), nibbles as in Q4_K.
+struct Q5_K {
+  static constexpr WeightFormat home = WeightFormat::w8g32a32;
+  using Scale = float;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / 8 * 176;
+    const size_t s = strip % 8;
+    const uint8_t* fifth = block + 16;
+    const uint8_t* quants = block + 48 + s / 2 * 32;
+    const unsigned shift = s % 2 == 0 ? 0 : 4;
+    for (size_t i = 0; i < 32; ++i) {
+      codes[i] = static_cast<uint8_t>(((quants[i] >> shift) & 15u) | ((fifth[i] >> s) & 1u) << 4);
+    }
+    return unpack_scale_and_minimum(block, s, scale, minimum);
+  }
+};
+
+/// Q6_K (210 bytes): 128 bytes of low nibbles, 64 of high bit pairs, 16 int8 scales, d. Of a half (128 inputs), strips
+/// 0 and 1 are the low nibbles of 64 bytes, strips 2 and 3 the high ones. Codes −32…31.
+struct Q6_K {
+  static constexpr WeightFormat home = WeightFormat::w8g16s32;
+  using Scale = float;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale*) noexcept {
+    const uint8_t* block = row + strip / 8 * 210;
+    const size_t half = strip % 8 / 4;
+    const size_t s = strip % 4;
+    const uint8_t* low = block + half * 64 + s % 2 * 32;
+    const uint8_t* high = block + 128 + half * 32;
+    const unsigned low_shift = s < 2 ? 0 : 4;
+    const unsigned high_shift = 2 * static_cast<unsigned>(s);
+    for (size_t i = 0; i < 32; ++i) {
+      codes[i] = static_cast<uint8_t>((((low[i] >> low_shift) & 15u) | ((high[i] >> high_shift) & 3u) << 4) - 32u);
+    }
+    const uint16_t d = load_u16(block + 208);
+    for (size_t g = 0; g < 2; ++g) {
+      const int sc = static_cast<int8_t>(block[192 + half * 8 + s * 2 + g]);
+      scale[g] = f16_to_f32(d) * static_cast<float>(sc);
+    }
+    return f16_finite(d);
+  }
+};
+
+}  // namespace nibble::unpacking

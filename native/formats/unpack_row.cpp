@@ -1,0 +1,85 @@
+#include <cstring>
+
+#include "decode.h"
+#include "pack.h"
+
+namespace nibble {
+
+namespace {
+
+/// One row of quantized tiles; `row` is that within the row tile.
+template <WeightFormat format, class Scale>
+void unpack_quantized(const uint8_t* tile, size_t row, size_t cols, float* out) noexcept {
+  constexpr WeightFormatInfo kInfo = info(format);
+  constexpr size_t kGroups = kTileInputs / kInfo.group;
+  constexpr size_t kWords = kTileInputs * kInfo.bits / 8 / 4;
+  static_assert(sizeof(Scale) == kInfo.scale_bytes);
+  for (size_t k = 0; k < cols; k += kTileInputs, tile += kInfo.tile_bytes(), out += kTileInputs) {
+    uint8_t codes[kTileInputs];
+    const uint8_t* words = tile + kInfo.header_bytes() + row * 4;
+    for (size_t j = 0; j < kWords; ++j) std::memcpy(codes + j * 4, words + j * kTileRows * 4, 4);
+    if constexpr (kInfo.bits == 4) {
+      for (size_t i = 0; i < 16; ++i) {
+        codes[16 + i] = codes[i] >> 4;
+        codes[i] &= 15;
+      }
+    }
+    for (size_t g = 0; g < kGroups; ++g) {
+      Scale scale;
+      Scale minimum{};
+      std::memcpy(&scale, tile + (g * kTileRows + row) * sizeof scale, sizeof scale);
+      if constexpr (kInfo.affine) {
+        std::memcpy(&minimum, tile + ((kGroups + g) * kTileRows + row) * sizeof scale, sizeof scale);
+      }
+      const float d = decoding::scale_value(scale);
+      const float m = decoding::minimum_value<format>(d, minimum);
+      for (size_t i = g * kInfo.group; i < (g + 1) * kInfo.group; ++i) {
+        out[i] = decoding::weight(decoding::code_value<format>(codes[i]), Scale{}, d, m);
+      }
+    }
+  }
+}
+
+template <class Bits, class Convert>
+void unpack_floats(const uint8_t* tile, size_t row, size_t cols, float* out, Convert convert) noexcept {
+  for (size_t k = 0; k < cols; ++k) {
+    Bits bits;
+    std::memcpy(&bits, tile + (k * kTileRows + row) * sizeof bits, sizeof bits);
+    out[k] = convert(bits);
+  }
+}
+
+}  // namespace
+
+void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
+  using enum WeightFormat;
+  const uint8_t* tile = matrix.tiles + row / kTileRows * matrix.row_tile_bytes();
+  const size_t r = row % kTileRows;
+  const size_t cols = matrix.cols;
+  switch (matrix.format) {
+    case f32:
+      return unpack_floats<uint32_t>(tile, r, cols, out, [](uint32_t b) { return std::bit_cast<float>(b); });
+    case f16:
+      return unpack_floats<uint16_t>(tile, r, cols, out, f16_to_f32);
+    case bf16:
+      return unpack_floats<uint16_t>(tile, r, cols, out, bf16_to_f32);
+    case w4g32:
+      return unpack_quantized<w4g32, uint16_t>(tile, r, cols, out);
+    case w4g32a:
+      return unpack_quantized<w4g32a, uint16_t>(tile, r, cols, out);
+    case w4g32a32:
+      return unpack_quantized<w4g32a32, float>(tile, r, cols, out);
+    case w8g32:
+      return unpack_quantized<w8g32, uint16_t>(tile, r, cols, out);
+    case w8g32a:
+      return unpack_quantized<w8g32a, uint16_t>(tile, r, cols, out);
+    case w8g32a32:
+      return unpack_quantized<w8g32a32, float>(tile, r, cols, out);
+    case w8g16s32:
+      return unpack_quantized<w8g16s32, float>(tile, r, cols, out);
+    case w8g16a32:
+      return unpack_quantized<w8g16a32, float>(tile, r, cols, out);
+  }
+}
+
+}  // namespace nibble
