@@ -1,0 +1,237 @@
+#include "check_formats.h"
+
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <span>
+
+#include "../formats/f16.h"
+#include "../formats/pack.h"
+
+namespace nibble {
+
+namespace {
+
+using Random = std::mt19937_64;
+
+/// A type with the places of its f16 scales and minima in a block, as the GGUF specification has them.
+struct Layout {
+  GgmlType type;
+  std::vector<size_t> scale_offsets;
+};
+
+const std::vector<Layout>& layouts() {
+  static const std::vector<Layout> list = {
+      {GgmlType::f32, {}},        {GgmlType::f16, {}},     {GgmlType::bf16, {}},     {GgmlType::q4_0, {0}},
+      {GgmlType::q4_1, {0, 2}},   {GgmlType::q5_0, {0}},   {GgmlType::q5_1, {0, 2}}, {GgmlType::q8_0, {0}},
+      {GgmlType::q2_k, {80, 82}}, {GgmlType::q3_k, {108}}, {GgmlType::q4_k, {0, 2}}, {GgmlType::q5_k, {0, 2}},
+      {GgmlType::q6_k, {208}},
+  };
+  return list;
+}
+
+/// Exactly as many bytes as asked for, at an odd address, so that a sanitizer sees a read beyond either end.
+struct Buffer {
+  explicit Buffer(size_t bytes) : memory(new uint8_t[bytes + 1]()), size(bytes) {}
+  uint8_t* data() { return memory.get() + 1; }
+  std::unique_ptr<uint8_t[]> memory;
+  size_t size;
+};
+
+uint16_t random_finite_f16(Random& random) {
+  static constexpr uint16_t extremes[] = {0x0000, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfbff, 0x3c00, 0x0400};
+  if (random() % 8 == 0) return extremes[random() % std::size(extremes)];
+  uint16_t bits = static_cast<uint16_t>(random());
+  while ((bits & 0x7c00u) == 0x7c00u) bits = static_cast<uint16_t>(random());
+  return bits;
+}
+
+void fill_float(GgmlType type, Random& random, uint8_t* at) {
+  const uint16_t half = random_finite_f16(random);
+  if (type == GgmlType::f16) {
+    std::memcpy(at, &half, 2);
+  } else if (type == GgmlType::bf16) {
+    uint16_t bits = static_cast<uint16_t>(random());
+    if ((bits & 0x7f80u) == 0x7f80u) bits ^= 0x4000u;
+    std::memcpy(at, &bits, 2);
+  } else {
+    uint32_t bits = static_cast<uint32_t>(random());
+    if ((bits & 0x7f800000u) == 0x7f800000u) bits ^= 0x40000000u;
+    std::memcpy(at, &bits, 4);
+  }
+}
+
+Buffer random_rows(const Layout& layout, const GgmlTypeInfo& type, size_t rows, size_t cols, Random& random) {
+  Buffer buffer(ggml_bytes(type, rows, cols));
+  for (size_t at = 0; at < buffer.size; at += type.block_bytes) {
+    if (layout.scale_offsets.empty()) {
+      fill_float(layout.type, random, buffer.data() + at);
+      continue;
+    }
+    for (size_t i = 0; i < type.block_bytes; ++i) buffer.data()[at + i] = static_cast<uint8_t>(random());
+    for (const size_t offset : layout.scale_offsets) {
+      const uint16_t scale = random_finite_f16(random);
+      std::memcpy(buffer.data() + at + offset, &scale, 2);
+    }
+  }
+  return buffer;
+}
+
+struct Case {
+  std::vector<std::string>& failures;
+  std::string name;
+
+  void expect(bool ok, const std::string& what) const {
+    if (!ok) failures.push_back(name + ": " + what);
+  }
+};
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+void check_values(const Case& test, const Layout& layout, size_t rows, size_t cols, Random& random) {
+  const GgmlTypeInfo& type = *ggml_type_info(static_cast<uint32_t>(layout.type));
+  Buffer file = random_rows(layout, type, rows, cols, random);
+  std::vector<float> expected(rows * cols);
+  test.expect(dequantize_rows(layout.type, file.data(), rows, cols, expected.data()).ok(), "dequantize_rows refused");
+
+  PackedView view{nullptr, type.home, rows, cols};
+  Buffer packed(view.bytes());
+  test.expect(pack_row_tiles(layout.type, file.data(), rows, cols, 0, row_tiles(rows), packed.data()).ok(),
+              "pack_row_tiles refused");
+  view.tiles = packed.data();
+  std::vector<float> row(cols);
+  for (size_t r = 0; r < rows; ++r) {
+    unpack_row(view, r, row.data());
+    test.expect(same_bits(row, std::span(expected).subspan(r * cols, cols)), "row " + std::to_string(r) + " differs");
+  }
+  for (size_t r = rows; r < row_tiles(rows) * kTileRows; ++r) {
+    unpack_row(view, r, row.data());
+    for (const float value : row) test.expect(std::bit_cast<uint32_t>(value) == 0, "padding is not zero");
+  }
+
+  // Tile by tile, last first: the same bytes.
+  Buffer portions(view.bytes());
+  for (size_t tile = row_tiles(rows); tile-- > 0;) {
+    const Status status =
+        pack_row_tiles(layout.type, file.data(), rows, cols, tile, 1, portions.data() + tile * view.row_tile_bytes());
+    test.expect(status.ok(), "a portion was refused");
+  }
+  test.expect(std::memcmp(portions.data(), packed.data(), packed.size) == 0, "portions differ from the whole");
+  test.expect(!pack_row_tiles(layout.type, file.data(), rows, cols, row_tiles(rows), 1, packed.data()).ok(),
+              "tiles beyond the end were accepted");
+}
+
+/// Puts NaN or infinity at one place and expects both entry points to refuse it.
+void check_refusal(const Case& test, const Layout& layout, Random& random) {
+  const GgmlTypeInfo& type = *ggml_type_info(static_cast<uint32_t>(layout.type));
+  const size_t cols = 3 * (type.block_values == 1 ? 32 : type.block_values);
+  const size_t rows = 18;
+  const std::vector<size_t> offsets = layout.scale_offsets.empty() ? std::vector<size_t>{0} : layout.scale_offsets;
+  for (const size_t offset : offsets) {
+    for (const bool is_nan : {false, true}) {
+      Buffer file = random_rows(layout, type, rows, cols, random);
+      const size_t block = random() % (file.size / type.block_bytes);
+      uint8_t* at = file.data() + block * type.block_bytes + offset;
+      if (layout.type == GgmlType::f32) {
+        const uint32_t bits = is_nan ? 0xffc00001u : 0x7f800000u;
+        std::memcpy(at, &bits, 4);
+      } else {
+        const uint16_t infinity = layout.type == GgmlType::bf16 ? 0xff80u : 0xfc00u;
+        const uint16_t bits = static_cast<uint16_t>(infinity | (is_nan ? 1u : 0u));
+        std::memcpy(at, &bits, 2);
+      }
+      std::vector<float> values(rows * cols);
+      Buffer packed(PackedView{nullptr, type.home, rows, cols}.bytes());
+      const Status unpacked = dequantize_rows(layout.type, file.data(), rows, cols, values.data());
+      const Status packing = pack_row_tiles(layout.type, file.data(), rows, cols, 0, row_tiles(rows), packed.data());
+      test.expect(unpacked.code == ErrorCode::model_tensor_not_finite, "dequantize_rows accepted NaN or infinity");
+      test.expect(packing.code == ErrorCode::model_tensor_not_finite, "pack_row_tiles accepted NaN or infinity");
+    }
+  }
+  test.expect(!dequantize_rows(layout.type, nullptr, 0, cols, nullptr).ok(), "a matrix without rows was accepted");
+  if (type.block_values > 1) {
+    const Status status = pack_row_tiles(layout.type, nullptr, 16, cols + 1, 0, 1, nullptr);
+    test.expect(status.code == ErrorCode::model_tensor_shape, "a partial block was accepted");
+  }
+}
+
+/// The order of codes, written out from the comment of weight_format.h, on values that tell row and input.
+void check_layout(std::vector<std::string>& failures) {
+  const Case test{failures, "layout"};
+  constexpr size_t kRows = 16;
+  Buffer eight(kRows * 34);
+  Buffer four(kRows * 18);
+  for (size_t r = 0; r < kRows; ++r) {
+    const uint16_t scale = static_cast<uint16_t>(0x3c00u + r);
+    std::memcpy(eight.data() + r * 34, &scale, 2);
+    std::memcpy(four.data() + r * 18, &scale, 2);
+    for (size_t i = 0; i < 32; ++i) eight.data()[r * 34 + 2 + i] = static_cast<uint8_t>(7 * r + i);
+    for (size_t i = 0; i < 16; ++i) {
+      const size_t low = (r + i) % 16;
+      const size_t high = (r + i + 16 + 5) % 16;
+      four.data()[r * 18 + 2 + i] = static_cast<uint8_t>(low | high << 4);
+    }
+  }
+  Buffer tile8(544);
+  Buffer tile4(288);
+  test.expect(pack_row_tiles(GgmlType::q8_0, eight.data(), kRows, 32, 0, 1, tile8.data()).ok(), "Q8_0 refused");
+  test.expect(pack_row_tiles(GgmlType::q4_0, four.data(), kRows, 32, 0, 1, tile4.data()).ok(), "Q4_0 refused");
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t i = 0; i < 32; ++i) {
+      const size_t at8 = 32 + (i / 4) * 64 + r * 4 + i % 4;
+      test.expect(tile8.data()[at8] == static_cast<uint8_t>(7 * r + i), "8-bit code at the wrong place");
+      const size_t at4 = 32 + (i % 16 / 4) * 64 + r * 4 + i % 4;
+      const unsigned byte = tile4.data()[at4];
+      const size_t code = i < 16 ? byte & 15u : byte >> 4;
+      test.expect(code == (i < 16 ? (r + i) % 16 : (r + i + 5) % 16), "4-bit code at the wrong place");
+    }
+    uint16_t scale;
+    std::memcpy(&scale, tile8.data() + r * 2, 2);
+    test.expect(scale == 0x3c00u + r, "8-bit scale at the wrong place");
+    std::memcpy(&scale, tile4.data() + r * 2, 2);
+    test.expect(scale == 0x3c00u + r, "4-bit scale at the wrong place");
+  }
+}
+
+void check_type_table(std::vector<std::string>& failures) {
+  const Case test{failures, "types"};
+  test.expect(layouts().size() == 13, "13 types");
+  for (const uint32_t unknown : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 39u, 0xffffffffu}) {
+    test.expect(ggml_type_info(unknown) == nullptr, "type " + std::to_string(unknown) + " is known");
+  }
+  const GgmlTypeInfo& q6_k = *ggml_type_info(14);
+  test.expect(ggml_bytes(q6_k, 3, 512) == 3 * 2 * 210, "bytes of Q6_K");
+  test.expect(ggml_bytes(q6_k, 1, 255) == 0, "bytes of a partial block");
+  test.expect(ggml_bytes(q6_k, SIZE_MAX / 2, 512) == 0, "overflow of rows");
+  test.expect(ggml_bytes(*ggml_type_info(0), 2, SIZE_MAX / 2) == 0, "overflow of columns");
+  std::vector<float> out(32);
+  const Status status = dequantize_rows(static_cast<GgmlType>(9), nullptr, 1, 32, out.data());
+  test.expect(status.code == ErrorCode::model_tensor_type_unsupported, "an unknown type was accepted");
+}
+
+}  // namespace
+
+std::vector<std::string> check_formats(uint64_t seed) {
+  std::vector<std::string> failures;
+  Random random(seed);
+  check_type_table(failures);
+  check_layout(failures);
+  for (const Layout& layout : layouts()) {
+    const GgmlTypeInfo& type = *ggml_type_info(static_cast<uint32_t>(layout.type));
+    const size_t unit = type.block_values == 256 ? 256 : 32;
+    for (const size_t rows : {1, 15, 16, 17, 33}) {
+      for (const size_t units : {1, 2, 3, 18}) {
+        const Case test{failures,
+                        std::string(type.name) + " " + std::to_string(rows) + "x" + std::to_string(units * unit)};
+        check_values(test, layout, rows, units * unit, random);
+      }
+    }
+    check_refusal({failures, type.name}, layout, random);
+  }
+  return failures;
+}
+
+}  // namespace nibble
