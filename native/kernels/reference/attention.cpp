@@ -1,0 +1,83 @@
+// Attention over one split of 256 positions, and the merging of splits.
+//
+// Softmax inside a split is two-pass (all scores, one maximum, then exp and sum) rather than online per block: the
+// scores of a split fit the L1 cache, there is one exp per position and no rescaling of the outputs, and the order of
+// the additions is plain. Splits are merged left to right, whatever the number of threads that computed them.
+// A masked position is no operand of any sum: its K gives a score that nobody reads, its V isn't touched (it may hold
+// NaN).
+#include "attention.h"
+
+#include "../../formats/f16.h"
+#include "math.h"
+#include "table.h"
+
+namespace nibble::kernels::reference {
+namespace {
+
+/// Block of position `t` of the task's split.
+const uint8_t* block_of(const AttentionTask& task, size_t t) noexcept {
+  const int32_t id = task.blocks[(task.split * kSplitTokens + t) / kKvBlockTokens];
+  return task.pool + static_cast<size_t>(id) * task.block_bytes;
+}
+
+void attend(const AttentionTask& task, const float* q, size_t visible, size_t column) noexcept {
+  float* score = task.scratch + column * kSplitTokens;
+  for (size_t t = 0; t < visible; ++t) {
+    const auto* k = reinterpret_cast<const uint16_t*>(block_of(task, t) + task.k_offset) + t % kKvBlockTokens;
+    float sum = 0.0f;
+    for (size_t d = 0; d < task.head_dim; ++d) sum = fma(q[d], f16_to_f32(k[d * kKvBlockTokens]), sum);
+    score[t] = task.scale * sum;
+  }
+
+  float lane[kLanes];
+  for (float& value : lane) value = -kInfinity;
+  for (size_t t = 0; t < visible; ++t) lane[t % kLanes] = select_max(score[t], lane[t % kLanes]);
+  const float m = fold_max(lane);
+
+  for (float& value : lane) value = 0.0f;
+  for (size_t t = 0; t < visible; ++t) {
+    score[t] = exp(score[t] - m);
+    lane[t % kLanes] += score[t];
+  }
+  task.m[column] = m;
+  task.l[column] = fold_sum(lane);
+
+  float* o = task.o + column * task.head_dim;
+  for (size_t d = 0; d < task.head_dim; ++d) o[d] = 0.0f;
+  for (size_t t = 0; t < visible; ++t) {
+    const auto* v = reinterpret_cast<const uint16_t*>(block_of(task, t) + task.v_offset) +
+                    t % kKvBlockTokens * task.head_dim;
+    for (size_t d = 0; d < task.head_dim; ++d) o[d] = fma(score[t], f16_to_f32(v[d]), o[d]);
+  }
+}
+
+}  // namespace
+
+void attention(const AttentionTask& task) noexcept {
+  calls.fetch_add(1, std::memory_order_relaxed);
+  for (size_t i = 0; i < task.queries; ++i) {
+    const size_t seen = task.first_position + i + 1;
+    const size_t start = task.split * kSplitTokens;
+    size_t visible = seen > start ? seen - start : 0;
+    if (visible > kSplitTokens) visible = kSplitTokens;
+    for (size_t h = 0; h < task.group; ++h)
+      attend(task, task.q + i * task.q_stride + h * task.head_dim, visible, i * task.group + h);
+  }
+}
+
+void attention_merge(float* o, float* m, float* l, const float* o2, float m2, float l2, size_t head_dim) noexcept {
+  if (l2 == 0.0f) return;
+  const float top = *m >= m2 ? *m : m2;
+  const float a = exp(*m - top);
+  const float b = exp(m2 - top);
+  *l = fma(l2, b, *l * a);
+  for (size_t d = 0; d < head_dim; ++d) o[d] = fma(o2[d], b, o[d] * a);
+  *m = top;
+}
+
+void attention_finish(const float* o, float l, size_t head_dim, float* y) noexcept {
+  const float inverse = 1.0f / l;
+  for (size_t d = 0; d < head_dim; ++d) y[d] = o[d] * inverse;
+}
+
+}  // namespace nibble::kernels::reference

@@ -1,0 +1,135 @@
+// Linear layers: one accumulator per output from +0, groups (or inputs) ascending; then bias; then the residual.
+//   a8:  acc = fma(f32(Σ q_w·q_x), d_w · d, acc) per group, the integer sum exact; then, where codes have an offset,
+//        acc = fma(m_w, s, acc). Symmetric 4-bit codes are 0…15 with m_w = −8·d_w; s is the sum of the same group.
+//   f32: w = fma(f32(q), d_w, m_w), m_w = +0 where there is none;  acc = fma(w, x, acc).
+#include "linear.h"
+
+#include <cstring>
+
+#include "../../formats/f16.h"
+#include "math.h"
+#include "table.h"
+
+namespace nibble::kernels::reference {
+namespace {
+
+/// Reads one row of a packed tile; layout in ../../formats/weight_format.h.
+template <WeightFormat F>
+struct TileRow {
+  static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
+  static constexpr size_t kGroups = kInfo.is_float() ? 0 : kTileInputs / kInfo.group;
+
+  const uint8_t* tile;
+  size_t row;
+
+  template <class T>
+  T read(size_t byte) const noexcept {
+    T value;
+    std::memcpy(&value, tile + byte, sizeof(T));
+    return value;
+  }
+  float header(size_t index) const noexcept {
+    const size_t entry = index * kTileRows + row;
+    if constexpr (kInfo.scale_bytes == 2) return f16_to_f32(read<uint16_t>(2 * entry));
+    return read<float>(4 * entry);
+  }
+  float scale(size_t group) const noexcept { return header(group); }
+  float minimum(size_t group) const noexcept {
+    if constexpr (kInfo.affine) return header(kGroups + group);
+    return kInfo.bits == 4 ? -8.0f * scale(group) : 0.0f;
+  }
+  int32_t code(size_t input) const noexcept {
+    const size_t codes = kInfo.header_bytes();
+    if constexpr (kInfo.bits == 4) {
+      const size_t low = input % 16;
+      const uint8_t both = tile[codes + low / 4 * 64 + row * 4 + low % 4];
+      return input < 16 ? both & 15 : both >> 4;
+    } else {
+      const uint8_t byte = tile[codes + input / 4 * 64 + row * 4 + input % 4];
+      return kInfo.affine ? byte : static_cast<int8_t>(byte);
+    }
+  }
+  float weight(size_t input) const noexcept {
+    const size_t entry = input * kTileRows + row;
+    if constexpr (F == WeightFormat::f32) {
+      return read<float>(4 * entry);
+    } else if constexpr (F == WeightFormat::f16) {
+      return f16_to_f32(read<uint16_t>(2 * entry));
+    } else if constexpr (F == WeightFormat::bf16) {
+      return bf16_to_f32(read<uint16_t>(2 * entry));
+    } else {
+      const size_t group = input / kInfo.group;
+      return fma(static_cast<float>(code(input)), scale(group), minimum(group));
+    }
+  }
+};
+
+template <WeightFormat F>
+float dot_a8(const LinearTask& task, const uint8_t* tiles, size_t row, const A8Block* x) noexcept {
+  constexpr WeightFormatInfo kInfo = TileRow<F>::kInfo;
+  float acc = 0.0f;
+  for (size_t g = 0; g < task.groups; ++g) {
+    const TileRow<F> w{tiles + g * kInfo.tile_bytes(), row};
+    for (size_t part = 0; part < TileRow<F>::kGroups; ++part) {
+      int32_t dot = 0;
+      for (size_t i = part * kInfo.group; i < (part + 1) * kInfo.group; ++i) dot += w.code(i) * x[g].q[i];
+      acc = fma(static_cast<float>(dot), w.scale(part) * x[g].d, acc);
+      if constexpr (kInfo.affine || kInfo.bits == 4) {
+        acc = fma(w.minimum(part), kInfo.group == 32 ? x[g].s : x[g].s16[part], acc);
+      }
+    }
+  }
+  return acc;
+}
+
+template <WeightFormat F>
+float dot_f32(const LinearTask& task, const uint8_t* tiles, size_t row, const float* x) noexcept {
+  float acc = 0.0f;
+  for (size_t g = 0; g < task.groups; ++g) {
+    const TileRow<F> w{tiles + g * TileRow<F>::kInfo.tile_bytes(), row};
+    for (size_t i = 0; i < kTileInputs; ++i) acc = fma(w.weight(i), x[g * kTileInputs + i], acc);
+  }
+  return acc;
+}
+
+template <WeightFormat F, class X, float (*Dot)(const LinearTask&, const uint8_t*, size_t, const X*) noexcept>
+void linear(const LinearTask& task) noexcept {
+  calls.fetch_add(1, std::memory_order_relaxed);
+  const size_t row_tile_bytes = task.groups * TileRow<F>::kInfo.tile_bytes();
+  for (size_t c = 0; c < task.columns; ++c) {
+    const X* x = static_cast<const X*>(task.x) + c * task.x_stride;
+    for (size_t n = 0; n < task.row_tiles * kTileRows; ++n) {
+      float value = Dot(task, task.tiles + n / kTileRows * row_tile_bytes, n % kTileRows, x);
+      if (task.bias != nullptr) value = value + task.bias[n];
+      float& y = task.y[c * task.y_stride + n];
+      y = task.accumulate ? y + value : value;
+    }
+  }
+}
+
+template <WeightFormat F>
+constexpr LinearKernel kA8 = linear<F, A8Block, dot_a8<F>>;
+template <WeightFormat F>
+constexpr LinearKernel kF32 = linear<F, float, dot_f32<F>>;
+
+}  // namespace
+
+LinearKernel linear_a8(WeightFormat format) noexcept {
+  using enum WeightFormat;
+  static constexpr LinearKernel kernels[kWeightFormatCount] = {
+      nullptr,    nullptr,      nullptr,       kA8<w4g32>,    kA8<w4g32a>,   kA8<w4g32a32>,
+      kA8<w8g32>, kA8<w8g32a>, kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>,
+  };
+  return kernels[static_cast<size_t>(format)];
+}
+
+LinearKernel linear_f32(WeightFormat format) noexcept {
+  using enum WeightFormat;
+  static constexpr LinearKernel kernels[kWeightFormatCount] = {
+      kF32<f32>,   kF32<f16>,    kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>,   kF32<w4g32a32>,
+      kF32<w8g32>, kF32<w8g32a>, kF32<w8g32a32>, kF32<w8g16s32>, kF32<w8g16a32>,
+  };
+  return kernels[static_cast<size_t>(format)];
+}
+
+}  // namespace nibble::kernels::reference
