@@ -1,0 +1,76 @@
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import { NibbleError } from '../errors.js';
+import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
+import type { Metrics } from './metrics.js';
+import { refuseConnection } from './plugins/connections.js';
+import { registerAllowed, registerErrors, sendError } from './plugins/errors.js';
+import { registerRequests, requestIdFrom } from './plugins/requests.js';
+import type { Readiness } from './readiness.js';
+import { registerCompletions } from './routes/completions.js';
+import { registerHealth } from './routes/health.js';
+import { registerMetrics } from './routes/metrics.js';
+import { registerModels } from './routes/models.js';
+
+export type AppOptions = {
+  /** Holds the model once it is loaded: the app listens before that. */
+  readonly readiness: Readiness;
+  readonly metrics: Metrics;
+  readonly logger: FastifyBaseLogger;
+  /** Times of the event streams, ms; by default those in limits.ts. */
+  readonly pingMs?: number;
+  readonly stallMs?: number;
+};
+
+function createFastify(logger: FastifyBaseLogger): FastifyInstance {
+  return Fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_RECEIVE_MS_MAX,
+    requestIdHeader: false,
+    genReqId: (request) => requestIdFrom(request.headers['x-request-id']),
+    // Draining is ours: streams must end, and probes need answers until the end.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    clientErrorHandler: refuseConnection,
+    // URLs that can't be decoded, or whose parameters are too long.
+    frameworkErrors: (_error, request, reply) => {
+      sendError(new NibbleError('invalid_request', { message: 'The URL is not valid.' }), request, reply);
+    },
+    // Wrong types are errors, never converted: "1" isn't a number, and null isn't 0.
+    // `expected` is our own annotation.
+    ajv: {
+      customOptions: {
+        coerceTypes: false,
+        removeAdditional: false,
+        useDefaults: false,
+        allErrors: false,
+        keywords: ['expected'],
+      },
+    },
+  });
+}
+
+/** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
+export function buildApp(options: AppOptions): FastifyInstance {
+  const { readiness, metrics } = options;
+  const app = createFastify(options.logger);
+  app.server.maxConnections = CONNECTIONS_MAX;
+  app.removeContentTypeParser('text/plain');
+
+  registerErrors(app);
+  registerRequests(app, metrics);
+  registerHealth(app, readiness);
+  registerMetrics(app, metrics);
+  registerModels(app, readiness);
+  registerCompletions(app, {
+    readiness,
+    sse: { pingMs: options.pingMs ?? SSE_PING_MS, stallMs: options.stallMs ?? SSE_STALL_MS_MAX },
+    onSequenceEnd: (promptTokens, cachedTokens) => metrics.countPrefixCache(promptTokens, cachedTokens),
+  });
+  for (const url of ['/health', '/ready', '/metrics', '/v1/models', '/v1/models/:id']) {
+    registerAllowed(app, url, ['GET', 'HEAD']);
+  }
+  registerAllowed(app, '/v1/completions', ['POST']);
+  return app;
+}

@@ -1,0 +1,86 @@
+import type { ServerResponse } from 'node:http';
+import type { FastifyReply } from 'fastify';
+
+export type SseOptions = {
+  /** Silence after which a comment is sent, ms. */
+  readonly pingMs: number;
+  /** How long the client may leave a full socket unread before the stream is cut, ms. */
+  readonly stallMs: number;
+};
+
+/**
+ * A server-sent event stream over one reply. It respects the socket: `send` waits while the client doesn't read. Sends
+ * after the client has gone do nothing; the disconnect itself is noticed by `abortOnDisconnect`.
+ */
+export class SseStream {
+  readonly #raw: ServerResponse;
+  readonly #stallMs: number;
+  readonly #pingTimer: NodeJS.Timeout;
+  #wroteSincePing = false;
+  #drained: Promise<void> | null = null;
+
+  /** Takes the reply over from Fastify and sends the head. */
+  constructor(reply: FastifyReply, options: SseOptions) {
+    reply.hijack();
+    this.#raw = reply.raw;
+    this.#stallMs = options.stallMs;
+    // A write that loses the race with a disconnect reports an error, which nobody else would handle.
+    this.#raw.on('error', () => {});
+    this.#raw.writeHead(200, {
+      'x-request-id': reply.request.id,
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    });
+    this.#raw.flushHeaders();
+    this.#pingTimer = setInterval(() => this.#ping(), options.pingMs);
+    this.#pingTimer.unref();
+  }
+
+  get #isOpen(): boolean {
+    return !this.#raw.destroyed && !this.#raw.writableEnded && this.#raw.socket?.destroyed === false;
+  }
+
+  async send(data: object): Promise<void> {
+    await this.#write(`data: ${JSON.stringify(data)}\n\n`);
+  }
+
+  /** Sends the final marker and ends the response. */
+  async end(): Promise<void> {
+    clearInterval(this.#pingTimer);
+    await this.#write('data: [DONE]\n\n');
+    if (this.#isOpen) this.#raw.end();
+  }
+
+  async #write(text: string): Promise<void> {
+    // Several choices may wait at once; each looks again, because another's write may have filled the socket anew.
+    while (this.#drained !== null) await this.#drained;
+    if (!this.#isOpen) return;
+    this.#wroteSincePing = true;
+    if (!this.#raw.write(text)) await this.#waitForDrain();
+  }
+
+  #waitForDrain(): Promise<void> {
+    this.#drained ??= new Promise((resolve) => {
+      const stalled = setTimeout(() => this.#raw.destroy(), this.#stallMs);
+      const done = () => {
+        clearTimeout(stalled);
+        this.#raw.off('drain', done);
+        this.#raw.off('close', done);
+        this.#drained = null;
+        resolve();
+      };
+      this.#raw.once('drain', done);
+      this.#raw.once('close', done);
+    });
+    return this.#drained;
+  }
+
+  /** A comment keeps proxies from taking a long prefill for a dead connection. */
+  #ping(): void {
+    if (!this.#isOpen) clearInterval(this.#pingTimer);
+    else if (!this.#wroteSincePing && this.#drained === null && !this.#raw.write(': ping\n\n'))
+      void this.#waitForDrain();
+    this.#wroteSincePing = false;
+  }
+}

@@ -1,0 +1,35 @@
+import { randomUUID } from 'node:crypto';
+import type { FastifyInstance } from 'fastify';
+import type { Metrics } from '../metrics.js';
+
+const saneId = /^[\w.:-]{1,128}$/;
+
+/** The caller's request id if it is harmless in logs and headers, else a new one. */
+export function requestIdFrom(header: string | readonly string[] | undefined): string {
+  return typeof header === 'string' && saneId.test(header) ? header : randomUUID();
+}
+
+/** Probes and scrapers come many times a second; their lines would drown the others. */
+const quietRoutes: ReadonlySet<string> = new Set(['/health', '/ready', '/metrics']);
+
+/** Gives every response its request id, counts it, and logs one line about it: never its content. */
+export function registerRequests(app: FastifyInstance, metrics: Metrics): void {
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unmatched';
+    // A response that was never ended lost its client; 499 is what nginx calls that.
+    const status = reply.raw.writableEnded ? reply.raw.statusCode : 499;
+    metrics.countResponse(route, request.method, status);
+    const line = {
+      method: request.method,
+      route,
+      status,
+      code: request.errorCode ?? undefined,
+      ms: Math.round(reply.elapsedTime),
+    };
+    if (quietRoutes.has(route)) request.log.debug(line, 'request');
+    else request.log.info(line, 'request');
+  });
+}

@@ -1,0 +1,63 @@
+import Type, { type Static } from 'typebox';
+
+const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
+const closed = { additionalProperties: false } as const;
+
+export const LogprobsBody = Type.Object(
+  {
+    /** Code points from the start of `text` to the token's first character. */
+    text_offset: Type.Array(Type.Integer()),
+    /** Natural logarithms; null for the first token of an echoed prompt. */
+    token_logprobs: Type.Array(nullable(Type.Number())),
+    tokens: Type.Array(Type.String()),
+    top_logprobs: Type.Array(nullable(Type.Record(Type.String(), Type.Number()))),
+  },
+  closed,
+);
+export type LogprobsBody = Static<typeof LogprobsBody>;
+
+export const UsageBody = Type.Object(
+  {
+    prompt_tokens: Type.Integer(),
+    completion_tokens: Type.Integer(),
+    total_tokens: Type.Integer(),
+    prompt_tokens_details: Type.Object({ cached_tokens: Type.Integer() }, closed),
+  },
+  closed,
+);
+export type UsageBody = Static<typeof UsageBody>;
+
+const choice = {
+  text: Type.String(),
+  index: Type.Integer(),
+  logprobs: nullable(LogprobsBody),
+};
+const FinishReasonBody = Type.Enum(['stop', 'length']);
+const head = {
+  id: Type.String({ pattern: '^cmpl-' }),
+  object: Type.Literal('text_completion'),
+  created: Type.Integer(),
+  model: Type.String(),
+  system_fingerprint: Type.String(),
+};
+
+export const CompletionBody = Type.Object(
+  {
+    ...head,
+    choices: Type.Array(Type.Object({ ...choice, finish_reason: FinishReasonBody }, closed)),
+    usage: UsageBody,
+  },
+  closed,
+);
+export type CompletionBody = Static<typeof CompletionBody>;
+
+/** One `data:` line of a stream. `usage` is there only when `include_usage` asks for it: null but in the last chunk. */
+export const CompletionChunk = Type.Object(
+  {
+    ...head,
+    choices: Type.Array(Type.Object({ ...choice, finish_reason: nullable(FinishReasonBody) }, closed)),
+    usage: Type.Optional(nullable(UsageBody)),
+  },
+  closed,
+);
+export type CompletionChunk = Static<typeof CompletionChunk>;

@@ -1,0 +1,89 @@
+import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import { pino } from 'pino';
+import type { Tokenizer } from '../../src/model/types.js';
+import { buildApp } from '../../src/server/app.js';
+import { Metrics } from '../../src/server/metrics.js';
+import { Readiness } from '../../src/server/readiness.js';
+import type { ServedModel } from '../../src/server/served-model.js';
+import { createFakeTokenizer, FakeEngine, type FakeEngineOptions } from './fake-engine.js';
+
+export type FakeServer = {
+  readonly app: FastifyInstance;
+  readonly engine: FakeEngine;
+  readonly readiness: Readiness;
+  readonly metrics: Metrics;
+  readonly model: ServedModel;
+  /** Texts that went to the tokenizer worker. */
+  readonly longTexts: string[];
+  /** Everything logged, as JSON lines. */
+  readonly log: string[];
+};
+
+export type FakeServerOptions = FakeEngineOptions & {
+  readonly tokenizer?: Tokenizer;
+  readonly loading?: boolean;
+  readonly pingMs?: number;
+  readonly stallMs?: number;
+};
+
+/** The application around a fake engine, not yet listening. */
+export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
+  const engine = new FakeEngine(options);
+  const tokenizer = options.tokenizer ?? createFakeTokenizer();
+  const longTexts: string[] = [];
+  const model: ServedModel = {
+    id: 'fake-model',
+    createdSeconds: 1_700_000_000,
+    fingerprint: 'fp_fake',
+    engine,
+    tokenizer,
+    encodeLong: async (text) => {
+      longTexts.push(text);
+      return tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: true });
+    },
+  };
+  const readiness = new Readiness();
+  const metrics = new Metrics('0.0.0-test');
+  if (options.loading !== true) {
+    readiness.becomeReady(model);
+    metrics.attach({ id: model.id, engine, level: 'avx2', threads: 2 });
+  }
+  const log: string[] = [];
+  const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(line) });
+  const { pingMs, stallMs } = options;
+  const app = buildApp({
+    readiness,
+    metrics,
+    logger,
+    ...(pingMs === undefined ? {} : { pingMs }),
+    ...(stallMs === undefined ? {} : { stallMs }),
+  });
+  return { app, engine, readiness, metrics, model, longTexts, log };
+}
+
+/** Starts listening on a free port; returns the base URL. */
+export async function listen(app: FastifyInstance): Promise<string> {
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address() as AddressInfo;
+  return `http://127.0.0.1:${port}`;
+}
+
+/** POSTs a completion through Fastify's injection. A string is sent as it is. */
+export async function complete(server: FakeServer, body: unknown, headers: Record<string, string> = {}) {
+  const response = await server.app.inject({
+    method: 'POST',
+    url: '/v1/completions',
+    headers: { 'content-type': 'application/json', ...headers },
+    payload: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+  return { status: response.statusCode, headers: response.headers, text: response.body, json: () => response.json() };
+}
+
+/** The `data:` payloads of an event stream; comments are left out. */
+export function sseData(text: string): string[] {
+  return text
+    .split('\n\n')
+    .filter((event) => event.startsWith('data: '))
+    .map((event) => event.slice('data: '.length));
+}
