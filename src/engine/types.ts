@@ -34,8 +34,18 @@ export type GenerationEvent =
    * New text, never ending within a UTF-8 character nor within a possible stop string; may be empty when only tokens
    * or log-probabilities arrived. `tokenIds` and `logprobs` belong to the tokens whose text is complete with this piece.
    */
-  | { readonly kind: 'text'; readonly text: string; readonly tokenIds: readonly number[]; readonly logprobs: readonly TokenLogprob[] }
-  | { readonly kind: 'end'; readonly reason: FinishReason; readonly completionTokens: number; readonly cachedTokens: number };
+  | {
+      readonly kind: 'text';
+      readonly text: string;
+      readonly tokenIds: readonly number[];
+      readonly logprobs: readonly TokenLogprob[];
+    }
+  | {
+      readonly kind: 'end';
+      readonly reason: FinishReason;
+      readonly completionTokens: number;
+      readonly cachedTokens: number;
+    };
 
 /** Iterated once. Throws a NibbleError from the iterator when the sequence fails. */
 export type Generation = AsyncIterable<GenerationEvent>;
@@ -49,7 +59,11 @@ export type EngineGauges = {
 
 /** What the engine reports to whoever watches (metrics, cost): called on the event loop, must be cheap. */
 export type EngineObserver = {
-  onStep?(step: { readonly prefillTokens: number; readonly decodeTokens: number; readonly counters: StepCounters }): void;
+  onStep?(step: {
+    readonly prefillTokens: number;
+    readonly decodeTokens: number;
+    readonly counters: StepCounters;
+  }): void;
   onFinished?(sequence: {
     readonly reason: FinishReason | 'error';
     readonly promptTokens: number;

@@ -72,7 +72,7 @@ export class WaitingLine<T> {
     const blocks = pool.allocate(head.blocksNeeded);
     if (blocks === null) return null;
     this.line.shift();
-    head.admit(blocks);
+    head.admit(blocks, 0);
     return head;
   }
 }

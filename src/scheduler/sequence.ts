@@ -29,6 +29,7 @@ export class Sequence<T> {
   known: number;
   pending = 0;
   planned = 0;
+  cachedTokens = 0;
   /** Tokens of steps that have returned. */
   computed = 0;
   /** Steps in flight that contain the sequence. */
@@ -68,8 +69,12 @@ export class Sequence<T> {
     return this.computed >= this.computeLimit && (this.known >= this.tokenLimit || this.computeLimit === 0);
   }
 
-  admit(blocks: Int32Array): void {
+  /** Starts it with the blocks reserved, the first `cachedTokens` of which hold prompt tokens computed already. */
+  admit(blocks: Int32Array, cachedTokens: number): void {
     this.state = 'running';
+    this.cachedTokens = cachedTokens;
+    this.planned = cachedTokens;
+    this.computed = cachedTokens;
     this.blocks = blocks;
     this.tokens = new Int32Array(this.tokenLimit);
     this.tokens.set(this.promptIds);

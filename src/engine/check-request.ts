@@ -1,0 +1,56 @@
+import { NibbleError } from '../errors.js';
+import type { Refusal } from '../scheduler/types.js';
+import type { GenerationRequest } from './types.js';
+
+/** A full queue empties as sequences end, which takes seconds rather than minutes. */
+const queueRetrySeconds = 1;
+
+/**
+ * Checks what would otherwise make the addon reject a whole step, other sequences included. Throws `invalid_request`.
+ */
+export function checkRequests(requests: readonly GenerationRequest[], vocabSize: number): void {
+  let checked: Int32Array | null = null;
+  for (const { promptIds, maxTokens, logprobs } of requests) {
+    if (promptIds.length === 0) throw invalid('The prompt is empty.', 'prompt');
+    if (!(maxTokens >= 0)) throw invalid('max_tokens must be at least 0.', 'max_tokens');
+    if (Number.isFinite(maxTokens) && !Number.isInteger(maxTokens)) {
+      throw invalid('max_tokens must be an integer.', 'max_tokens');
+    }
+    if (logprobs !== null && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= 20)) {
+      throw invalid('logprobs must be an integer from 0 to 20.', 'logprobs');
+    }
+    // The choices of one request share their prompt array.
+    if (promptIds !== checked) checkIds(promptIds, vocabSize);
+    checked = promptIds;
+  }
+}
+
+function checkIds(ids: Int32Array, vocabSize: number): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i] as number;
+    if (id < 0 || id >= vocabSize) {
+      throw invalid(`Token id ${id} at position ${i} is outside the vocabulary of ${vocabSize} tokens.`, 'prompt');
+    }
+  }
+}
+
+function invalid(message: string, param: string): NibbleError {
+  return new NibbleError('invalid_request', { message }, { param });
+}
+
+export function refusalError(refusal: Refusal): NibbleError {
+  switch (refusal.kind) {
+    case 'prompt_too_long': {
+      const { promptTokens, limitTokens } = refusal;
+      return new NibbleError('context_length_exceeded', { promptTokens, limitTokens }, { param: 'prompt' });
+    }
+    case 'never_fits': {
+      const { neededTokens, capacityTokens } = refusal;
+      return new NibbleError('kv_capacity_exceeded', { neededTokens, capacityTokens }, { param: 'max_tokens' });
+    }
+    case 'queue_full':
+      return new NibbleError('queue_full', { waiting: refusal.waiting }, { retryAfterSeconds: queueRetrySeconds });
+    default:
+      return refusal satisfies never;
+  }
+}

@@ -1,0 +1,46 @@
+import type { StepResult } from '../native/contract.js';
+import type { Sequence } from '../scheduler/sequence.js';
+import type { StepPlan } from '../scheduler/step-plan.js';
+import type { LiveSequence } from './live-sequence.js';
+import type { EngineObserver, TokenLogprob } from './types.js';
+
+export type Verdict = 'continue' | 'stop' | 'length' | 'not_finite';
+
+/** Takes what a returned step holds for the sequence in place `index`, and says whether this ends it. */
+export function deliver(
+  plan: StepPlan<LiveSequence>,
+  index: number,
+  result: StepResult,
+  endIds: ReadonlySet<number>,
+  observer: EngineObserver,
+  nowMs: number,
+): Verdict {
+  const sequence = plan.sequences[index] as Sequence<LiveSequence>;
+  const live = sequence.owner;
+  const sampleRow = plan.sampleRow[index] as number;
+  const rowEnd = plan.rowStart[index + 1] as number;
+  for (let row = plan.rowStart[index] as number; row < rowEnd; row++) {
+    if (result.failed[row] !== 0) return 'not_finite';
+    if (row !== sampleRow) live.addScore(readLogprob(result, row, plan.topCount, live.topCount));
+  }
+  live.sendScores();
+  if (sampleRow >= 0) {
+    const token = result.tokens[sampleRow] as number;
+    const interTokenSeconds = live.countToken(nowMs);
+    observer.onToken?.({ interTokenSeconds });
+    if (!live.request.ignoreEos && endIds.has(token)) return 'stop';
+    const logprob =
+      live.request.logprobs === null ? null : readLogprob(result, sampleRow, plan.topCount, live.topCount);
+    if (live.output?.push(token, logprob) === true) return 'stop';
+  }
+  return sequence.isComplete ? 'length' : 'continue';
+}
+
+/** `stepTop` alternatives a row are in the result; this sequence asked for the first `topCount` of them. */
+function readLogprob(result: StepResult, row: number, stepTop: number, topCount: number): TokenLogprob {
+  const top: { readonly tokenId: number; readonly logprob: number }[] = [];
+  for (let i = row * stepTop; i < row * stepTop + topCount; i++) {
+    top.push({ tokenId: result.topIds[i] as number, logprob: result.topLogprobs[i] as number });
+  }
+  return { tokenId: result.tokens[row] as number, logprob: result.logprobs[row] as number, top };
+}

@@ -1,0 +1,243 @@
+import { NibbleError } from '../errors.js';
+import {
+  KV_BLOCK_TOKENS,
+  LOOK_AHEAD_TOKENS_MAX,
+  SEQUENCES_MAX,
+  STEP_ROWS_MAX,
+  STEP_TOKENS_MAX,
+  WAITING_MAX,
+} from '../limits.js';
+import type { Tokenizer } from '../model/types.js';
+import type { NativeModel, StepResult } from '../native/contract.js';
+import { assertInvariants } from '../scheduler/invariants.js';
+import { Scheduler } from '../scheduler/scheduler.js';
+import type { Sequence } from '../scheduler/sequence.js';
+import type { StepPlan } from '../scheduler/step-plan.js';
+import { checkRequests, refusalError } from './check-request.js';
+import { deliver } from './delivery.js';
+import { LiveSequence, RequestGroup } from './live-sequence.js';
+import { StepLoop } from './step-loop.js';
+import type { Engine, EngineGauges, EngineObserver, FinishReason, Generation, GenerationRequest } from './types.js';
+
+/** The bounds must be those that the model was loaded with (`LoadOptions`); what is left out is taken from limits.ts. */
+export type EngineConfig = {
+  /** The smaller of the model's own context and what the operator allows, tokens. */
+  readonly contextTokensMax: number;
+  readonly kvBlockCount: number;
+  readonly sequencesMax?: number;
+  readonly waitingMax?: number;
+  readonly stepTokensMax?: number;
+  readonly stepRowsMax?: number;
+  readonly lookAheadTokensMax?: number;
+  /** Check the scheduler's books after every step (debugging and tests). */
+  readonly checkInvariants?: boolean;
+};
+
+export type EngineOptions = {
+  readonly model: NativeModel;
+  readonly tokenizer: Tokenizer;
+  readonly config: EngineConfig;
+  /** Must not throw. */
+  readonly observer?: EngineObserver;
+  /** Milliseconds of a monotonic clock. */
+  readonly now?: () => number;
+};
+
+const noIds = new Int32Array(0);
+
+/** Joins the scheduler with a loaded model, which the engine then owns: `close` frees it. */
+export function createEngine(options: EngineOptions): Engine {
+  return new StepEngine(options);
+}
+
+class StepEngine implements Engine {
+  readonly contextTokensMax: number;
+  private readonly model: NativeModel;
+  private readonly tokenizer: Tokenizer;
+  private readonly observer: EngineObserver;
+  private readonly now: () => number;
+  private readonly checksInvariants: boolean;
+  private readonly scheduler: Scheduler<LiveSequence>;
+  private readonly loop: StepLoop<LiveSequence>;
+  private isDraining = false;
+  private idleWaiters: (() => void)[] = [];
+  private closing: Promise<void> | null = null;
+
+  constructor(options: EngineOptions) {
+    const { model, config } = options;
+    this.model = model;
+    this.tokenizer = options.tokenizer;
+    this.observer = options.observer ?? {};
+    this.now = options.now ?? (() => performance.now());
+    this.contextTokensMax = config.contextTokensMax;
+    this.checksInvariants = config.checkInvariants ?? false;
+    this.scheduler = new Scheduler<LiveSequence>(
+      {
+        contextTokens: config.contextTokensMax,
+        blockTokens: KV_BLOCK_TOKENS,
+        blockCount: config.kvBlockCount,
+        sequencesMax: config.sequencesMax ?? SEQUENCES_MAX,
+        waitingMax: config.waitingMax ?? WAITING_MAX,
+        stepTokensMax: config.stepTokensMax ?? STEP_TOKENS_MAX,
+        stepRowsMax: config.stepRowsMax ?? STEP_ROWS_MAX,
+        lookAheadTokensMax: config.lookAheadTokensMax ?? LOOK_AHEAD_TOKENS_MAX,
+      },
+      (sequence) => {
+        if (sequence.slot >= 0) model.closeSlot(sequence.slot);
+        this.notifyIfIdle();
+      },
+    );
+    this.loop = new StepLoop(model, this.scheduler, {
+      admit: () => this.admit(),
+      returned: (plan, result, error) => this.stepReturned(plan, result, error),
+    });
+  }
+
+  submit(requests: readonly GenerationRequest[], signal: AbortSignal): readonly Generation[] {
+    if (this.isDraining) throw new NibbleError('draining', {});
+    checkRequests(requests, this.tokenizer.vocabSize);
+    const nowMs = this.now();
+    const group = new RequestGroup(signal, () => this.abortAll(group.members));
+    for (const request of requests) group.members.push(new LiveSequence(request, group, nowMs, this.abortOne));
+    const submission = this.scheduler.submit(
+      group.members.map((live) => ({
+        owner: live,
+        promptIds: live.request.promptIds,
+        maxTokens: live.request.maxTokens,
+        scorePrompt: live.request.scorePrompt,
+        topCount: live.topCount,
+      })),
+    );
+    if (submission.kind === 'refused') throw refusalError(submission.refusal);
+    group.open();
+    for (const sequence of submission.sequences) {
+      sequence.owner.sequence = sequence;
+      if (sequence.state === 'released') this.conclude(sequence.owner, 'length');
+    }
+    if (signal.aborted) this.abortAll(group.members);
+    this.admit();
+    this.loop.kick();
+    return group.members.map((live) => live.channel);
+  }
+
+  gauges(): EngineGauges {
+    const { running, waiting, pool } = this.scheduler;
+    return {
+      running: running.length,
+      waiting: waiting.length,
+      kvBlocksTotal: pool.blockCount,
+      kvBlocksUsed: pool.usedCount,
+    };
+  }
+
+  drain(): Promise<void> {
+    this.isDraining = true;
+    return this.whenIdle();
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    this.isDraining = true;
+    const { running, waiting } = this.scheduler;
+    this.abortAll([...running, ...waiting].map((sequence) => sequence.owner));
+    await this.whenIdle();
+    await this.model.close();
+  }
+
+  private whenIdle(): Promise<void> {
+    if (this.scheduler.isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.idleWaiters.push(resolve));
+  }
+
+  private notifyIfIdle(): void {
+    if (this.idleWaiters.length === 0 || !this.scheduler.isIdle) return;
+    for (const resolve of this.idleWaiters.splice(0)) resolve();
+  }
+
+  private admit(): void {
+    for (let sequence = this.scheduler.admitNext(); sequence !== null; sequence = this.scheduler.admitNext()) {
+      const live = sequence.owner;
+      const { sampling, promptIds } = live.request;
+      live.start(this.tokenizer, this.now());
+      try {
+        sequence.slot = this.model.openSlot({ ...sampling, promptIds, generatedIds: noIds });
+      } catch (error) {
+        this.fail(sequence, engineFailed(error));
+      }
+    }
+  }
+
+  private stepReturned(plan: StepPlan<LiveSequence>, result: StepResult | null, error: unknown): void {
+    if (result === null) {
+      const failure = engineFailed(error);
+      for (const sequence of this.scheduler.fail(plan)) this.concludeFailed(sequence.owner, failure);
+    } else {
+      this.scheduler.complete(plan, result.tokens);
+      const nowMs = this.now();
+      for (let i = 0; i < plan.slotCount; i++) this.deliverTo(plan, i, result, nowMs);
+      const { prefillTokens, decodeTokens } = plan;
+      this.observer.onStep?.({ prefillTokens, decodeTokens, counters: result.counters });
+    }
+    if (this.checksInvariants) assertInvariants(this.scheduler);
+  }
+
+  private deliverTo(plan: StepPlan<LiveSequence>, index: number, result: StepResult, nowMs: number): void {
+    const sequence = plan.sequences[index] as Sequence<LiveSequence>;
+    if (sequence.state !== 'running') return;
+    try {
+      const verdict = deliver(plan, index, result, this.tokenizer.endIds, this.observer, nowMs);
+      if (verdict === 'continue') return;
+      if (verdict === 'not_finite') this.fail(sequence, new NibbleError('not_finite', {}));
+      else this.end(sequence, verdict);
+    } catch (cause) {
+      this.fail(sequence, new NibbleError('internal', {}, { cause }));
+    }
+  }
+
+  private readonly abortOne = (live: LiveSequence): void => this.abortAll([live]);
+
+  private abortAll(members: readonly LiveSequence[]): void {
+    for (const { sequence } of members) if (sequence !== null) this.end(sequence, 'abort');
+    // What was given back may let others start, and no step in flight need be there to trigger that.
+    this.loop.kick();
+  }
+
+  private end(sequence: Sequence<LiveSequence>, reason: FinishReason): void {
+    if (this.scheduler.end(sequence)) this.conclude(sequence.owner, reason);
+  }
+
+  private fail(sequence: Sequence<LiveSequence>, error: NibbleError): void {
+    if (this.scheduler.end(sequence)) this.concludeFailed(sequence.owner, error);
+  }
+
+  private conclude(live: LiveSequence, reason: FinishReason): void {
+    let final: FinishReason;
+    try {
+      final = live.close(reason);
+    } catch (cause) {
+      this.concludeFailed(live, new NibbleError('internal', {}, { cause }));
+      return;
+    }
+    this.concluded(live, final);
+  }
+
+  private concludeFailed(live: LiveSequence, error: NibbleError): void {
+    live.channel.pushError(error);
+    this.concluded(live, 'error');
+  }
+
+  private concluded(live: LiveSequence, reason: FinishReason | 'error'): void {
+    live.group.memberEnded();
+    live.report(this.observer, reason, this.now());
+    this.notifyIfIdle();
+  }
+}
+
+function engineFailed(cause: unknown): NibbleError {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return new NibbleError('engine_failed', { message }, { cause });
+}

@@ -1,0 +1,109 @@
+import type { Tokenizer } from '../model/types.js';
+import type { Sequence } from '../scheduler/sequence.js';
+import { EventChannel } from './event-channel.js';
+import { StopMatcher } from './stop-matcher.js';
+import { TextOutput } from './text-output.js';
+import type { EngineObserver, FinishReason, GenerationRequest, TokenLogprob } from './types.js';
+
+/** The sequences of one request share its signal: one listener for all, gone with the last of them. */
+export class RequestGroup {
+  readonly members: LiveSequence[] = [];
+  private readonly signal: AbortSignal;
+  private readonly onAbort: () => void;
+  private openCount = 0;
+
+  constructor(signal: AbortSignal, onAbort: () => void) {
+    this.signal = signal;
+    this.onAbort = onAbort;
+  }
+
+  open(): void {
+    this.openCount = this.members.length;
+    if (this.openCount > 0) this.signal.addEventListener('abort', this.onAbort, { once: true });
+  }
+
+  memberEnded(): void {
+    this.openCount--;
+    if (this.openCount === 0) this.signal.removeEventListener('abort', this.onAbort);
+  }
+}
+
+/** What the engine keeps of a sequence beside the scheduler's books: its request, its reader, its times (ms). */
+export class LiveSequence {
+  readonly request: GenerationRequest;
+  readonly group: RequestGroup;
+  readonly channel: EventChannel;
+  /** Set as soon as the scheduler has accepted it. */
+  sequence: Sequence<LiveSequence> | null = null;
+  /** From admission on. */
+  output: TextOutput | null = null;
+  readonly topCount: number;
+  /** Sampled tokens that were delivered, the end token and those of a stop string included. */
+  completionTokens = 0;
+  private readonly scores: TokenLogprob[] | null;
+  private scoresSent = false;
+  private readonly submittedMs: number;
+  private admittedMs: number | null = null;
+  private firstTokenMs: number | null = null;
+  private lastTokenMs = 0;
+
+  constructor(request: GenerationRequest, group: RequestGroup, nowMs: number, cancel: (live: LiveSequence) => void) {
+    this.request = request;
+    this.group = group;
+    this.submittedMs = nowMs;
+    this.topCount = request.logprobs ?? (request.scorePrompt ? 0 : -1);
+    this.scores = request.scorePrompt ? [{ tokenId: request.promptIds[0] as number, logprob: null, top: [] }] : null;
+    this.channel = new EventChannel(() => cancel(this));
+  }
+
+  start(tokenizer: Tokenizer, nowMs: number): void {
+    const { stop } = this.request;
+    this.admittedMs = nowMs;
+    this.output = new TextOutput(
+      tokenizer.createDetokenizer(),
+      stop.length > 0 ? new StopMatcher(stop) : null,
+      this.channel,
+    );
+  }
+
+  addScore(score: TokenLogprob): void {
+    this.scores?.push(score);
+  }
+
+  /** Sends the prompt's scores once they are all there. */
+  sendScores(): void {
+    if (this.scores === null || this.scoresSent || this.scores.length < this.request.promptIds.length) return;
+    this.scoresSent = true;
+    this.channel.pushPrompt(this.scores);
+  }
+
+  /** Counts a sampled token; returns the seconds since the one before, null for the first. */
+  countToken(nowMs: number): number | null {
+    const interTokenSeconds = this.completionTokens === 0 ? null : (nowMs - this.lastTokenMs) / 1000;
+    if (this.completionTokens === 0) this.firstTokenMs = nowMs;
+    this.completionTokens++;
+    this.lastTokenMs = nowMs;
+    return interTokenSeconds;
+  }
+
+  /** Sends what is left and the end. A stop string that the rest completes makes `length` a `stop`. */
+  close(reason: FinishReason): FinishReason {
+    this.sendScores();
+    const stopped = this.output?.finish() === true;
+    const final = stopped && reason === 'length' ? 'stop' : reason;
+    const cachedTokens = this.sequence?.cachedTokens ?? 0;
+    this.channel.pushEnd({ kind: 'end', reason: final, completionTokens: this.completionTokens, cachedTokens });
+    return final;
+  }
+
+  report(observer: EngineObserver, reason: FinishReason | 'error', nowMs: number): void {
+    observer.onFinished?.({
+      reason,
+      promptTokens: this.request.promptIds.length,
+      completionTokens: this.completionTokens,
+      queueSeconds: ((this.admittedMs ?? nowMs) - this.submittedMs) / 1000,
+      firstTokenSeconds: this.firstTokenMs === null ? null : (this.firstTokenMs - this.submittedMs) / 1000,
+      totalSeconds: (nowMs - this.submittedMs) / 1000,
+    });
+  }
+}

@@ -1,0 +1,327 @@
+/**
+ * A deterministic stand-in for the addon that distrusts its caller. Its "KV cache" stores token ids in the blocks it is
+ * given, and each step proves that the block table really holds the slot's history, that nobody else writes those
+ * blocks, that positions continue, and that −1 refers to a token sampled by the step right before. The sampled token is
+ * a hash of the slot's whole history as read through the blocks, so any mix-up changes the text.
+ */
+import {
+  type LoadedModelInfo,
+  type NativeModel,
+  ROW_SAMPLE,
+  type SamplingSpec,
+  type StepBatch,
+  type StepCounters,
+  type StepResult,
+  TOKEN_FROM_PREVIOUS_STEP,
+} from '../../src/native/contract.js';
+
+const blockTokens = 16;
+
+export type FakeOptions = {
+  readonly blockCount: number;
+  readonly slotCount?: number;
+  readonly stepTokensMax?: number;
+  readonly stepRowsMax?: number;
+  readonly vocab?: number;
+  /** `auto`: a step runs by itself after this many turns of the event loop. `manual`: when the test says so. */
+  readonly mode?: { readonly kind: 'auto'; readonly turns: number } | { readonly kind: 'manual' };
+  /** Overrides the sampled token. */
+  readonly sample?: (history: readonly number[], sampling: SamplingSpec) => number;
+  /** Marks a row as not finite. */
+  readonly isFailed?: (history: readonly number[]) => boolean;
+};
+
+type Slot = {
+  readonly sampling: SamplingSpec;
+  readonly history: number[];
+  readonly blocks: Set<number>;
+  sampled: { readonly step: number; readonly token: number } | null;
+};
+
+type Job = {
+  readonly number: number;
+  readonly batch: StepBatch;
+  readonly resolve: (result: StepResult) => void;
+  readonly reject: (error: unknown) => void;
+  outcome: { readonly result: StepResult } | { readonly error: unknown } | null;
+};
+
+const zeroCounters: StepCounters = {
+  weightBytes: 0,
+  kvBytes: 0,
+  int8Macs: 0,
+  fp32Macs: 0,
+  totalNs: 1,
+  linearNs: 0,
+  attentionNs: 0,
+  headNs: 0,
+  samplingNs: 0,
+};
+
+export function hashIds(ids: readonly number[], salt: number): number {
+  let hash = (2166136261 ^ salt) >>> 0;
+  for (const id of ids) hash = Math.imul(hash ^ (id + 1), 16777619) >>> 0;
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+/** What the fake reports as log-probability of `token` after `history`. */
+export function fakeLogprob(history: readonly number[], token: number): number {
+  return -(hashIds(history, token) % 4096) / 256;
+}
+
+export function fakeToken(history: readonly number[], sampling: SamplingSpec, vocab: number): number {
+  const salt = sampling.temperature === 0 ? 0 : Number(sampling.seed & 0xffffn) * 131 + sampling.choice + 1;
+  return hashIds(history, salt) % vocab;
+}
+
+function violation(message: string): Error {
+  return Object.assign(new Error(message), { code: 'native_invalid_argument' });
+}
+
+export class FakeNative implements NativeModel {
+  readonly info: LoadedModelInfo;
+  /** Everything the caller did wrong; tests assert that it is empty. */
+  readonly violations: string[] = [];
+  /** Tokens of each step that ran, in order. */
+  readonly stepTokens: number[] = [];
+  /** Most steps that were in flight together. */
+  inFlightPeak = 0;
+  openSlots = 0;
+  isClosed = false;
+  /** The next calls of `step` or `openSlot` fail with these. */
+  readonly stepFaults: unknown[] = [];
+  readonly openFaults: unknown[] = [];
+
+  private readonly options: FakeOptions;
+  private readonly vocab: number;
+  private readonly cache: Int32Array;
+  private readonly writers: (number | null)[];
+  private readonly slots: (Slot | null)[];
+  private readonly jobs: Job[] = [];
+  private nextStep = 0;
+
+  constructor(options: FakeOptions) {
+    this.options = options;
+    this.vocab = options.vocab ?? 256;
+    this.cache = new Int32Array(options.blockCount * blockTokens).fill(-1);
+    this.writers = new Array<number | null>(options.blockCount).fill(null);
+    this.slots = new Array<Slot | null>(options.slotCount ?? 64).fill(null);
+    this.info = {
+      level: 'scalar',
+      threads: 1,
+      packedBytes: 0,
+      kvBytes: 0,
+      weightBytesPerToken: 0,
+      fileBytesPerToken: 0,
+      linearMacsPerToken: 0,
+      headMacsPerRow: 0,
+      loadNs: 0,
+    };
+  }
+
+  get stepsInFlight(): number {
+    return this.jobs.length;
+  }
+
+  openSlot(sampling: SamplingSpec): number {
+    if (this.openFaults.length > 0) throw this.openFaults.shift();
+    const id = this.slots.indexOf(null);
+    if (id < 0 || this.isClosed) this.refuse('openSlot: no slot is free');
+    this.slots[id] = { sampling, history: [], blocks: new Set(), sampled: null };
+    this.openSlots++;
+    return id;
+  }
+
+  closeSlot(id: number): void {
+    const slot = this.slots[id] ?? this.refuse(`closeSlot: slot ${id} is not open`);
+    for (const job of this.jobs) {
+      if (job.batch.slots.includes(id)) this.refuse(`closeSlot: slot ${id} is in a step in flight`);
+    }
+    for (const block of slot.blocks) this.writers[block] = null;
+    this.slots[id] = null;
+    this.openSlots--;
+  }
+
+  step(batch: StepBatch): Promise<StepResult> {
+    const fault = this.stepFaults.shift();
+    // A rejected step is no step: the addon checks before it queues, and its rejection may overtake earlier steps.
+    if (fault !== undefined) return Promise.reject(fault);
+    if (this.isClosed) this.refuse('step: the model is closed');
+    if (this.jobs.length >= 2) this.refuse('step: two steps are in flight already');
+    return new Promise((resolve, reject) => {
+      this.jobs.push({ number: this.nextStep++, batch: copyBatch(batch), resolve, reject, outcome: null });
+      this.inFlightPeak = Math.max(this.inFlightPeak, this.jobs.length);
+      if (this.options.mode?.kind !== 'manual') this.runAfter(this.options.mode?.turns ?? 0);
+    });
+  }
+
+  close(): Promise<void> {
+    if (this.jobs.length > 0) this.refuse('close: steps are in flight');
+    this.isClosed = true;
+    return Promise.resolve();
+  }
+
+  /** Manual mode: runs everything up to the job at `index` in order, then lets that one's promise settle. */
+  finish(index = 0): void {
+    for (const job of this.jobs.slice(0, index + 1)) this.execute(job);
+    const [job] = this.jobs.splice(index, 1);
+    if (job === undefined) throw new Error('no such step in flight');
+    if (job.outcome !== null && 'result' in job.outcome) job.resolve(job.outcome.result);
+    else job.reject(job.outcome?.error);
+  }
+
+  private runAfter(turns: number): void {
+    if (turns > 0) setImmediate(() => this.runAfter(turns - 1));
+    else queueMicrotask(() => this.finish());
+  }
+
+  private refuse(message: string): never {
+    this.violations.push(message);
+    throw violation(message);
+  }
+
+  private execute(job: Job): void {
+    if (job.outcome !== null) return;
+    try {
+      job.outcome = { result: this.compute(job.batch, job.number) };
+    } catch (error) {
+      job.outcome = { error };
+    }
+  }
+
+  private compute(batch: StepBatch, step: number): StepResult {
+    this.checkShape(batch);
+    const { rowCount, topCount } = batch;
+    const result: StepResult = {
+      tokens: new Int32Array(rowCount),
+      logprobs: new Float32Array(rowCount).fill(Number.NaN),
+      topIds: new Int32Array(rowCount * topCount),
+      topLogprobs: new Float32Array(rowCount * topCount),
+      failed: new Uint8Array(rowCount),
+      logits: null,
+      counters: zeroCounters,
+    };
+    let row = 0;
+    for (let i = 0; i < batch.slotCount; i++) row = this.computeSlot(batch, i, row, step, result);
+    if (row !== rowCount) this.refuse(`${rowCount - row} rows point at no token or are out of order`);
+    this.stepTokens.push(batch.tokenCount);
+    return result;
+  }
+
+  private computeSlot(batch: StepBatch, index: number, firstRow: number, step: number, result: StepResult): number {
+    const id = batch.slots[index] ?? -1;
+    const slot = this.slots[id] ?? this.refuse(`slot ${id} is not open`);
+    const table = this.blockTable(batch, index, id, slot);
+    let row = firstRow;
+    let sampleRows = 0;
+    const end = batch.seqStart[index + 1] ?? 0;
+    for (let t = batch.seqStart[index] ?? 0; t < end; t++) {
+      const position = batch.positions[t] ?? -1;
+      if (position !== slot.history.length)
+        this.refuse(`slot ${id}: position ${position} after ${slot.history.length}`);
+      const token = this.resolveToken(batch.tokens[t] ?? -1, slot, id, step);
+      const cell = (table[Math.floor(position / blockTokens)] ?? this.refuse(`slot ${id}: no block`)) * blockTokens;
+      this.cache[cell + (position % blockTokens)] = token;
+      slot.history.push(token);
+      if (batch.rows[row] !== t || row >= batch.rowCount) continue;
+      if (batch.targets[row] === ROW_SAMPLE) sampleRows++;
+      this.computeRow(batch, row, slot, table, result, step);
+      row++;
+    }
+    if (sampleRows > 1) this.refuse(`slot ${id} samples ${sampleRows} rows in one step`);
+    return row;
+  }
+
+  private computeRow(
+    batch: StepBatch,
+    row: number,
+    slot: Slot,
+    table: readonly number[],
+    result: StepResult,
+    step: number,
+  ): void {
+    const history = slot.history.map(
+      (_, p) => this.cache[(table[Math.floor(p / blockTokens)] ?? 0) * blockTokens + (p % blockTokens)] ?? -1,
+    );
+    if (history.some((token, p) => token !== slot.history[p])) this.refuse('the block table does not hold the history');
+    const target = batch.targets[row] ?? ROW_SAMPLE;
+    const token = target === ROW_SAMPLE ? this.sample(history, slot.sampling) : target;
+    if (target === ROW_SAMPLE) slot.sampled = { step, token };
+    result.tokens[row] = token;
+    result.failed[row] = this.options.isFailed?.(history) === true ? 1 : 0;
+    if (batch.wantLogprobs) result.logprobs[row] = fakeLogprob(history, token);
+    for (let k = 0; k < batch.topCount; k++) {
+      const id = (hashIds(history, 77) + k) % this.vocab;
+      result.topIds[row * batch.topCount + k] = id;
+      result.topLogprobs[row * batch.topCount + k] = fakeLogprob(history, id);
+    }
+  }
+
+  private sample(history: readonly number[], sampling: SamplingSpec): number {
+    return this.options.sample?.(history, sampling) ?? fakeToken(history, sampling, this.vocab);
+  }
+
+  private resolveToken(token: number, slot: Slot, id: number, step: number): number {
+    if (token !== TOKEN_FROM_PREVIOUS_STEP) {
+      if (token < 0 || token >= this.vocab) this.refuse(`slot ${id}: token ${token} is outside the vocabulary`);
+      return token;
+    }
+    if (slot.sampled?.step !== step - 1) this.refuse(`slot ${id}: -1, but the previous step sampled nothing for it`);
+    return slot.sampled.token;
+  }
+
+  /** The slot's blocks, claimed for it; refuses one that another open slot writes. */
+  private blockTable(batch: StepBatch, index: number, id: number, slot: Slot): number[] {
+    const [stage] = batch.stages;
+    if (stage === undefined || batch.stages.length !== 1) this.refuse('a step has one stage');
+    const cached = stage.cachedTokens[index] ?? -1;
+    if (cached !== slot.history.length) this.refuse(`slot ${id}: ${cached} cached, has ${slot.history.length}`);
+    const table = [...stage.blocks.subarray(stage.blockStart[index], stage.blockStart[index + 1])];
+    const tokens = (batch.seqStart[index + 1] ?? 0) - (batch.seqStart[index] ?? 0);
+    if (tokens < 1) this.refuse(`slot ${id} has no token`);
+    if (table.length !== Math.ceil((cached + tokens) / blockTokens)) {
+      this.refuse(`slot ${id}: ${table.length} blocks for ${cached} + ${tokens} tokens`);
+    }
+    for (const block of table) {
+      if (block < 0 || block >= this.options.blockCount) this.refuse(`block ${block} does not exist`);
+      const writer = this.writers[block];
+      if (writer !== null && writer !== id) this.refuse(`block ${block} of slot ${writer} is written by slot ${id}`);
+      this.writers[block] = id;
+      slot.blocks.add(block);
+    }
+    return table;
+  }
+
+  private checkShape(batch: StepBatch): void {
+    const { slotCount, tokenCount, rowCount } = batch;
+    if (slotCount < 1 || new Set(batch.slots).size !== slotCount) this.refuse('a step has no slot, or one twice');
+    if (batch.seqStart[0] !== 0 || batch.seqStart[slotCount] !== tokenCount) this.refuse('seqStart does not span T');
+    if (batch.stages[0]?.blockStart[0] !== 0) this.refuse('blockStart does not begin at 0');
+    if (tokenCount > (this.options.stepTokensMax ?? 512)) this.refuse(`a step of ${tokenCount} tokens`);
+    if (rowCount > (this.options.stepRowsMax ?? 512)) this.refuse(`a step of ${rowCount} rows`);
+  }
+}
+
+/** As the contract says: arrays are copied before `step` returns, and only as far as the counts reach. */
+function copyBatch(batch: StepBatch): StepBatch {
+  const { slotCount, tokenCount, rowCount, wantLogprobs, topCount, wantLogits } = batch;
+  return {
+    slotCount,
+    tokenCount,
+    rowCount,
+    wantLogprobs,
+    topCount,
+    wantLogits,
+    slots: batch.slots.slice(0, slotCount),
+    seqStart: batch.seqStart.slice(0, slotCount + 1),
+    tokens: batch.tokens.slice(0, tokenCount),
+    positions: batch.positions.slice(0, tokenCount),
+    rows: batch.rows.slice(0, rowCount),
+    targets: batch.targets.slice(0, rowCount),
+    stages: batch.stages.map((stage) => ({
+      cachedTokens: stage.cachedTokens.slice(0, slotCount),
+      blockStart: stage.blockStart.slice(0, slotCount + 1),
+      blocks: stage.blocks.slice(0, stage.blockStart[slotCount]),
+    })),
+  };
+}
