@@ -51,3 +51,10 @@ export const CONNECTIONS_MAX = 2048;
 
 /** Field names listed in a log line about ignored fields: a hostile body must not write a long line. */
 export const LOGGED_FIELDS_MAX = 20;
+
+/** Words whose ids the tokenizer remembers: some 10 MB; a language's common words are fewer. */
+export const TOKENIZER_CACHE_WORDS_MAX = 1 << 16;
+
+/** Texts that may wait for the tokenizer's worker, together no more than the characters of a few largest requests. */
+export const TOKENIZER_WAITING_MAX = 256;
+export const TOKENIZER_WAITING_CHARS_MAX = 16 * BODY_BYTES_MAX;
