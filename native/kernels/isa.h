@@ -19,5 +19,7 @@ bool parse_isa(std::string_view name, Isa& isa) noexcept;
 std::span<const Isa> supported_isas() noexcept;
 /// The best supported level that NIBBLE_ISA (if set and valid) allows. The environment is read on each call.
 Isa selected_isa() noexcept;
+/// False if NIBBLE_ISA is set to something that names no level (it then has no effect; the caller reports it).
+bool isa_cap_valid() noexcept;
 
 }  // namespace nibble

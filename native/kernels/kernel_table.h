@@ -88,6 +88,7 @@ struct KernelTable {
   void (*attention)(const AttentionTask& task) noexcept;
   /// Merges the partial (o2, m2, l2) of the next split into (o, m, l):
   ///   M = m ≥ m2 ? m : m2; a = exp(m − M); b = exp(m2 − M); l = fma(l2, b, l·a); o = fma(o2, b, o·a); m = M.
+  /// l2 = 0 (the split shows this column nothing) changes nothing, so that a split may be merged or left out.
   void (*attention_merge)(float* o, float* m, float* l, const float* o2, float m2, float l2, size_t head_dim) noexcept;
   /// y = o · (1/l).
   void (*attention_finish)(const float* o, float l, size_t head_dim, float* y) noexcept;

@@ -45,8 +45,8 @@ void attend(const AttentionTask& task, const float* q, size_t visible, size_t co
   float* o = task.o + column * task.head_dim;
   for (size_t d = 0; d < task.head_dim; ++d) o[d] = 0.0f;
   for (size_t t = 0; t < visible; ++t) {
-    const auto* v = reinterpret_cast<const uint16_t*>(block_of(task, t) + task.v_offset) +
-                    t % kKvBlockTokens * task.head_dim;
+    const auto* v =
+        reinterpret_cast<const uint16_t*>(block_of(task, t) + task.v_offset) + t % kKvBlockTokens * task.head_dim;
     for (size_t d = 0; d < task.head_dim; ++d) o[d] = fma(score[t], f16_to_f32(v[d]), o[d]);
   }
 }

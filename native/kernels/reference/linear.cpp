@@ -117,7 +117,7 @@ constexpr LinearKernel kF32 = linear<F, float, dot_f32<F>>;
 LinearKernel linear_a8(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      nullptr,    nullptr,      nullptr,       kA8<w4g32>,    kA8<w4g32a>,   kA8<w4g32a32>,
+      nullptr,    nullptr,     nullptr,       kA8<w4g32>,    kA8<w4g32a>,   kA8<w4g32a32>,
       kA8<w8g32>, kA8<w8g32a>, kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>,
   };
   return kernels[static_cast<size_t>(format)];

@@ -11,10 +11,14 @@ namespace nibble::kernels::reference {
 inline constexpr size_t kLanes = 16;
 inline constexpr float kInfinity = __builtin_inff();
 
-inline float fma(float a, float b, float c) noexcept { return __builtin_fmaf(a, b, c); }
+inline float fma(float a, float b, float c) noexcept {
+  return __builtin_fmaf(a, b, c);
+}
 
 /// Maximum is compare-and-select: `b` on ties (so also for ±0) and when either is NaN.
-inline float select_max(float a, float b) noexcept { return a > b ? a : b; }
+inline float select_max(float a, float b) noexcept {
+  return a > b ? a : b;
+}
 
 /// exp(x), at most 2 ulp from the true value over the whole range, subnormal results included.
 ///   x = x > 89 ? 89 : x;  x = −105 > x ? −105 : x               (NaN stays)
@@ -43,10 +47,14 @@ inline float exp(float x) noexcept {
 }
 
 /// silu(g) = g / (1 + exp(−g)).
-inline float silu(float g) noexcept { return g / (1.0f + exp(-g)); }
+inline float silu(float g) noexcept {
+  return g / (1.0f + exp(-g));
+}
 
 /// Nearest integer, ties to even, of |x| < 2^22.
-inline int32_t round_even(float x) noexcept { return static_cast<int32_t>((x + kRoundMagic) - kRoundMagic); }
+inline int32_t round_even(float x) noexcept {
+  return static_cast<int32_t>((x + kRoundMagic) - kRoundMagic);
+}
 
 /// Lanes combine l with l + 8, l + 4, l + 2, l + 1.
 inline float fold_sum(const float (&lane)[kLanes]) noexcept {
@@ -65,7 +73,9 @@ inline float fold_max(const float (&lane)[kLanes]) noexcept {
 }
 
 /// |x| as an integer that orders finite values, then infinity, then NaN.
-inline uint32_t magnitude_bits(float x) noexcept { return std::bit_cast<uint32_t>(x) & 0x7fffffffu; }
+inline uint32_t magnitude_bits(float x) noexcept {
+  return std::bit_cast<uint32_t>(x) & 0x7fffffffu;
+}
 inline constexpr uint32_t kInfinityBits = 0x7f800000u;
 
 }  // namespace nibble::kernels::reference

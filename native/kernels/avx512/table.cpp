@@ -1,0 +1,48 @@
+// The AVX-512 level: one translation unit, everything in it internal but table(), so that no function compiled with
+// this level's flags can take the place of the same function built for the baseline.
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+// GCC's own header leaves the pass-through operand of some unmasked intrinsics undefined on purpose, and warns (PR
+// 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+
+#include "../exp_constants.h"
+#include "../kernel_table.h"
+
+namespace nibble::kernels::avx512 {
+namespace {
+
+constinit std::atomic<uint64_t> calls{0};
+inline void count_call() noexcept {
+  calls.fetch_add(1, std::memory_order_relaxed);
+}
+
+#include "simd.h"
+
+#include "../generic/exp.h"
+
+#include "../generic/elementwise.h"
+#include "../generic/tile.h"
+
+#include "../generic/attention.h"
+#include "../generic/linear_f32.h"
+#include "linear_a8.h"
+
+#include "../generic/make_table.h"
+
+constinit const KernelTable instance = make_table_of_all(Isa::avx512);
+
+}  // namespace
+
+const KernelTable& table() noexcept {
+  return instance;
+}
+
+}  // namespace nibble::kernels::avx512

@@ -1,0 +1,3 @@
+#pragma once
+// AVX-VNNI adds integer dot products only; floats are AVX2's.
+#include "../avx2/simd.h"

@@ -1,0 +1,139 @@
+#pragma once
+// Kernels over rows; definitions: reference/elementwise.cpp. Included inside a level's anonymous namespace.
+
+constexpr int32_t kInfinityBits = 0x7f800000;
+
+NIBBLE_INLINE I32x16 magnitude_bits(F32x16 x) noexcept {
+  return bit_and(bits(x), set1_i32(0x7fffffff));
+}
+
+void rmsnorm(const float* x, const float* gain, size_t n, float eps, float* y) noexcept {
+  F32x16 sum = zero();
+  for (size_t i = 0; i < n; i += 16) sum = fma(load(x + i), load(x + i), sum);
+  const float mean = fold_sum(sum) / static_cast<float>(n);
+  const F32x16 inverse = set1(1.0f / __builtin_sqrtf(mean + eps));
+  for (size_t i = 0; i < n; i += 16) store(y + i, mul(load(gain + i), mul(load(x + i), inverse)));
+}
+
+void quantize_a8(const float* x, size_t n, A8Block* out) noexcept {
+  for (size_t g = 0; g < n / kTileInputs; ++g, ++out) {
+    const F32x16 first = load(x + g * kTileInputs);
+    const F32x16 second = load(x + g * kTileInputs + 16);
+    const int32_t amax_bits = fold_max(max(magnitude_bits(first), magnitude_bits(second)));
+    float amax;
+    __builtin_memcpy(&amax, &amax_bits, sizeof(amax));
+    __builtin_memset(out, 0, sizeof(A8Block));
+    if (amax_bits >= kInfinityBits) {
+      out->d = out->s = out->s16[0] = out->s16[1] = __builtin_nanf("");
+    } else if (amax >= 0x1p-100f) {
+      const F32x16 inverse = set1(127.0f / amax);
+      const I32x16 q0 = round_i32(mul(first, inverse));
+      const I32x16 q1 = round_i32(mul(second, inverse));
+      store_i8(out->q, q0);
+      store_i8(out->q + 16, q1);
+      const float d = amax / 127.0f;
+      const int32_t sum0 = fold_sum(q0);
+      const int32_t sum1 = fold_sum(q1);
+      out->d = d;
+      out->s = d * static_cast<float>(sum0 + sum1);
+      out->s16[0] = d * static_cast<float>(sum0);
+      out->s16[1] = d * static_cast<float>(sum1);
+      out->n16[0] = -128 * sum0;
+      out->n16[1] = -128 * sum1;
+    }
+  }
+}
+
+void silu_mul(const float* gate, const float* up, size_t n, float* y) noexcept {
+  for (size_t i = 0; i < n; i += 16) {
+    const F32x16 g = load(gate + i);
+    const F32x16 silu = div(g, add(set1(1.0f), exp(negate(g))));
+    store(y + i, mul(silu, load(up + i)));
+  }
+}
+
+/// Rotates up to 16 pairs.
+NIBBLE_INLINE void rotate(F32x16& a, F32x16& b, F32x16 cos, F32x16 sin) noexcept {
+  const F32x16 x = a;
+  a = fma(x, cos, negate(mul(b, sin)));
+  b = fma(x, sin, mul(b, cos));
+}
+
+void rope(float* x, size_t heads, size_t head_dim, size_t rotary, const float* cos, const float* sin,
+          bool interleaved) noexcept {
+  const size_t half = rotary / 2;
+  for (size_t h = 0; h < heads; ++h) {
+    float* head = x + h * head_dim;
+    for (size_t i = 0; i < half; i += 16) {
+      const size_t count = half - i < 16 ? half - i : 16;
+      const F32x16 c = load_partial(cos + i, count);
+      const F32x16 s = load_partial(sin + i, count);
+      F32x16 a;
+      F32x16 b;
+      if (interleaved) {
+        float* low = head + 2 * i;
+        const size_t low_count = count < 8 ? 2 * count : 16;
+        const size_t high_count = 2 * count - low_count;
+        F32x16 first = load_partial(low, low_count);
+        F32x16 second = high_count > 0 ? load_partial(low + 16, high_count) : zero();
+        deinterleave(first, second, a, b);
+        rotate(a, b, c, s);
+        interleave(a, b, first, second);
+        store_partial(low, first, low_count);
+        if (high_count > 0) store_partial(low + 16, second, high_count);
+      } else {
+        a = load_partial(head + i, count);
+        b = load_partial(head + half + i, count);
+        rotate(a, b, c, s);
+        store_partial(head + i, a, count);
+        store_partial(head + half + i, b, count);
+      }
+    }
+  }
+}
+
+void store_kv(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
+              uint16_t* v_out) noexcept {
+  for (size_t d = 0; d < head_dim; d += 16) {
+    uint16_t column[16];
+    store_f16(column, load(k + d));
+    for (size_t i = 0; i < 16; ++i) k_out[(d + i) * kKvBlockTokens + token] = column[i];
+    store_f16(v_out + token * head_dim + d, load(v + d));
+  }
+}
+
+RowStats row_stats(const float* x, size_t n) noexcept {
+  const F32x16 lowest = set1(-__builtin_inff());
+  F32x16 top = lowest;
+  I32x16 largest = set1_i32(0);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const F32x16 value = load(x + i);
+    top = max(value, top);
+    largest = max(largest, magnitude_bits(value));
+  }
+  if (i < n) {
+    const F32x16 value = load_partial(x + i, n - i);  // missing lanes are +0: finite
+    top = max(keep_first(value, lowest, n - i), top);
+    largest = max(largest, magnitude_bits(value));
+  }
+  return {fold_max(top), fold_max(largest) < kInfinityBits};
+}
+
+float sum_exp(const float* x, size_t n, float max_value) noexcept {
+  const F32x16 top = set1(max_value);
+  F32x16 sum = zero();
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) sum = add(sum, exp(sub(load(x + i), top)));
+  // A missing lane adds +0 to a sum that is never −0: no change.
+  if (i < n) sum = add(sum, keep_first(exp(sub(load_partial(x + i, n - i), top)), zero(), n - i));
+  return fold_sum(sum);
+}
+
+void exp_row(const float* x, size_t n, float max_value, float scale, float* y) noexcept {
+  const F32x16 top = set1(max_value);
+  const F32x16 factor = set1(scale);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) store(y + i, exp(mul(sub(load(x + i), top), factor)));
+  if (i < n) store_partial(y + i, exp(mul(sub(load_partial(x + i, n - i), top), factor)), n - i);
+}

@@ -1,0 +1,154 @@
+#pragma once
+// Linear layers over f32 activations; definition: reference/linear.cpp. Included inside a level's anonymous namespace.
+//
+// Float weights are read by the tile kernel as they lie: a row tile is [K][16]. Quantized ones are dequantized to f32
+// panels of 64 inputs that stay in the L1 cache and serve up to 48 columns, whose sums wait on the stack meanwhile.
+
+template <WeightFormat F>
+void linear_float(const LinearTask& task) noexcept {
+  using Element =
+      std::conditional_t<F == WeightFormat::f32, float, std::conditional_t<F == WeightFormat::f16, F16, Bf16>>;
+  const size_t inputs = task.groups * kTileInputs;
+  const auto* w = reinterpret_cast<const Element*>(task.tiles);
+  const size_t step = tile_columns(task.columns);
+  const size_t vectors_max = vectors_for(step);
+  for (size_t group = 0; group < task.row_tiles; group += vectors_max) {
+    const size_t group_end = group + vectors_max < task.row_tiles ? group + vectors_max : task.row_tiles;
+    for (size_t c = 0; c < task.columns; c += step) {
+      const size_t columns = task.columns - c < step ? task.columns - c : step;
+      for (size_t r = group; r < group_end;) {
+        const size_t vectors = vectors_of(step, group_end - r);
+        const Element* rows[kVectorsMax];
+        for (size_t v = 0; v < vectors; ++v) rows[v] = w + (r + v) * inputs * kTileRows;
+        run_tile<Element>(vectors, columns,
+                          {.w = rows,
+                           .w_step = kTileRows,
+                           .segment_steps = inputs,
+                           .steps = inputs,
+                           .x = static_cast<const float*>(task.x) + c * task.x_stride,
+                           .x_stride = task.x_stride,
+                           .start = nullptr,
+                           .bias = task.bias != nullptr ? task.bias + r * kTileRows : nullptr,
+                           .accumulate = task.accumulate,
+                           .out = task.y + c * task.y_stride + r * kTileRows,
+                           .out_stride = task.y_stride});
+        r += vectors;
+      }
+    }
+  }
+}
+
+template <size_t ScaleBytes>
+NIBBLE_INLINE F32x16 load_header(const uint8_t* tile, size_t index) noexcept {
+  if constexpr (ScaleBytes == 2) return load_f16(reinterpret_cast<const uint16_t*>(tile + 32 * index));
+  return load(reinterpret_cast<const float*>(tile + 64 * index));
+}
+
+/// One tile of quantized weights → f32 [32 inputs][16 rows].
+template <WeightFormat F>
+NIBBLE_INLINE void dequantize_tile(const uint8_t* tile, float* out) noexcept {
+  constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
+  constexpr size_t kGroups = kTileInputs / kInfo.group;
+  F32x16 scale[kGroups];
+  F32x16 minimum[kGroups];
+  for (size_t g = 0; g < kGroups; ++g) {
+    scale[g] = load_header<kInfo.scale_bytes>(tile, g);
+    if constexpr (kInfo.affine) {
+      minimum[g] = load_header<kInfo.scale_bytes>(tile, kGroups + g);
+    } else {
+      minimum[g] = kInfo.bits == 4 ? mul(scale[g], set1(-8.0f)) : zero();
+    }
+  }
+  const uint8_t* codes = tile + kInfo.header_bytes();
+  const auto put = [&](size_t input, I32x16 q) {
+    const size_t g = input / kInfo.group;
+    store(out + input * kTileRows, fma(to_f32(q), scale[g], minimum[g]));
+  };
+  if constexpr (kInfo.bits == 4) {
+    const I32x16 mask = set1_i32(15);
+    for (size_t j = 0; j < 4; ++j) {
+      const I32x16 four = load_i32(codes + 64 * j);  // byte b of a lane: inputs 4j + b and 16 + 4j + b
+      put(4 * j + 0, bit_and(four, mask));
+      put(4 * j + 1, bit_and(shift_right<8>(four), mask));
+      put(4 * j + 2, bit_and(shift_right<16>(four), mask));
+      put(4 * j + 3, bit_and(shift_right<24>(four), mask));
+      put(4 * j + 16, bit_and(shift_right<4>(four), mask));
+      put(4 * j + 17, bit_and(shift_right<12>(four), mask));
+      put(4 * j + 18, bit_and(shift_right<20>(four), mask));
+      put(4 * j + 19, shift_right<28>(four));
+    }
+  } else {
+    for (size_t j = 0; j < 8; ++j) {
+      const I32x16 four = load_i32(codes + 64 * j);
+      put(4 * j + 0, shift_right_signed<24>(shift_left<24>(four)));
+      put(4 * j + 1, shift_right_signed<24>(shift_left<16>(four)));
+      put(4 * j + 2, shift_right_signed<24>(shift_left<8>(four)));
+      put(4 * j + 3, shift_right_signed<24>(four));
+    }
+  }
+}
+
+constexpr size_t kPanelGroups = 2;    // 64 inputs × 16 rows × 4 bytes × 4 vectors = 16 KiB
+constexpr size_t kPanelColumns = 48;  // columns that share a dequantized panel
+
+/// Row tiles [r, r + vectors) for at most kPanelColumns columns from column c.
+template <WeightFormat F>
+void linear_panel(const LinearTask& task, size_t r, size_t vectors, size_t c0, size_t count) noexcept {
+  constexpr size_t kTileBytes = kWeightFormats[static_cast<size_t>(F)].tile_bytes();
+  alignas(64) float panel[kVectorsMax][kPanelGroups * kTileInputs * kTileRows];
+  alignas(64) float sums[kPanelColumns][kVectorsMax * kTileRows];
+  const float* rows[kVectorsMax];
+  for (size_t v = 0; v < kVectorsMax; ++v) rows[v] = panel[v];
+  const size_t step = tile_columns(count);
+  for (size_t g = 0; g < task.groups; g += kPanelGroups) {
+    const size_t groups = task.groups - g < kPanelGroups ? task.groups - g : kPanelGroups;
+    const bool last = g + groups == task.groups;
+    for (size_t v = 0; v < vectors; ++v)
+      for (size_t i = 0; i < groups; ++i)
+        dequantize_tile<F>(task.tiles + ((r + v) * task.groups + g + i) * kTileBytes,
+                           panel[v] + i * kTileInputs * kTileRows);
+    for (size_t c = 0; c < count; c += step) {
+      run_tile<float>(vectors, count - c < step ? count - c : step,
+                      {.w = rows,
+                       .w_step = kTileRows,
+                       .segment_steps = groups * kTileInputs,
+                       .steps = groups * kTileInputs,
+                       .x = static_cast<const float*>(task.x) + (c0 + c) * task.x_stride + g * kTileInputs,
+                       .x_stride = task.x_stride,
+                       .start = g == 0 ? nullptr : sums[c],
+                       .bias = nullptr,
+                       .accumulate = false,
+                       .out = sums[c],
+                       .out_stride = kVectorsMax * kTileRows});
+    }
+    if (!last) continue;
+    for (size_t c = 0; c < count; ++c) {
+      float* y = task.y + (c0 + c) * task.y_stride + r * kTileRows;
+      for (size_t n = 0; n < vectors * kTileRows; n += 16) {
+        F32x16 value = load(sums[c] + n);
+        if (task.bias != nullptr) value = add(value, load(task.bias + r * kTileRows + n));
+        store(y + n, task.accumulate ? add(load(y + n), value) : value);
+      }
+    }
+  }
+}
+
+template <WeightFormat F>
+void linear_quantized(const LinearTask& task) noexcept {
+  for (size_t r = 0; r < task.row_tiles;) {
+    const size_t vectors = vectors_of(tile_columns(task.columns), task.row_tiles - r);
+    for (size_t c = 0; c < task.columns; c += kPanelColumns)
+      linear_panel<F>(task, r, vectors, c, task.columns - c < kPanelColumns ? task.columns - c : kPanelColumns);
+    r += vectors;
+  }
+}
+
+template <WeightFormat F>
+void linear_f32(const LinearTask& task) noexcept {
+  count_call();
+  if constexpr (kWeightFormats[static_cast<size_t>(F)].is_float()) {
+    linear_float<F>(task);
+  } else {
+    linear_quantized<F>(task);
+  }
+}

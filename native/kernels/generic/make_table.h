@@ -1,0 +1,26 @@
+#pragma once
+// The level's table. Included last inside a level's anonymous namespace.
+
+template <WeightFormat... F>
+constexpr KernelTable make_table(Isa isa) noexcept {
+  return {.isa = isa,
+          .linear_a8 = {kLinearA8[static_cast<size_t>(F)]...},
+          .linear_f32 = {linear_f32<F>...},
+          .rmsnorm = rmsnorm,
+          .quantize_a8 = quantize_a8,
+          .silu_mul = silu_mul,
+          .rope = rope,
+          .store_kv = store_kv,
+          .attention = attention,
+          .attention_merge = attention_merge,
+          .attention_finish = attention_finish,
+          .row_stats = row_stats,
+          .sum_exp = sum_exp,
+          .exp_row = exp_row,
+          .calls = &calls};
+}
+
+constexpr KernelTable make_table_of_all(Isa isa) noexcept {
+  using enum WeightFormat;
+  return make_table<f32, f16, bf16, w4g32, w4g32a, w4g32a32, w8g32, w8g32a, w8g32a32, w8g16s32, w8g16a32>(isa);
+}
