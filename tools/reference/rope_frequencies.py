@@ -1,8 +1,10 @@
 """Writes native/check/rope_reference.h: rotary frequencies and magnitudes from mpmath at 60 digits.
 
 Written from the papers and the public model configurations, not from Nibble's code: llama3 by wavelengths, YaRN by
-correction dimensions (Peng et al. 2023, section 3.2 and appendix). Usage: python rope_frequencies.py > OUTPUT && clang-format -i OUTPUT
+correction dimensions (Peng et al. 2023, section 3.2 and appendix). Usage: python rope_frequencies.py > OUTPUT
 """
+
+import textwrap
 
 from mpmath import ceil, floor, log, mp, mpf, pi
 
@@ -62,11 +64,12 @@ def frequencies(dimensions, base, scaling, p, factors):
 
 
 def numbers(values):
-    return ", ".join(repr(float(value)) for value in values)
+    text = ", ".join(repr(float(value)) for value in values)
+    return textwrap.fill(text, 118, initial_indent=" " * 8, subsequent_indent=" " * 8)
 
 
 def main():
-    print("#pragma once\n// Written by tools/reference/rope_frequencies.py (mpmath, 60 digits); not edited by hand.")
+    print("#pragma once\n// Written by tools/reference/rope_frequencies.py (mpmath, 60 digits); not edited by hand.\n// clang-format off")
     print('#include "../engine/architecture.h"\n\n#include <vector>\n\nnamespace nibble::rope_reference {\n')
     print("struct Case {\n  const char* name;\n  RopeSpec spec;\n  std::vector<float> factors;\n  double magnitude;")
     print("  std::vector<double> frequencies;  // radians per position\n};\n")
@@ -79,7 +82,7 @@ def main():
         fields += [f".{field} = {p[key]}" for key, field in order if key in p]
         print(f'  list.push_back({{\n      "{name}",\n      {{{", ".join(fields)}}},')
         print(f"      {{{', '.join(f'{float(f)}f' for f in factors or [])}}},\n      {float(magnitude)!r},")
-        print(f"      {{{numbers(values)}}}}});")
+        print("      {\n" + numbers(values) + "\n      }});")
     print("  return list;\n}\n\n}  // namespace nibble::rope_reference")
 
 
