@@ -1,0 +1,163 @@
+import { createHash } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import type { Command } from 'commander';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { type Config, loadConfig, settingKeys } from '../config.js';
+import type { OpenedModel, OpenModel, OpenModelOptions } from '../engine/open-types.js';
+import { NibbleError } from '../errors.js';
+import { KV_BLOCK_TOKENS } from '../limits.js';
+import type { Metrics } from '../server/metrics.js';
+import type { Readiness } from '../server/readiness.js';
+import type { ServedModel } from '../server/served-model.js';
+import { packageVersion, writeStdout } from './output.js';
+import { addSettingOptions } from './settings.js';
+
+/** What `serve` runs on; everything else is the process. */
+type Server = {
+  readonly app: FastifyInstance;
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly readiness: Readiness;
+};
+
+/** The options of `openModel` that the settings decide. */
+export function openOptions(config: Config): OpenModelOptions {
+  const { model, threads, activations, contextTokens, kvTokens, maxSequences, maxWaiting, offline, home } = config;
+  return { model, threads, activations, contextTokens, kvTokens, maxSequences, maxWaiting, offline, home };
+}
+
+function servedModel(opened: OpenedModel, config: Config): ServedModel {
+  const { modelFile } = opened;
+  const identity = [packageVersion(), modelFile.id, modelFile.fileBytes, config.activations].join('\n');
+  return {
+    id: modelFile.id,
+    createdSeconds: Math.floor(Date.now() / 1000),
+    fingerprint: `fp_${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`,
+    engine: opened.engine,
+    tokenizer: opened.tokenizer,
+    encodeLong: opened.encodeLong,
+  };
+}
+
+async function listen(app: FastifyInstance, config: Config): Promise<string> {
+  const address = `${config.host}:${config.port}`;
+  try {
+    await app.listen({ host: config.host, port: config.port });
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new NibbleError('listen_failed', { address, message }, { cause });
+  }
+  const { port } = app.server.address() as AddressInfo;
+  return `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
+}
+
+/** The one line that says what is running, and where. */
+function readyLine(url: string, opened: OpenedModel): string {
+  const { level, threads, kvBytes } = opened.nativeModel.info;
+  const kvTokens = opened.engine.gauges().kvBlocksTotal * KV_BLOCK_TOKENS;
+  const kvMiB = Math.round(kvBytes / 1024 / 1024);
+  const parts = [
+    `model ${opened.modelFile.id}`,
+    `isa ${level}`,
+    `${threads} thread${threads === 1 ? '' : 's'}`,
+    `KV pool ${kvTokens} tokens (${kvMiB} MiB)`,
+  ];
+  return `nibble: ready on ${url} · ${parts.join(' · ')}\n`;
+}
+
+/** Resolves after `ms` without keeping the process alive. */
+const after = (ms: number): Promise<'late'> =>
+  new Promise((resolve) => {
+    setTimeout(() => resolve('late'), ms).unref();
+  });
+
+/** How long written responses get to reach their readers once every sequence has ended, ms. */
+const FLUSH_MS = 2000;
+
+/** Refuses new work, lets running work end within the time given, cuts the rest, closes everything. */
+async function shutDown(server: Server, opened: OpenedModel | null): Promise<void> {
+  const { app, config, logger, readiness } = server;
+  readiness.beginDraining();
+  if (opened !== null) {
+    const outcome = await Promise.race([opened.engine.drain(), after(config.drainSeconds * 1000)]);
+    if (outcome === 'late') logger.warn('running requests were cut: the time to drain is over');
+    await opened.engine.close();
+  }
+  const closed = app.close();
+  if ((await Promise.race([closed, after(FLUSH_MS)])) === 'late') app.server.closeAllConnections();
+  await closed;
+  await opened?.close();
+}
+
+/** The first SIGTERM or SIGINT resolves; a second one ends the process at once. */
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let isFirst = true;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (!isFirst) process.exit(signal === 'SIGINT' ? 130 : 143);
+      isFirst = false;
+      resolve(signal);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+async function load(server: Server, openModel: OpenModel, url: string, signal: AbortSignal): Promise<OpenedModel> {
+  const opened = await openModel({ ...openOptions(server.config), observer: server.metrics.observer, signal });
+  if (signal.aborted) return opened;
+  const model = servedModel(opened, server.config);
+  const { level, threads } = opened.nativeModel.info;
+  server.metrics.attach({ id: model.id, engine: model.engine, level, threads });
+  server.readiness.becomeReady(model);
+  await writeStdout(readyLine(url, opened));
+  return opened;
+}
+
+/**
+ * Serves until a signal comes, then ends the process with code 0. Rejects when it can't listen or load; the caller then
+ * has to end the process, because the HTTP server may be up.
+ */
+export async function serve(config: Config, openModel: OpenModel): Promise<void> {
+  const stopped = firstSignal();
+  const [{ buildApp }, { createLogger }, { Metrics }, { Readiness }] = await Promise.all([
+    import('../server/app.js'),
+    import('../server/logger.js'),
+    import('../server/metrics.js'),
+    import('../server/readiness.js'),
+  ]);
+  const logger = createLogger(config.logLevel);
+  const metrics = new Metrics(packageVersion());
+  const readiness = new Readiness();
+  const app = buildApp({ readiness, metrics, logger });
+  const server: Server = { app, config, logger, metrics, readiness };
+
+  // Listening comes first: probes should see "loading", not a refused connection.
+  const url = await listen(app, config);
+  logger.info({ url, model: config.model }, 'loading');
+  const loading = new AbortController();
+  const opening = load(server, openModel, url, loading.signal);
+  const first = await Promise.race([opening, stopped]);
+  if (typeof first === 'string') {
+    // Stopped while loading: nothing to drain, and loading may not be interruptible.
+    logger.info({ signal: first }, 'stopped while loading');
+    loading.abort();
+    process.exit(0);
+  }
+  const signal = await stopped;
+  logger.info({ signal }, 'draining');
+  await shutDown(server, first);
+  logger.info('stopped');
+  process.exit(0);
+}
+
+/** Adds `nibble serve`. */
+export function registerServe(program: Command): void {
+  const command = program.command('serve').description('Serve a model over HTTP with the OpenAI completions API.');
+  addSettingOptions(command, settingKeys).action(async (flags: Readonly<Record<string, unknown>>) => {
+    const config = loadConfig(flags, process.env);
+    await serve(config, async (options) => (await import('../engine/open.js')).openModel(options));
+  });
+}
