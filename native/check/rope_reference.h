@@ -69,7 +69,8 @@ inline std::vector<Case> cases() {
       }});
   list.push_back({
       "llama 3.1",
-      {.dimensions = 128, .base = 500000, .scaling = RopeScaling::llama3, .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_context = 8192},
+      {.dimensions = 128, .base = 500000, .scaling = RopeScaling::llama3, .factor = 8, .low_freq_factor = 1,
+       .high_freq_factor = 4, .original_context = 8192},
       {},
       1.0,
       {
@@ -91,7 +92,8 @@ inline std::vector<Case> cases() {
       }});
   list.push_back({
       "llama 3.2",
-      {.dimensions = 64, .base = 500000, .scaling = RopeScaling::llama3, .factor = 32, .low_freq_factor = 1, .high_freq_factor = 4, .original_context = 8192},
+      {.dimensions = 64, .base = 500000, .scaling = RopeScaling::llama3, .factor = 32, .low_freq_factor = 1,
+       .high_freq_factor = 4, .original_context = 8192},
       {},
       1.0,
       {
@@ -105,7 +107,8 @@ inline std::vector<Case> cases() {
       }});
   list.push_back({
       "factors",
-      {.dimensions = 8, .base = 500000, .scaling = RopeScaling::llama3, .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_context = 8192},
+      {.dimensions = 8, .base = 500000, .scaling = RopeScaling::llama3, .factor = 8, .low_freq_factor = 1,
+       .high_freq_factor = 4, .original_context = 8192},
       {1.0f, 1.5f, 4.75f, 8.0f},
       1.0,
       {
@@ -121,7 +124,8 @@ inline std::vector<Case> cases() {
       }});
   list.push_back({
       "yarn",
-      {.dimensions = 128, .base = 1000000, .scaling = RopeScaling::yarn, .factor = 4, .original_context = 32768, .beta_fast = 32, .beta_slow = 1, .attention_factor = 1},
+      {.dimensions = 128, .base = 1000000, .scaling = RopeScaling::yarn, .factor = 4, .original_context = 32768,
+       .beta_fast = 32, .beta_slow = 1, .attention_factor = 1},
       {},
       1.138629436111989,
       {
@@ -143,7 +147,8 @@ inline std::vector<Case> cases() {
       }});
   list.push_back({
       "yarn 16",
-      {.dimensions = 64, .base = 10000, .scaling = RopeScaling::yarn, .factor = 16, .original_context = 4096, .beta_fast = 32, .beta_slow = 1, .attention_factor = 0.75},
+      {.dimensions = 64, .base = 10000, .scaling = RopeScaling::yarn, .factor = 16, .original_context = 4096,
+       .beta_fast = 32, .beta_slow = 1, .attention_factor = 0.75},
       {},
       0.9579441541679836,
       {
@@ -157,7 +162,8 @@ inline std::vector<Case> cases() {
       }});
   list.push_back({
       "narrow ramp",
-      {.dimensions = 64, .base = 10000, .scaling = RopeScaling::yarn, .factor = 2, .original_context = 100, .beta_fast = 64, .beta_slow = 60, .attention_factor = 1},
+      {.dimensions = 64, .base = 10000, .scaling = RopeScaling::yarn, .factor = 2, .original_context = 100, .beta_fast
+       = 64, .beta_slow = 60, .attention_factor = 1},
       {},
       1.0693147180559945,
       {

@@ -80,7 +80,8 @@ def main():
         order = [("factor", "factor"), ("low", "low_freq_factor"), ("high", "high_freq_factor"), ("context", "original_context")]
         order += [("fast", "beta_fast"), ("slow", "beta_slow"), ("attention", "attention_factor")]
         fields += [f".{field} = {p[key]}" for key, field in order if key in p]
-        print(f'  list.push_back({{\n      "{name}",\n      {{{", ".join(fields)}}},')
+        spec = textwrap.fill(f"{{{', '.join(fields)}}},", 118, initial_indent=" " * 6, subsequent_indent=" " * 7)
+        print(f'  list.push_back({{\n      "{name}",\n{spec}')
         print(f"      {{{', '.join(f'{float(f)}f' for f in factors or [])}}},\n      {float(magnitude)!r},")
         print("      {\n" + numbers(values) + "\n      }});")
     print("  return list;\n}\n\n}  // namespace nibble::rope_reference")
