@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 namespace nibble {
 
@@ -24,8 +25,10 @@ class Team {
   /// Runs body(context, thread) on every thread; returns when all have finished. Not reentrant.
   void run(void (*body)(void* context, size_t thread), void* context) noexcept;
   template <class Body>
-  void run(Body& body) noexcept {
-    run([](void* context, size_t thread) { (*static_cast<Body*>(context))(thread); }, &body);
+  void run(Body&& body) noexcept {
+    using Called = std::remove_reference_t<Body>;  // const or not, as the caller's
+    run([](void* context, size_t thread) { (*static_cast<Called*>(context))(thread); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(body))));
   }
 
   /// Inside a body: waits until every thread has arrived; everything written before is then visible to all, and
