@@ -10,6 +10,7 @@ import json
 import pathlib
 import random
 import re
+import unicodedata
 
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -96,10 +97,21 @@ def gguf_suite(path: str, seed: int, count: int) -> dict:
     return {"name": "default-model", "metadata": None, **expected(tokenizer, seed, count)}
 
 
+def agreed_strings(normalizer, seed: int, count: int) -> list[str]:
+    """
+    The library's table of combining marks is some Unicode versions old. Strings on which its NFC differs from Python's
+    (about 1 in 10,000) have no agreed answer and are left out; the test asserts how many remain.
+    """
+    texts = nasty_strings(seed, count + 40)
+    if normalizer is not None:
+        texts = [text for text in texts if normalizer.normalize_str(text) == unicodedata.normalize("NFC", text)]
+    return texts
+
+
 def expected(tokenizer: Tokenizer, seed: int, count: int) -> dict:
     rng = random.Random(seed + 1)
     encodes, decodes = [], []
-    for i, text in enumerate(nasty_strings(seed, count)):
+    for i, text in enumerate(agreed_strings(tokenizer.normalizer, seed, count)):
         parse, add = i % 3 != 0, i % 7 == 0
         tokenizer.encode_special_tokens = not parse
         ids = tokenizer.encode(text, add_special_tokens=add).ids

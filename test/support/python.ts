@@ -1,0 +1,59 @@
+/** A Python environment with the libraries that tests compare against, made once and kept in the user's cache. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { access, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const requirements = fileURLToPath(new URL('../../tools/reference/requirements.txt', import.meta.url));
+
+/** $NIBBLE_HOME/reference-venv, else nibble/reference-venv in the XDG cache. */
+function cacheFolder(): string {
+  const home = process.env.NIBBLE_HOME;
+  if (home !== undefined && home !== '') return join(home, 'reference-venv');
+  const cache = process.env.XDG_CACHE_HOME;
+  return join(cache !== undefined && cache !== '' ? cache : join(homedir(), '.cache'), 'nibble', 'reference-venv');
+}
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * Path of a Python interpreter that has tools/reference/requirements.txt installed. The folder is named after that
+ * file's content and appears under its name only when complete, so test files may ask for it at the same time.
+ */
+export async function ensurePythonEnv(): Promise<string> {
+  const wanted = createHash('sha256')
+    .update(await readFile(requirements))
+    .digest('hex')
+    .slice(0, 16);
+  const folder = join(cacheFolder(), wanted);
+  const python = join(folder, 'bin', 'python');
+  if (await exists(python)) return python;
+  await mkdir(cacheFolder(), { recursive: true });
+  const draft = await mkdtemp(join(cacheFolder(), 'draft-'));
+  try {
+    await run('python3', ['-m', 'venv', draft]);
+    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input', '-r', requirements];
+    await run(join(draft, 'bin', 'python'), pip);
+    await rename(draft, folder).catch(async (error: unknown) => {
+      if (!(await exists(python))) throw error; // else another test file was faster
+    });
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+  return python;
+}
+
+/** Runs a script of tools/reference; rejects with its standard error if it fails. */
+export async function runReference(script: string, args: readonly string[]): Promise<string> {
+  const path = fileURLToPath(new URL(`../../tools/reference/${script}`, import.meta.url));
+  const { stdout } = await run(await ensurePythonEnv(), [path, ...args], { maxBuffer: 1 << 28 });
+  return stdout;
+}
