@@ -40,20 +40,20 @@ export class WaitingLine<T> {
     return this.line[Symbol.iterator]();
   }
 
-  /** Whether all of `arrivals` may join; those that could start at once don't count as waiting. */
+  /** Whether all of `arrivals` may join; those in line that could start at once don't count as waiting. */
   hasRoomFor(arrivals: readonly Sequence<T>[], freeSlots: number, freeBlocks: number): boolean {
+    const total = this.line.length + arrivals.length;
     let slots = freeSlots;
     let blocks = freeBlocks;
     let startable = 0;
-    if (this.line.length === 0) {
-      for (const sequence of arrivals) {
-        slots--;
-        blocks -= sequence.blocksNeeded;
-        if (slots < 0 || blocks < 0) break;
-        startable++;
-      }
+    while (startable < total) {
+      const sequence = this.line[startable] ?? arrivals[startable - this.line.length];
+      slots--;
+      blocks -= sequence?.blocksNeeded ?? 0;
+      if (slots < 0 || blocks < 0) break;
+      startable++;
     }
-    return this.line.length + arrivals.length - startable <= this.limits.waitingMax;
+    return total - startable <= this.limits.waitingMax;
   }
 
   join(arrivals: readonly Sequence<T>[]): void {

@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import fc from 'fast-check';
+import { assertInvariants } from '../../src/scheduler/invariants.js';
+import { Scheduler } from '../../src/scheduler/scheduler.js';
+import type { Sequence } from '../../src/scheduler/sequence.js';
+import type { StepPlan } from '../../src/scheduler/step-plan.js';
+import type { SchedulerLimits } from '../../src/scheduler/types.js';
+import { NaiveScheduler } from '../support/naive-scheduler.js';
+import { admitAll, spec } from '../support/scheduler-kit.js';
+
+type Shape = { readonly promptTokens: number; readonly maxTokens: number; readonly scorePrompt: boolean };
+type Command =
+  | { readonly kind: 'submit'; readonly shapes: readonly Shape[] }
+  | { readonly kind: 'step' }
+  | { readonly kind: 'return'; readonly token: number; readonly fails: boolean; readonly stops: number }
+  | { readonly kind: 'abort'; readonly which: number };
+
+const shapes = fc.record({
+  promptTokens: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 45 })),
+  maxTokens: fc.oneof(fc.integer({ min: 0, max: 6 }), fc.constant(Number.POSITIVE_INFINITY)),
+  scorePrompt: fc.integer({ min: 0, max: 4 }).map((value) => value === 0),
+});
+
+const step = fc.constant<Command>({ kind: 'step' });
+const returned = fc.record({
+  kind: fc.constant('return' as const),
+  token: fc.nat(9),
+  fails: fc.integer({ min: 0, max: 19 }).map((value) => value === 0),
+  /** Ends this one of the sequences in the step, as an end token would; often nobody. */
+  stops: fc.nat(12),
+});
+const commands = fc.array<Command>(
+  fc.oneof(
+    fc.record({ kind: fc.constant('submit' as const), shapes: fc.array(shapes, { minLength: 1, maxLength: 3 }) }),
+    step,
+    step,
+    returned,
+    returned,
+    fc.record({ kind: fc.constant('abort' as const), which: fc.nat(30) }),
+  ),
+  { maxLength: 70, size: 'max' },
+);
+
+const limitsOf = fc
+  .record({
+    sequencesMax: fc.integer({ min: 1, max: 4 }),
+    tokens: fc.nat(20),
+    rows: fc.nat(12),
+    blockCount: fc.integer({ min: 3, max: 24 }),
+    waitingMax: fc.nat(6),
+    lookAheadTokensMax: fc.constantFrom(0, 3, 8, 64),
+  })
+  .map(
+    ({ sequencesMax, tokens, rows, blockCount, waitingMax, lookAheadTokensMax }): SchedulerLimits => ({
+      contextTokens: 40,
+      blockTokens: 4,
+      blockCount,
+      sequencesMax,
+      waitingMax,
+      stepTokensMax: sequencesMax + tokens,
+      stepRowsMax: sequencesMax + rows,
+      lookAheadTokensMax,
+    }),
+  );
+
+function describePlan(plan: StepPlan<string>): readonly string[] {
+  return plan.sequences.map((sequence, i) => {
+    const from = plan.seqStart[i] ?? 0;
+    const to = plan.seqStart[i + 1] ?? 0;
+    const rows = plan.targets.subarray(plan.rowStart[i], plan.rowStart[i + 1]).join(',');
+    for (let t = from; t < to; t++) assert.equal(plan.positions[t], sequence.planned - (to - t));
+    return `${sequence.owner} ${plan.tokens.subarray(from, to).join(',')} @${plan.positions[from]} rows ${rows}`;
+  });
+}
+
+/** Drives both schedulers with the same commands and compares all that can be seen. */
+class Duel {
+  readonly real: Scheduler<string>;
+  readonly naive: NaiveScheduler;
+  readonly live = new Map<string, Sequence<string>>();
+  readonly ends = new Map<string, number>();
+  readonly releases = new Map<string, number>();
+  /** Steps that may still return before this sequence must have ended. */
+  readonly patience = new Map<string, number>();
+  private nextName = 0;
+
+  constructor(limits: SchedulerLimits) {
+    this.real = new Scheduler<string>(limits, ({ owner }) => {
+      this.releases.set(owner, (this.releases.get(owner) ?? 0) + 1);
+    });
+    this.naive = new NaiveScheduler(limits);
+  }
+
+  run(command: Command): void {
+    if (command.kind === 'submit') this.submit(command.shapes);
+    else if (command.kind === 'step') this.step();
+    else if (command.kind === 'return') this.returned(command.token, command.fails, command.stops);
+    else this.abort(command.which);
+    this.compare();
+  }
+
+  submit(wanted: readonly Shape[]): void {
+    const specs = wanted.map(({ promptTokens, maxTokens, scorePrompt }) =>
+      spec(`s${this.nextName++}`, promptTokens, maxTokens, { scorePrompt }),
+    );
+    const submission = this.real.submit(specs);
+    assert.equal(submission.kind === 'accepted', this.naive.submit(specs));
+    if (submission.kind !== 'accepted') return;
+    for (const sequence of submission.sequences) {
+      this.ends.set(sequence.owner, 0);
+      if (sequence.state === 'released') this.ends.set(sequence.owner, 1);
+      else this.live.set(sequence.owner, sequence);
+    }
+    for (const sequence of submission.sequences) this.patience.set(sequence.owner, this.bound());
+    this.admit();
+  }
+
+  /** Each step but two per sequence moves the oldest one on by a token, so this many end all that is there now. */
+  bound(): number {
+    let steps = 2;
+    for (const name of this.live.keys()) steps += this.naive.work(name) + 2;
+    return steps;
+  }
+
+  admit(): void {
+    admitAll(this.real);
+    this.naive.admit();
+  }
+
+  step(): boolean {
+    this.admit();
+    const plan = this.real.plan();
+    assert.deepEqual(plan === null ? null : describePlan(plan), this.naive.plan());
+    return plan !== null;
+  }
+
+  returned(token: number, fails: boolean, stops: number): void {
+    const [plan] = this.real.plansInFlight();
+    if (plan === undefined) return;
+    const names = plan.sequences.map(({ owner }) => owner);
+    if (fails) {
+      const ended = this.real.fail(plan).map(({ owner }) => owner);
+      assert.deepEqual(ended, this.naive.returned(null));
+      for (const name of ended) this.noteEnd(name);
+    } else {
+      this.real.complete(plan, new Int32Array(plan.rowCount).fill(token));
+      this.naive.returned(token);
+    }
+    for (const [index, name] of names.entries()) {
+      const sequence = this.live.get(name);
+      if (sequence === undefined) continue;
+      assert.equal(sequence.isComplete, this.naive.isComplete(name));
+      if (sequence.isComplete || index === stops) this.end(name);
+    }
+    for (const name of this.live.keys()) {
+      const left = (this.patience.get(name) ?? 0) - 1;
+      assert.ok(left >= 0, `${name} starves`);
+      this.patience.set(name, left);
+    }
+  }
+
+  abort(which: number): void {
+    const names = [...this.ends.keys()];
+    const name = names[which % Math.max(1, names.length)];
+    if (name !== undefined) this.end(name);
+  }
+
+  private end(name: string): void {
+    const sequence = this.live.get(name);
+    if (sequence === undefined) return;
+    assert.equal(this.real.end(sequence), true);
+    assert.equal(this.real.end(sequence), false);
+    assert.equal(this.naive.end(name), true);
+    this.noteEnd(name);
+  }
+
+  private noteEnd(name: string): void {
+    this.live.delete(name);
+    this.ends.set(name, (this.ends.get(name) ?? 0) + 1);
+  }
+
+  compare(): void {
+    assertInvariants(this.real);
+    assert.deepEqual(
+      [...this.real.waiting].map(({ owner }) => owner),
+      this.naive.waiting,
+    );
+    assert.deepEqual(
+      this.real.running.map(({ owner }) => owner),
+      this.naive.holding,
+    );
+    assert.equal(this.real.pool.usedCount, this.naive.blocksUsed);
+    assert.equal(this.real.stepsInFlight, this.naive.stepsInFlight);
+    assert.ok(this.real.waiting.length <= this.real.limits.waitingMax);
+  }
+
+  /** With no more arrivals everything must end; `patience` bounds the loop. */
+  runDry(): void {
+    while (!this.real.isIdle) {
+      const planned = this.step();
+      assert.ok(planned || this.real.stepsInFlight > 0, 'there are sequences but nothing to do');
+      if (!this.real.canPlan || !planned) this.returned(3, false, -1);
+      this.compare();
+    }
+    for (const [name, count] of this.ends) assert.equal(count, 1, `${name} ended ${count} times`);
+    for (const [name, count] of this.releases) assert.equal(count, 1, `${name} was released ${count} times`);
+    assert.equal(this.live.size, 0);
+    assert.equal(this.real.pool.usedCount, 0);
+  }
+}
+
+it('agrees with the naive model, leaks nothing, starves nobody and ends everything once', () => {
+  fc.assert(
+    fc.property(limitsOf, commands, (limits, list) => {
+      const duel = new Duel(limits);
+      for (const command of list) duel.run(command);
+      duel.runDry();
+    }),
+    { numRuns: 5000 },
+  );
+});
