@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "checker.h"
+
+namespace nibble::check {
+namespace {
+
+constexpr uint16_t kNanF16 = 0x7e00;
+
+struct AttentionCase {
+  size_t head_dim;
+  size_t group;
+  size_t queries;
+  size_t first_position;
+  float scale;
+  Values values;
+};
+
+/// A sequence's blocks in a pool, out of order; everything that no query may see is NaN.
+struct Cache {
+  Buffer<uint8_t> pool;
+  std::vector<int32_t> blocks;
+  size_t block_bytes;
+  size_t k_offset;
+  size_t v_offset;
+};
+
+Cache make_cache(Random& random, const AttentionCase& shape, size_t tokens, size_t finite_tokens) {
+  const size_t count = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  const size_t part = shape.head_dim * kKvBlockTokens * sizeof(uint16_t);
+  const size_t k_offset = 64 * random.between(0, 2);
+  const size_t v_offset = k_offset + part;
+  const size_t block_bytes = v_offset + part + 64 * random.between(0, 2);
+  const size_t pool_blocks = count + random.between(1, 4);
+  Cache cache{Buffer<uint8_t>(pool_blocks * block_bytes), {}, block_bytes, k_offset, v_offset};
+  auto* halves = reinterpret_cast<uint16_t*>(cache.pool.data());
+  for (size_t i = 0; i < cache.pool.size() / 2; ++i) halves[i] = kNanF16;
+
+  std::vector<int32_t> ids(pool_blocks);
+  for (size_t i = 0; i < pool_blocks; ++i) ids[i] = static_cast<int32_t>(i);
+  for (size_t i = pool_blocks; i > 1; --i) std::swap(ids[i - 1], ids[random.between(0, i - 1)]);
+  cache.blocks.assign(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(count));
+
+  for (size_t t = 0; t < finite_tokens; ++t) {
+    uint8_t* block = cache.pool.data() + static_cast<size_t>(cache.blocks[t / kKvBlockTokens]) * block_bytes;
+    auto* k = reinterpret_cast<uint16_t*>(block + k_offset) + t % kKvBlockTokens;
+    auto* v = reinterpret_cast<uint16_t*>(block + v_offset) + t % kKvBlockTokens * shape.head_dim;
+    for (size_t d = 0; d < shape.head_dim; ++d) {
+      k[d * kKvBlockTokens] = f32_to_f16(make_value(random, shape.values));
+      v[d] = f32_to_f16(make_value(random, shape.values));
+    }
+  }
+  return cache;
+}
+
+struct Outputs {
+  Buffer<float> o, m, l;
+  explicit Outputs(const AttentionCase& s)
+      : o(s.queries * s.group * s.head_dim + 16, 4), m(s.queries * s.group + 16, 8), l(s.queries * s.group + 16, 12) {}
+};
+
+void check_case(Checker& c, const AttentionCase& shape) {
+  const size_t columns = shape.queries * shape.group;
+  const size_t tokens = shape.first_position + shape.queries;
+  // Sometimes only what the first query sees is finite: later positions must not leak into it.
+  const size_t finite = c.random.chance(4) ? shape.first_position + 1 : tokens;
+  Cache cache = make_cache(c.random, shape, tokens, finite);
+  const size_t q_stride = shape.group * shape.head_dim + c.random.between(0, 9);
+  Buffer<float> q(shape.queries * q_stride, 4 * c.random.between(0, 15));
+  fill(c.random, shape.values, q.span());
+
+  Outputs got_all(shape), want_all(shape);
+  for (size_t split = 0; split * kSplitTokens < tokens; ++split) {
+    Outputs got(shape), want(shape);
+    Buffer<float> scratch(attention_scratch_floats(columns));
+    AttentionTask task{.q = q.data(),
+                       .q_stride = q_stride,
+                       .queries = shape.queries,
+                       .group = shape.group,
+                       .head_dim = shape.head_dim,
+                       .scale = shape.scale,
+                       .first_position = shape.first_position,
+                       .split = split,
+                       .blocks = cache.blocks.data(),
+                       .pool = cache.pool.data(),
+                       .block_bytes = cache.block_bytes,
+                       .k_offset = cache.k_offset,
+                       .v_offset = cache.v_offset,
+                       .o = got.o.data(),
+                       .m = got.m.data(),
+                       .l = got.l.data(),
+                       .scratch = scratch.data()};
+    fill(c.random, Values::not_finite, scratch.span());
+    c.level.attention(task);
+    task.o = want.o.data();
+    task.m = want.m.data();
+    task.l = want.l.data();
+    c.twin.attention(task);
+    const auto compare = [&](Buffer<float>& a, Buffer<float>& b, const char* what) {
+      c.expect_same(a.span(), b.span(), "attention %s: head_dim %zu group %zu queries %zu position %zu split %zu", what,
+                    shape.head_dim, shape.group, shape.queries, shape.first_position, split);
+    };
+    compare(got.m, want.m, "m");
+    compare(got.l, want.l, "l");
+    compare(got.o, want.o, "o");
+    for (size_t i = 0; i < columns; ++i) {
+      float* o = &got_all.o[i * shape.head_dim];
+      float* o2 = &want_all.o[i * shape.head_dim];
+      if (split == 0) {
+        std::copy_n(&got.o[i * shape.head_dim], shape.head_dim, o);
+        std::copy_n(&want.o[i * shape.head_dim], shape.head_dim, o2);
+        got_all.m[i] = got.m[i], got_all.l[i] = got.l[i], want_all.m[i] = want.m[i], want_all.l[i] = want.l[i];
+      } else {
+        c.level.attention_merge(o, &got_all.m[i], &got_all.l[i], &got.o[i * shape.head_dim], got.m[i], got.l[i],
+                                shape.head_dim);
+        c.twin.attention_merge(o2, &want_all.m[i], &want_all.l[i], &want.o[i * shape.head_dim], want.m[i], want.l[i],
+                               shape.head_dim);
+      }
+    }
+  }
+  c.expect_same(got_all.o.span(), want_all.o.span(),
+                "attention merged: head_dim %zu group %zu queries %zu position %zu", shape.head_dim, shape.group,
+                shape.queries, shape.first_position);
+  if (shape.values != Values::plain) return;
+  // Every query that sees finite keys and values only has a finite result.
+  const size_t clean = finite == tokens ? columns : shape.group;
+  bool is_finite = true;
+  for (size_t i = 0; i < clean * shape.head_dim; ++i) is_finite = is_finite && got_all.o[i] - got_all.o[i] == 0.0f;
+  c.expect(is_finite, "attention: a masked position leaked; head_dim %zu group %zu queries %zu position %zu",
+           shape.head_dim, shape.group, shape.queries, shape.first_position);
+}
+
+}  // namespace
+
+void check_attention(Checker& checker) {
+  Random& random = checker.random;
+  constexpr size_t kHeadDims[] = {16, 32, 48, 64, 64, 80, 96, 112, 128, 256};
+  constexpr size_t kPositions[] = {0, 1, 14, 15, 16, 17, 31, 100, 239, 240, 255, 256, 257, 500, 511, 512, 1023, 1500};
+  for (size_t round = 0; round < 120; ++round) {
+    const size_t group = random.between(1, 9);
+    const size_t queries_max = kAttentionColumnsMax / group;
+    AttentionCase shape{.head_dim = random.pick<size_t>(kHeadDims),
+                        .group = group,
+                        .queries = random.chance(3) ? 1 : random.between(1, queries_max),
+                        .first_position = kPositions[round % std::size(kPositions)],
+                        .scale = 0.125f,
+                        .values = random.chance(2) ? Values::plain : random.pick<Values>(kValues)};
+    if (shape.first_position > 500 && shape.queries > 8) shape.queries = random.between(1, 8);  // the twin is slow
+    check_case(checker, shape);
+  }
+}
+
+}  // namespace nibble::check

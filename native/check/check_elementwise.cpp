@@ -1,0 +1,164 @@
+#include <cstring>
+
+#include "checker.h"
+
+namespace nibble::check {
+namespace {
+
+constexpr size_t kGuard = 32;  // elements behind a shape that nobody may write
+
+void check_rmsnorm(Checker& c, Values kind) {
+  for (const size_t n : {16u, 32u, 64u, 576u, 2048u}) {
+    const size_t offset = 4 * c.random.between(0, 15);
+    Buffer<float> x(n + kGuard, offset), gain(n, 4), got(n + kGuard, offset), want(n + kGuard);
+    fill(c.random, kind, x.span());
+    fill(c.random, Values::plain, gain.span());
+    c.level.rmsnorm(x.data(), gain.data(), n, 1e-5f, got.data());
+    c.twin.rmsnorm(x.data(), gain.data(), n, 1e-5f, want.data());
+    c.expect_same(got.span(), want.span(), "rmsnorm n %zu values %d", n, static_cast<int>(kind));
+    want.copy_from(x);
+    c.level.rmsnorm(x.data(), gain.data(), n, 1e-5f, x.data());
+    c.twin.rmsnorm(want.data(), gain.data(), n, 1e-5f, want.data());
+    c.expect_same(x.span(), want.span(), "rmsnorm in place n %zu values %d", n, static_cast<int>(kind));
+  }
+}
+
+bool same_block(const A8Block& a, const A8Block& b) noexcept {
+  return std::memcmp(a.q, b.q, sizeof(a.q)) == 0 && same(a.d, b.d) && same(a.s, b.s) && same(a.s16[0], b.s16[0]) &&
+         same(a.s16[1], b.s16[1]) && std::memcmp(a.n16, b.n16, sizeof(a.n16) + sizeof(a.padding)) == 0;
+}
+
+void check_quantize(Checker& c, Values kind) {
+  for (const size_t n : {32u, 64u, 96u, 1024u}) {
+    Buffer<float> x(n, 4 * c.random.between(0, 15));
+    fill(c.random, kind, x.span());
+    if (c.random.chance(2)) {  // the threshold itself, and rounding ties
+      x[0] = 0x1p-100f;
+      for (size_t i = 1; i < 32; ++i) x[i] = 0.0f;
+      if (n > 32) {
+        for (size_t i = 32; i < 64; ++i) x[i] = static_cast<float>(i) - 48.5f;
+        x[33] = 127.0f;
+      }
+    }
+    Buffer<A8Block> got(n / 32 + 1), want(n / 32 + 1);
+    std::memset(static_cast<void*>(got.data()), 0x55, sizeof(A8Block) * got.size());
+    std::memset(static_cast<void*>(want.data()), 0x55, sizeof(A8Block) * want.size());
+    c.level.quantize_a8(x.data(), n, got.data());
+    c.twin.quantize_a8(x.data(), n, want.data());
+    for (size_t g = 0; g < got.size(); ++g)
+      c.expect(same_block(got[g], want[g]), "quantize_a8 n %zu group %zu values %d", n, g, static_cast<int>(kind));
+  }
+}
+
+void check_silu(Checker& c, Values kind) {
+  for (const size_t n : {16u, 48u, 1536u}) {
+    Buffer<float> gate(n, 4), up(n, 8), got(n + kGuard, 12), want(n + kGuard), in_place(n);
+    fill(c.random, kind, gate.span());
+    fill(c.random, c.random.chance(2) ? kind : Values::plain, up.span());
+    if (c.random.chance(2))
+      for (float& value : gate.span()) value *= 30.0f;
+    c.level.silu_mul(gate.data(), up.data(), n, got.data());
+    c.twin.silu_mul(gate.data(), up.data(), n, want.data());
+    c.expect_same(got.span(), want.span(), "silu_mul n %zu values %d", n, static_cast<int>(kind));
+    in_place.copy_from(gate);
+    c.level.silu_mul(in_place.data(), up.data(), n, in_place.data());
+    c.expect_same(in_place.span(), want.span().first(n), "silu_mul over gate n %zu", n);
+    in_place.copy_from(up);
+    c.level.silu_mul(gate.data(), in_place.data(), n, in_place.data());
+    c.expect_same(in_place.span(), want.span().first(n), "silu_mul over up n %zu", n);
+  }
+}
+
+void check_rope(Checker& c, Values kind) {
+  for (size_t round = 0; round < 24; ++round) {
+    const size_t head_dim = 16 * c.random.between(1, 16);
+    const size_t rotary = c.random.chance(2) ? head_dim : 2 * c.random.between(1, head_dim / 2);
+    const size_t heads = c.random.between(1, 9);
+    const bool interleaved = c.random.chance(2);
+    Buffer<float> got(heads * head_dim, 4 * c.random.between(0, 15)), want(heads * head_dim);
+    Buffer<float> cos(rotary / 2, 4), sin(rotary / 2, 8);
+    fill(c.random, kind, got.span());
+    for (float& value : cos.span()) value = c.random.unit();
+    for (float& value : sin.span()) value = c.random.unit();
+    for (size_t i = 0; i < got.size(); ++i) want[i] = got[i];
+    c.level.rope(got.data(), heads, head_dim, rotary, cos.data(), sin.data(), interleaved);
+    c.twin.rope(want.data(), heads, head_dim, rotary, cos.data(), sin.data(), interleaved);
+    c.expect_same(got.span(), want.span(), "rope heads %zu head_dim %zu rotary %zu interleaved %d", heads, head_dim,
+                  rotary, static_cast<int>(interleaved));
+  }
+}
+
+void check_store(Checker& c, Values kind) {
+  for (size_t token = 0; token < kKvBlockTokens; ++token) {
+    const size_t head_dim = 16 * c.random.between(1, 16);
+    const size_t size = head_dim * kKvBlockTokens;
+    Buffer<float> k(head_dim, 4), v(head_dim, 8);
+    fill(c.random, kind, k.span());
+    fill(c.random, kind, v.span());
+    k[0] = 65520.0f;  // rounds to infinity
+    k[1] = 0x1p-25f;  // a tie with 0
+    Buffer<uint16_t> got_k(size), got_v(size), want_k(size), want_v(size);
+    c.level.store_kv(k.data(), v.data(), head_dim, token, got_k.data(), got_v.data());
+    c.twin.store_kv(k.data(), v.data(), head_dim, token, want_k.data(), want_v.data());
+    bool equal = true;
+    for (size_t i = 0; i < size; ++i) equal = equal && same_f16(got_k[i], want_k[i]) && same_f16(got_v[i], want_v[i]);
+    c.expect(equal, "store_kv head_dim %zu token %zu values %d", head_dim, token, static_cast<int>(kind));
+  }
+}
+
+void check_rows(Checker& c, Values kind) {
+  for (size_t round = 0; round < 40; ++round) {
+    const size_t n = round < 36 ? round + 1 : c.random.between(1, 5000);
+    Buffer<float> x(n, 4 * c.random.between(0, 15)), got(n + kGuard, 4), want(n + kGuard);
+    fill(c.random, kind, x.span());
+    const RowStats a = c.level.row_stats(x.data(), n);
+    const RowStats b = c.twin.row_stats(x.data(), n);
+    c.expect(a.finite == b.finite && (!b.finite || same(a.max, b.max)), "row_stats n %zu values %d", n,
+             static_cast<int>(kind));
+    const float max = b.finite ? b.max : 1.0f;
+    const float sums[2] = {c.level.sum_exp(x.data(), n, max), c.twin.sum_exp(x.data(), n, max)};
+    c.expect_same({&sums[0], 1}, {&sums[1], 1}, "sum_exp n %zu values %d", n, static_cast<int>(kind));
+    const float scale = c.random.chance(3) ? 1.0f : 10.0f * c.random.unit();
+    c.level.exp_row(x.data(), n, max, scale, got.data());
+    c.twin.exp_row(x.data(), n, max, scale, want.data());
+    c.expect_same(got.span(), want.span(), "exp_row n %zu values %d", n, static_cast<int>(kind));
+  }
+}
+
+void check_merge(Checker& c, Values kind) {
+  for (size_t head_dim = 16; head_dim <= 256; head_dim += 16) {
+    Buffer<float> got(head_dim + 2, 4), want(head_dim + 2), other(head_dim + 2, 8), y(head_dim + kGuard), z(y.size());
+    fill(c.random, kind, got.span());
+    fill(c.random, kind, other.span());
+    if (c.random.chance(4)) {  // a split in which the column sees nothing
+      for (float& value : other.span()) value = 0.0f;
+      other[0] = -1.0f / 0.0f;
+    }
+    for (size_t i = 0; i < got.size(); ++i) want[i] = got[i];
+    // element 0 is m, element 1 is l, the rest o
+    c.level.attention_merge(&got[2], &got[0], &got[1], &other[2], other[0], other[1], head_dim);
+    c.twin.attention_merge(&want[2], &want[0], &want[1], &other[2], other[0], other[1], head_dim);
+    c.expect_same(got.span(), want.span(), "attention_merge head_dim %zu values %d", head_dim, static_cast<int>(kind));
+    c.level.attention_finish(&got[2], got[1], head_dim, y.data());
+    c.twin.attention_finish(&want[2], want[1], head_dim, z.data());
+    c.expect_same(y.span(), z.span(), "attention_finish head_dim %zu values %d", head_dim, static_cast<int>(kind));
+  }
+}
+
+}  // namespace
+
+void check_elementwise(Checker& checker) {
+  for (const Values kind : kValues) {
+    for (int round = 0; round < 4; ++round) {
+      check_rmsnorm(checker, kind);
+      check_quantize(checker, kind);
+      check_silu(checker, kind);
+      check_rope(checker, kind);
+      check_store(checker, kind);
+      check_rows(checker, kind);
+      check_merge(checker, kind);
+    }
+  }
+}
+
+}  // namespace nibble::check
