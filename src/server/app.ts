@@ -58,8 +58,8 @@ export function buildApp(options: AppOptions): FastifyInstance {
   app.server.maxConnections = CONNECTIONS_MAX;
   app.removeContentTypeParser('text/plain');
 
-  registerErrors(app);
   registerRequests(app, metrics);
+  registerErrors(app);
   registerHealth(app, readiness);
   registerMetrics(app, metrics);
   registerModels(app, readiness);

@@ -97,9 +97,13 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
 export function registerErrors(app: FastifyInstance): void {
   app.decorateRequest('errorCode', null);
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
-  app.setNotFoundHandler((request, reply) => {
-    const parameters = { method: request.method, url: request.url.slice(0, 128) };
-    sendError(new NibbleError('route_not_found', parameters), request, reply);
+  const refuseUnknown = (request: FastifyRequest): never => {
+    throw new NibbleError('route_not_found', { method: request.method, url: request.url.slice(0, 128) });
+  };
+  app.setNotFoundHandler(refuseUnknown);
+  // Earlier than that handler, so that the body of a request to nowhere is never read.
+  app.addHook('onRequest', async (request) => {
+    if (request.is404) refuseUnknown(request);
   });
 }
 

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { complete, createFakeServer, type FakeServer } from '../support/fake-server.js';
+
+/** Samples by name and labels, without the label that every series has. */
+async function scrape(server: FakeServer): Promise<ReadonlyMap<string, number>> {
+  const response = await server.app.inject('/metrics');
+  assert.equal(response.statusCode, 200);
+  assert.match(String(response.headers['content-type']), /^text\/plain; version=0\.0\.4/);
+  const samples = new Map<string, number>();
+  for (const line of response.body.split('\n')) {
+    const match = /^([\w:]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (match === null) continue;
+    const labels = (match[2] ?? '').split(',').filter((label) => label !== '' && !label.startsWith('model_name='));
+    samples.set(`${match[1]}${labels.length > 0 ? `{${labels.sort().join(',')}}` : ''}`, Number(match[3]));
+  }
+  return samples;
+}
+
+const finished = {
+  reason: 'length',
+  promptTokens: 10,
+  completionTokens: 4,
+  queueSeconds: 0.25,
+  firstTokenSeconds: 1,
+  totalSeconds: 3,
+} as const;
+
+test('every name that routers read is there from the start', async () => {
+  const samples = await scrape(createFakeServer({ loading: true }));
+  const names = new Set([...samples.keys()].map((key) => key.replace(/\{.*/, '').replace(/_(bucket|sum|count)$/, '')));
+  for (const name of [
+    'vllm:num_requests_waiting',
+    'vllm:num_requests_running',
+    'vllm:kv_cache_usage_perc',
+    'vllm:cache_config_info',
+    'vllm:prefix_cache_queries',
+    'vllm:prefix_cache_hits',
+    'vllm:prompt_tokens_total',
+    'vllm:generation_tokens_total',
+    'vllm:time_to_first_token_seconds',
+    'vllm:inter_token_latency_seconds',
+    'vllm:e2e_request_latency_seconds',
+    'vllm:request_queue_time_seconds',
+    'vllm:request_prefill_time_seconds',
+    'vllm:request_decode_time_seconds',
+    'nibble_sequences_running',
+    'nibble_steps_total',
+    'nibble_build_info',
+  ]) {
+    assert.ok(names.has(name), name);
+  }
+});
+
+test('gauges show what the engine says, the build info what runs', async () => {
+  const server = createFakeServer();
+  server.engine.runningCount = 5;
+  const samples = await scrape(server);
+  assert.equal(samples.get('vllm:num_requests_running'), 5);
+  assert.equal(samples.get('vllm:num_requests_waiting'), 3);
+  assert.equal(samples.get('vllm:kv_cache_usage_perc'), 0.25);
+  assert.equal(samples.get('nibble_kv_blocks_total'), 64);
+  assert.equal(samples.get('vllm:cache_config_info{block_size="16",num_gpu_blocks="64"}'), 1);
+  assert.equal(samples.get('nibble_build_info{isa="avx2",threads="2",version="0.0.0-test"}'), 1);
+  assert.ok((await server.app.inject('/metrics')).body.includes('model_name="fake-model"'));
+});
+
+test('what the engine reports is counted', async () => {
+  const server = createFakeServer();
+  const { observer } = server.metrics;
+  const counters = {
+    weightBytes: 1000,
+    kvBytes: 10,
+    int8Macs: 500,
+    fp32Macs: 50,
+    totalNs: 2e9,
+    linearNs: 1e9,
+    attentionNs: 5e8,
+    headNs: 4e8,
+    samplingNs: 1e8,
+  };
+  observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters });
+  observer.onFinished(finished);
+  observer.onFinished({ ...finished, reason: 'error', completionTokens: 0, firstTokenSeconds: null });
+  observer.onToken({ interTokenSeconds: null });
+  observer.onToken({ interTokenSeconds: 0.03 });
+  const samples = await scrape(server);
+  const expected: Readonly<Record<string, number>> = {
+    'vllm:request_success_total{finished_reason="length"}': 1,
+    nibble_sequences_failed_total: 1,
+    'vllm:prompt_tokens_total': 20,
+    'vllm:generation_tokens_total': 4,
+    'vllm:request_queue_time_seconds_sum': 0.5,
+    'vllm:time_to_first_token_seconds_sum': 1,
+    'vllm:time_to_first_token_seconds_count': 1,
+    'vllm:request_prefill_time_seconds_sum': 0.75,
+    'vllm:request_decode_time_seconds_sum': 2,
+    'vllm:e2e_request_latency_seconds_sum': 6,
+    'vllm:inter_token_latency_seconds_count': 1,
+    'vllm:inter_token_latency_seconds_bucket{le="0.025"}': 0,
+    'vllm:inter_token_latency_seconds_bucket{le="0.05"}': 1,
+    nibble_steps_total: 1,
+    'nibble_step_tokens_total{phase="prefill"}': 7,
+    'nibble_step_tokens_total{phase="decode"}': 2,
+    'nibble_step_seconds_total{part="all"}': 2,
+    'nibble_step_seconds_total{part="head"}': 0.4,
+    'nibble_step_bytes_total{source="weights"}': 1000,
+    'nibble_step_macs_total{type="int8"}': 500,
+  };
+  for (const [name, value] of Object.entries(expected)) assert.equal(samples.get(name), value, name);
+});
+
+test('the prefix cache counters grow with requests, responses are counted by route pattern', async () => {
+  const server = createFakeServer({ cachedTokens: 1 });
+  await complete(server, { model: 'default', prompt: 'abc', n: 2 });
+  await complete(server, { model: 'default' });
+  await server.app.inject('/v1/models/a');
+  await server.app.inject('/v1/models/b');
+  await server.app.inject('/nowhere/1');
+  await server.app.inject('/nowhere/2');
+  const samples = await scrape(server);
+  for (const name of ['vllm:prefix_cache_queries', 'vllm:prefix_cache_queries_total']) {
+    assert.equal(samples.get(name), 6, name);
+  }
+  for (const name of ['vllm:prefix_cache_hits', 'vllm:prefix_cache_hits_total'])
+    assert.equal(samples.get(name), 2, name);
+  const responses = (method: string, route: string, status: number) =>
+    samples.get(`nibble_http_requests_total{method="${method}",route="${route}",status="${status}"}`);
+  assert.equal(responses('POST', '/v1/completions', 200), 1);
+  assert.equal(responses('POST', '/v1/completions', 400), 1);
+  assert.equal(responses('GET', '/v1/models/:id', 404), 2);
+  assert.equal(responses('GET', 'unmatched', 404), 2);
+});
