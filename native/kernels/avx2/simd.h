@@ -13,10 +13,11 @@ struct I32x16 {
 
 #define NIBBLE_INLINE inline __attribute__((always_inline))
 
-/// 1 vector × 6 columns are 12 of the 16 registers; few columns take more vectors, so that enough sums are in flight.
+/// 1 vector × 6 columns are 12 of the 16 registers. One or two columns take more vectors, so that eight sums are in
+/// flight; 2 vectors × 3 columns would too, but then the compiler spills and halves the rate.
 constexpr size_t kColumnsMax = 6;
 constexpr size_t vectors_for(size_t columns) noexcept {
-  return columns == 1 ? 4 : columns <= 3 ? 2 : 1;
+  return columns == 1 ? 4 : columns == 2 ? 2 : 1;
 }
 
 /// All ones in lanes < count.
