@@ -136,6 +136,24 @@ export const errorTable = {
     'server_error',
     (p) => `${p.path} has sha256 ${p.actual}, expected ${p.expected}; it was removed.`,
   ),
+  // Benches and evaluation
+  bench_failed: row<{ message: string }>(500, 'server_error', (p) => `The bench failed: ${p.message}`),
+  peer_failed: row<{ peer: string; message: string }>(502, 'server_error', (p) => `The peer ${p.peer}: ${p.message}`),
+  data_unreadable: row<{ path: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `The data file ${p.path} can't be read: ${p.message}`,
+  ),
+  data_too_short: row<{ path: string; tokens: number; neededTokens: number }>(
+    400,
+    'invalid_request_error',
+    (p) => `${p.path} has ${p.tokens} tokens; one window needs ${p.neededTokens}.`,
+  ),
+  data_invalid: row<{ path: string; line: number; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `${p.path}, line ${p.line}: ${p.message}`,
+  ),
 } as const;
 
 export type ErrorCode = keyof typeof errorTable;
