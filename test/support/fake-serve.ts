@@ -1,0 +1,38 @@
+// Runs `serve` as a process of its own, around a fake engine: for tests of signals and of the life of a server.
+// Arguments: settings as JSON flags, then options as JSON.
+
+import { serve } from '../../src/cli/serve.js';
+import { loadConfig } from '../../src/config.js';
+import type { OpenedModel } from '../../src/engine/open-types.js';
+import { createFakeTokenizer, FakeEngine } from './fake-engine.js';
+
+type Options = { readonly held?: boolean; readonly neverLoads?: boolean; readonly failsToLoad?: boolean };
+
+const [flags = '{}', given = '{}'] = process.argv.slice(2);
+const options = JSON.parse(given) as Options;
+
+async function openModel(): Promise<OpenedModel> {
+  if (options.failsToLoad === true) throw new Error('no such model');
+  if (options.neverLoads === true) await new Promise(() => {});
+  const engine = new FakeEngine();
+  if (options.held === true) engine.hold();
+  process.on('SIGUSR2', () => engine.release());
+  const tokenizer = createFakeTokenizer();
+  const info = { level: 'avx2', threads: 2, kvBytes: 3 * 1024 * 1024 };
+  return {
+    engine,
+    tokenizer,
+    // Of file and native model `serve` reads no more than this.
+    modelFile: { id: 'fake-model', fileBytes: 1 } as OpenedModel['modelFile'],
+    nativeModel: { info } as OpenedModel['nativeModel'],
+    encodeLong: async (text) => tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: true }),
+    close: async () => {},
+  };
+}
+
+try {
+  await serve(loadConfig(JSON.parse(flags), {}), openModel);
+} catch (error) {
+  console.error(String(error));
+  process.exit(1);
+}
