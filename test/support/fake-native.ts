@@ -88,7 +88,7 @@ export class FakeNative implements NativeModel {
   inFlightPeak = 0;
   openSlots = 0;
   isClosed = false;
-  /** The next calls of `step` or `openSlot` fail with these. */
+  /** The next calls of `step` or `openSlot` fail with these; null: that one works. */
   readonly stepFaults: unknown[] = [];
   readonly openFaults: unknown[] = [];
 
@@ -99,6 +99,7 @@ export class FakeNative implements NativeModel {
   private readonly slots: (Slot | null)[];
   private readonly jobs: Job[] = [];
   private nextStep = 0;
+  private readonly rejectedSteps = new Set<number>();
 
   constructor(options: FakeOptions) {
     this.options = options;
@@ -144,8 +145,11 @@ export class FakeNative implements NativeModel {
 
   step(batch: StepBatch): Promise<StepResult> {
     const fault = this.stepFaults.shift();
-    // A rejected step is no step: the addon checks before it queues, and its rejection may overtake earlier steps.
-    if (fault !== undefined) return Promise.reject(fault);
+    // The addon checks before it queues: nothing of a rejected step runs, and its rejection may overtake earlier steps.
+    if (fault != null) {
+      this.rejectedSteps.add(this.nextStep++);
+      return Promise.reject(fault);
+    }
     if (this.isClosed) this.refuse('step: the model is closed');
     if (this.jobs.length >= 2) this.refuse('step: two steps are in flight already');
     return new Promise((resolve, reject) => {
@@ -211,6 +215,10 @@ export class FakeNative implements NativeModel {
   private computeSlot(batch: StepBatch, index: number, firstRow: number, step: number, result: StepResult): number {
     const id = batch.slots[index] ?? -1;
     const slot = this.slots[id] ?? this.refuse(`slot ${id} is not open`);
+    // A caller that queued this step couldn't know yet that the one before was rejected: no violation of its own.
+    if (this.rejectedSteps.has(step - 1) && batch.stages[0]?.cachedTokens[index] !== slot.history.length) {
+      throw violation(`slot ${id} continues a rejected step`);
+    }
     const table = this.blockTable(batch, index, id, slot);
     let row = firstRow;
     let sampleRows = 0;

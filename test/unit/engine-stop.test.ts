@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { StopMatcher } from '../../src/engine/stop-matcher.js';
+import { collect, piecesTokenizer, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
+
+/** Where the first occurrence begins, looking at the whole text at once. */
+function firstOccurrence(text: string, stops: readonly string[]): number | null {
+  const starts = stops.filter((stop) => stop !== '').map((stop) => text.indexOf(stop));
+  const found = starts.filter((start) => start >= 0);
+  return found.length === 0 ? null : Math.min(...found);
+}
+
+/** Generates `pieces` one token each (then the last one for ever) from a one-token prompt. */
+async function generate(pieces: readonly string[], stop: readonly string[], maxTokens = pieces.length) {
+  const vocabulary = ['<prompt>', '<end>', ...pieces];
+  const kit = startKit({
+    tokenizer: piecesTokenizer(vocabulary, [1]),
+    native: {
+      // One turn a step, so that the reader sees each step's text by itself.
+      mode: { kind: 'auto', turns: 1 },
+      sample: (history) => Math.min(history.length + 1, vocabulary.length - 1),
+    },
+  });
+  const shown: string[] = [];
+  const generation = submitOne(kit.engine, request([0], maxTokens, { stop }));
+  const result = await collect(
+    (async function* () {
+      for await (const event of generation) {
+        if (event.kind === 'text') shown.push(event.text);
+        yield event;
+      }
+    })(),
+  );
+  await stopKit(kit);
+  return { ...result, shown };
+}
+
+describe('stop strings', () => {
+  it('end the text before their first occurrence, across token boundaries', async () => {
+    const result = await generate(['one', ' tw', 'o EN', 'D th', 'ree'], ['END']);
+    assert.equal(result.text, 'one two ');
+    assert.equal(result.reason, 'stop');
+    assert.equal(result.completionTokens, 4);
+    // ' th' shares its token with the stop string; tokens that begin before the cut are reported.
+    assert.deepEqual(result.tokenIds, [2, 3, 4]);
+  });
+
+  it('release text that only looked like a beginning', async () => {
+    const result = await generate(['a', 'EN', 'x', 'E', 'NDx'], ['ENDy']);
+    assert.deepEqual([result.text, result.reason], ['aENxENDx', 'length']);
+    assert.deepEqual(result.tokenIds, [2, 3, 4, 5, 6]);
+  });
+
+  it('hold back nothing but a possible beginning', async () => {
+    const result = await generate(['abc', 'xxE', 'q', 'E'], ['END']);
+    assert.deepEqual(result.shown, ['abc', 'xx', 'Eq', 'E']);
+  });
+
+  it('wait for a string that began earlier', async () => {
+    assert.equal((await generate(['abc', 'd', 'e'], ['abcd', 'bc'])).text, '');
+    assert.equal((await generate(['abc', 'x', 'e'], ['abcd', 'bc'])).text, 'a');
+  });
+
+  it('count even if the last token leaves a doubt', async () => {
+    const result = await generate(['abc'], ['abcd', 'bc']);
+    assert.deepEqual([result.text, result.reason], ['a', 'stop']);
+  });
+
+  it('match characters outside the basic plane, never half of one', async () => {
+    const result = await generate(['x', '😀', '😁', 'y'], ['😁', '\ude00']);
+    assert.deepEqual([result.text, result.reason], ['x😀', 'stop']);
+  });
+
+  it('never leak a character and never swallow one, however the text is cut', async () => {
+    const text = fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 24 }).map((list) => list.join(''));
+    const stops = fc.array(
+      fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 5 }).map((list) => list.join('')),
+      {
+        maxLength: 4,
+      },
+    );
+    fc.assert(
+      fc.property(
+        text,
+        stops,
+        fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 24, maxLength: 24 }),
+        (...args) => {
+          const [whole, list, cuts] = args;
+          const matcher = new StopMatcher(list);
+          const expected = firstOccurrence(whole, list);
+          let at = 0;
+          for (const cut of cuts) {
+            const piece = whole.slice(at, at + cut);
+            at += piece.length;
+            matcher.push(piece);
+            const seen = whole.slice(0, at);
+            // Any continuation may follow, so nothing at or after a beginning that is still open may be shown ...
+            let open = firstOccurrence(seen, list) ?? at;
+            for (let start = 0; start < open; start++) {
+              if (list.some((stop) => stop.length > at - start && stop.startsWith(seen.slice(start)))) open = start;
+            }
+            assert.equal(matcher.safeLength, open);
+            // ... and a match is settled exactly if it is the earliest of all that may come.
+            assert.equal(matcher.settledMatch, firstOccurrence(seen, list) === open ? open : null);
+            if (matcher.settledMatch !== null) break;
+          }
+          if (at === whole.length || matcher.settledMatch !== null) assert.equal(matcher.matchSoFar, expected);
+        },
+      ),
+      { numRuns: 3000 },
+    );
+  });
+});
+
+describe('end tokens', () => {
+  const tokenizer = piecesTokenizer(['p', '', 'a', 'b'], [1]);
+  const script = [2, 3, 1, 2, 3];
+  const sample = (history: readonly number[]): number => script[history.length - 1] ?? 2;
+
+  it('end with stop and are not part of the text', async () => {
+    const kit = startKit({ tokenizer, native: { sample } });
+    const result = await collect(submitOne(kit.engine, request([0], 5, { logprobs: 0 })));
+    assert.deepEqual([result.text, result.reason, result.completionTokens], ['ab', 'stop', 3]);
+    assert.deepEqual(result.tokenIds, [2, 3]);
+    assert.equal(result.logprobs.length, 2);
+    await stopKit(kit);
+  });
+
+  it('are ordinary tokens with ignoreEos', async () => {
+    const kit = startKit({ tokenizer, native: { sample } });
+    const result = await collect(submitOne(kit.engine, request([0], 5, { ignoreEos: true })));
+    assert.deepEqual([result.text, result.reason, result.completionTokens], ['abab', 'length', 5]);
+    assert.deepEqual(result.tokenIds, script);
+    await stopKit(kit);
+  });
+});
