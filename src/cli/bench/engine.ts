@@ -1,0 +1,177 @@
+/** `nibble bench engine`: prefill and decode speed of a model, and their shares of the machine's roofline. */
+import type { Command } from 'commander';
+import { loadConfig, type SettingKey } from '../../config.js';
+import type { OpenedModel } from '../../engine/open-types.js';
+import { NibbleError } from '../../errors.js';
+import { KV_BLOCK_TOKENS, SEQUENCES_MAX, STEP_TOKENS_MAX } from '../../limits.js';
+import type { RooflineRun } from '../../native/contract.js';
+import { loadAddon } from '../../native/load.js';
+import { machineOf, printJsonResult, writeStdout } from '../output.js';
+import { openOptions } from '../serve.js';
+import { addSettingOptions } from '../settings.js';
+import { integerIn, integersIn } from './arguments.js';
+import { nativeCall } from './native-call.js';
+import { createProgress, type Progress } from './progress.js';
+import { randomTokens } from './random-tokens.js';
+import { bestOf, measureRoofline } from './roofline.js';
+import { decodeBytes, idealSeconds, modelWork, prefillMacs } from './roofline-model.js';
+import { median, significant } from './statistics.js';
+import { Stepper } from './stepper.js';
+import { formatTable, percent } from './table.js';
+
+export const benchSettings: readonly SettingKey[] = ['model', 'threads', 'activations', 'offline', 'home'];
+
+type EngineFlags = Readonly<Record<string, unknown>> & {
+  readonly prompt: number;
+  readonly generate: number;
+  readonly batch: readonly number[];
+  readonly context: readonly number[];
+  readonly reps: number;
+  readonly ms: number;
+  readonly json?: boolean;
+};
+
+/** What one run measures: `batch` sequences of `context` cached tokens, then a prompt, then generated tokens. */
+type Load = { readonly batch: number; readonly context: number; readonly prompt: number; readonly generate: number };
+/** Seconds of the timed parts of one repetition. */
+type Times = { readonly prefill: number; readonly decode: number };
+
+/** KV tokens that a run needs, whole blocks per sequence. */
+const kvTokens = ({ batch, context, prompt, generate }: Load): number =>
+  batch * Math.ceil((context + prompt + generate) / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
+
+/** One repetition. A prefill step holds one sequence's chunk; a decode step all sequences. */
+export async function runOnce(opened: Pick<OpenedModel, 'nativeModel' | 'tokenizer'>, load: Load): Promise<Times> {
+  const stepper = new Stepper(opened.nativeModel);
+  const sequences = Array.from({ length: load.batch }, () => stepper.open(load.context + load.prompt + load.generate));
+  try {
+    const vocab = opened.tokenizer.vocabSize;
+    const tokens = sequences.map((_, i) => randomTokens(load.context + load.prompt, vocab, i + 1));
+    for (const [i, sequence] of sequences.entries()) {
+      const context = tokens[i]?.subarray(0, load.context) ?? new Int32Array(0);
+      await stepper.prefill(sequence, context, STEP_TOKENS_MAX, false);
+    }
+    const start = performance.now();
+    const first: number[] = [];
+    for (const [i, sequence] of sequences.entries()) {
+      const prompt = tokens[i]?.subarray(load.context) ?? new Int32Array(0);
+      first.push(await stepper.prefill(sequence, prompt, STEP_TOKENS_MAX, true));
+    }
+    const middle = performance.now();
+    await stepper.decode(sequences, first, load.generate);
+    return { prefill: (middle - start) / 1e3, decode: (performance.now() - middle) / 1e3 };
+  } finally {
+    stepper.closeAll(sequences);
+  }
+}
+
+/** Medians of `reps` repetitions after one that warms up. */
+async function measure(opened: OpenedModel, load: Load, reps: number, progress: Progress): Promise<Times> {
+  const times: Times[] = [];
+  progress.start(`batch ${load.batch}, context ${load.context}`, reps + 1);
+  for (let rep = 0; rep <= reps; ++rep) {
+    const one = await runOnce(opened, load);
+    if (rep > 0) times.push(one);
+    progress.update(rep + 1);
+  }
+  return { prefill: median(times.map((t) => t.prefill)), decode: median(times.map((t) => t.decode)) };
+}
+
+/** One line of the result from the measured seconds and the limits of the same run. */
+export function describeRun(opened: Pick<OpenedModel, 'modelFile' | 'nativeModel'>, load: Load, times: Times, limits: RooflineRun, activations: 'a8' | 'f32') {
+  const work = modelWork(opened.modelFile, activations);
+  const prefill = idealSeconds(prefillMacs(work, load.context, load.prompt), limits) * load.batch;
+  const decode = decodeBytes(work, opened.nativeModel.info, {
+    batch: load.batch,
+    context: load.context + load.prompt,
+    steps: load.generate,
+  });
+  return {
+    batch: load.batch,
+    context: load.context,
+    prefillTokensPerS: significant((load.batch * load.prompt) / times.prefill),
+    decodeTokensPerS: significant((load.batch * load.generate) / times.decode),
+    prefillRooflineShare: significant(prefill / times.prefill),
+    decodeRooflineShare: significant(decode / times.decode / (limits.readGBs * 1e9)),
+  };
+}
+
+async function engine(flags: EngineFlags): Promise<void> {
+  const config = loadConfig(flags, process.env);
+  const loads = flags.batch.flatMap((batch) =>
+    flags.context.map((context) => ({ batch, context, prompt: flags.prompt, generate: flags.generate })),
+  );
+  const longest = Math.max(...loads.map(({ context }) => context)) + flags.prompt + flags.generate;
+  const { openModel } = await import('../../engine/open.js');
+  const opened = await openModel({
+    ...openOptions(config),
+    contextTokens: longest,
+    kvTokens: Math.max(...loads.map(kvTokens)),
+    maxSequences: Math.max(...flags.batch),
+  });
+  const progress = createProgress();
+  try {
+    const limit = opened.modelFile.architecture.contextLength;
+    if (longest > limit) throw new NibbleError('context_length_exceeded', { promptTokens: longest, limitTokens: limit });
+    const addon = loadAddon();
+    const { level, threads } = opened.nativeModel.info;
+    // Before and after: the machine may be busier at one of the two.
+    const before = await measureRoofline(addon, level, threads, flags.ms);
+    const times: Times[] = [];
+    for (const load of loads) times.push(await nativeCall(() => measure(opened, load, flags.reps, progress)));
+    const limits = bestOf(before, await measureRoofline(addon, level, threads, flags.ms));
+    const runs = loads.flatMap((load, i) => {
+      const time = times[i];
+      return time === undefined ? [] : [describeRun(opened, load, time, limits, config.activations)];
+    });
+    progress.stop();
+    await report(flags, opened, limits, runs);
+  } finally {
+    progress.stop();
+    await opened.close();
+  }
+}
+
+async function report(
+  flags: EngineFlags,
+  opened: OpenedModel,
+  limits: RooflineRun,
+  runs: readonly ReturnType<typeof describeRun>[],
+): Promise<void> {
+  const { level, threads } = opened.nativeModel.info;
+  if (flags.json === true) {
+    const machine = machineOf(loadAddon().cpuInfo(), { isa: level, threads });
+    const roofline = {
+      readGBs: significant(limits.readGBs),
+      int8GMacs: significant(limits.int8GMacs),
+      fp32GMacs: significant(limits.fp32GMacs),
+    };
+    const { prompt: promptTokens, generate: generatedTokens } = flags;
+    return printJsonResult({ machine, model: opened.modelFile.id }, { promptTokens, generatedTokens, roofline, runs });
+  }
+  const rows = runs.map((run) => [
+    run.batch,
+    run.context,
+    run.prefillTokensPerS,
+    percent(run.prefillRooflineShare),
+    run.decodeTokensPerS,
+    percent(run.decodeRooflineShare),
+  ]);
+  await writeStdout(
+    formatTable(['batch', 'context', 'prefill tokens/s', 'of roofline', 'decode tokens/s', 'of roofline'], rows),
+  );
+}
+
+export function registerEngine(bench: Command): void {
+  const command = bench
+    .command('engine')
+    .description('Measure prefill and decode of a model, without the HTTP server.')
+    .option('-p, --prompt <tokens>', 'prompt tokens of each sequence', integerIn(1, 1_000_000), 512)
+    .option('-n, --generate <tokens>', 'tokens to generate', integerIn(1, 1_000_000), 128)
+    .option('--batch <sizes>', 'sequences at once, such as 1,4,16', integersIn(1, SEQUENCES_MAX), [1])
+    .option('--context <tokens>', 'tokens that are cached beforehand, such as 0,4096', integersIn(0, 1_000_000), [0])
+    .option('--reps <count>', 'repetitions; medians are reported', integerIn(3, 100), 5)
+    .option('--ms <time>', 'time to measure each limit of the roofline for, ms', integerIn(1, 60_000), 500)
+    .option('--json', 'print one JSON object');
+  addSettingOptions(command, benchSettings).action(engine);
+}

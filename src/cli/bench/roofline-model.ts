@@ -1,0 +1,84 @@
+/**
+ * Ideal times of prefill and decode on measured limits. Pure.
+ *
+ * Prefill is bound by arithmetic: Σ over number types of multiply-accumulates ÷ that type's measured rate. Attention
+ * counts causally (a token at position i has i + 1 scores and as many values) at the f32 rate. Decode is bound by
+ * reading: the weights once a step and each sequence's keys and values, at the measured read bandwidth.
+ */
+import type { ModelFile } from '../../model/types.js';
+import type { ActivationFormat, LoadedModelInfo, RooflineRun } from '../../native/contract.js';
+
+/** GGML type ids whose weights are floats: F32, F16, BF16. */
+const floatTypes: ReadonlySet<number> = new Set([0, 1, 30]);
+
+const linearName = /^blk\.\d+\.(attn_(q|k|v|output)|ffn_(gate|up|down))\.weight$/;
+
+/** Multiply-accumulates by the rate that bounds them. */
+export type Macs = { readonly int8: number; readonly fp32: number };
+
+const add = (a: Macs, b: Macs): Macs => ({ int8: a.int8 + b.int8, fp32: a.fp32 + b.fp32 });
+const times = (a: Macs, factor: number): Macs => ({ int8: a.int8 * factor, fp32: a.fp32 * factor });
+
+export type ModelWork = {
+  /** Of one token through all layers, attention excluded. */
+  readonly linear: Macs;
+  /** Of one row of logits. */
+  readonly head: Macs;
+  /** Of one token that sees one position: scores and values of all heads and layers. */
+  readonly attentionPerPosition: number;
+  /** Keys and values of one token, bytes, all layers. */
+  readonly kvBytesPerToken: number;
+};
+
+/** Bytes of one key or value element in the cache (f16). */
+const KV_ELEMENT_BYTES = 2;
+
+export function modelWork(file: ModelFile, activations: ActivationFormat): ModelWork {
+  const { layers, heads, kvHeads, headDim } = file.architecture;
+  const macsOf = (tensor: { readonly type: number; readonly shape: readonly number[] }): Macs => {
+    const count = tensor.shape.reduce((product, size) => product * size, 1);
+    const isInt8 = activations === 'a8' && !floatTypes.has(tensor.type);
+    return isInt8 ? { int8: count, fp32: 0 } : { int8: 0, fp32: count };
+  };
+  const linear = file.tensors
+    .filter(({ name }) => linearName.test(name))
+    .map(macsOf)
+    .reduce(add, { int8: 0, fp32: 0 });
+  // Without a matrix of its own the head is the embedding's.
+  const head =
+    file.tensors.find(({ name }) => name === 'output.weight') ??
+    file.tensors.find(({ name }) => name === 'token_embd.weight');
+  return {
+    linear,
+    head: head === undefined ? { int8: 0, fp32: 0 } : macsOf(head),
+    attentionPerPosition: 2 * heads * headDim * layers,
+    kvBytesPerToken: 2 * kvHeads * headDim * layers * KV_ELEMENT_BYTES,
+  };
+}
+
+/** Σ of (position + 1) over positions [context, context + tokens). */
+const visiblePositions = (context: number, tokens: number): number => tokens * context + (tokens * (tokens + 1)) / 2;
+
+/** Multiply-accumulates that it takes to prefill `tokens` tokens behind `context` cached ones and get one row of logits. */
+export function prefillMacs(work: ModelWork, context: number, tokens: number): Macs {
+  const attention = { int8: 0, fp32: work.attentionPerPosition * visiblePositions(context, tokens) };
+  return add(add(times(work.linear, tokens), work.head), attention);
+}
+
+/** Seconds that so much arithmetic takes at the measured rates. */
+export function idealSeconds(macs: Macs, limits: Pick<RooflineRun, 'int8GMacs' | 'fp32GMacs'>): number {
+  return (macs.int8 / limits.int8GMacs + macs.fp32 / limits.fp32GMacs) * 1e-9;
+}
+
+/**
+ * Bytes that a decode of `steps` steps must read for `batch` sequences that start with `context` cached tokens: the
+ * weights once a step (as packed or as in the file, whichever is fewer), the keys and values of all visible positions.
+ */
+export function decodeBytes(
+  work: ModelWork,
+  info: Pick<LoadedModelInfo, 'weightBytesPerToken' | 'fileBytesPerToken'>,
+  decode: { readonly batch: number; readonly context: number; readonly steps: number },
+): number {
+  const weights = Math.min(info.weightBytesPerToken, info.fileBytesPerToken) * decode.steps;
+  return weights + decode.batch * work.kvBytesPerToken * visiblePositions(decode.context, decode.steps);
+}
