@@ -65,6 +65,8 @@ describe('an idle engine', () => {
   });
 
   it('runs no step and no turn', async () => {
+    // Resources of the test runner itself count on both sides.
+    const before = process.getActiveResourcesInfo();
     const kit = startKit();
     await collect(submitOne(kit.engine, request(promptOf(4, 1), 3)));
     const ran = kit.native.stepTokens.length;
