@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { NibbleError } from '../errors.js';
 import { registerGenerate } from './generate.js';
 import { packageVersion } from './output.js';
+import { registerPull } from './pull.js';
 import { registerServe } from './serve.js';
 
 function createProgram(): Command {
@@ -17,6 +18,7 @@ function createProgram(): Command {
     });
   registerServe(program);
   registerGenerate(program);
+  registerPull(program);
   return program;
 }
 

@@ -51,7 +51,7 @@ export const CompletionRequest = Type.Object({
   // Extensions
   top_k: field(Type.Integer({ minimum: -1 }), 'an integer; 0 and -1 mean off'),
   min_p: numberFrom(0, 1),
-  repetition_penalty: field(Type.Number({ exclusiveMinimum: 0, maximum: 10 }), 'a number above 0, at most 10'),
+  repetition_penalty: numberFrom(0.01, 10),
   ignore_eos: flag(),
 });
 export type CompletionRequest = Static<typeof CompletionRequest>;
