@@ -1,4 +1,5 @@
-// nibble_check [level …]: compares the levels (default: all that this host supports) with the scalar reference.
+// nibble_check [level …]: compares the levels (default: all that this host supports) with the scalar reference; without
+// arguments it also checks weight formats, RoPE tables, the thread team and topology.
 // NIBBLE_EXPECT_LEVELS=avx2,avx512 makes a level that did not run a failure; NIBBLE_SEED sets the seed.
 #include <cinttypes>
 #include <cstdio>
@@ -9,6 +10,9 @@
 
 #include "../kernels/isa.h"
 #include "check.h"
+#include "check_formats.h"
+#include "check_rope.h"
+#include "check_team.h"
 
 namespace {
 
@@ -25,6 +29,19 @@ bool check(nibble::Isa isa, uint64_t seed) {
               name.c_str(), report.cases, report.calls, report.failures.size());
   for (const std::string& failure : report.failures) std::printf("  %s\n", failure.c_str());
   return report.failures.empty();
+}
+
+bool report_part(const char* name, const std::vector<std::string>& failures) {
+  std::printf("%-8s %zu failures\n", name, failures.size());
+  for (const std::string& failure : failures) std::printf("  %s\n", failure.c_str());
+  return failures.empty();
+}
+
+bool check_parts(uint64_t seed) {
+  bool ok = report_part("formats", nibble::check_formats(seed));
+  ok = report_part("rope", nibble::check_rope(seed)) && ok;
+  ok = report_part("team", nibble::check_team(seed)) && ok;
+  return report_part("topology", nibble::check_topology()) && ok;
 }
 
 /// Splits at commas; empty parts are dropped.
@@ -61,6 +78,7 @@ int main(int argc, char** argv) {
   const uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 10) : 1;
   std::printf("seed %" PRIu64 "\n", seed);
   for (const nibble::Isa isa : wanted) ok = check(isa, seed) && ok;
+  if (argc == 1) ok = check_parts(seed) && ok;
   const char* expected = std::getenv("NIBBLE_EXPECT_LEVELS");
   for (const std::string& name : split(expected != nullptr ? expected : "")) {
     nibble::Isa isa = nibble::Isa::scalar;

@@ -11,7 +11,14 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
+#if defined(NIBBLE_SIMDE)
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include "simde_gaps.h"
+#else
 #include <immintrin.h>
+#endif
 
 #include "../exp_constants.h"
 #include "../kernel_table.h"
