@@ -202,7 +202,7 @@ class StepEngine implements Engine {
 
   private abortAll(members: readonly LiveSequence[]): void {
     for (const { sequence } of members) if (sequence !== null) this.end(sequence, 'abort');
-    // What was given back may let others start, and no step in flight need be there to trigger that.
+    // What was given back, or whom it held up, may let others start before the step in flight returns.
     this.loop.kick();
   }
 

@@ -46,16 +46,21 @@ describe('abort', () => {
   });
 
   it('lets those behind it start', async () => {
-    const kit = startKit({ config: { sequencesMax: 1 }, native: manual });
+    const kit = startKit({ config: { kvBlockCount: 6 }, native: manual });
+    const running = submitOne(kit.engine, request(promptOf(4, 1), 1));
     const controller = new AbortController();
-    const generation = submitOne(kit.engine, request(promptOf(4, 1), 50), controller.signal);
-    const next = submitOne(kit.engine, request(promptOf(4, 2), 1));
-    // Nothing is in flight yet, so only the abort itself can wake the engine.
-    controller.abort();
-    assert.equal((await collect(generation)).reason, 'abort');
+    const large = submitOne(kit.engine, request(promptOf(90, 2), 6), controller.signal);
+    const small = submitOne(kit.engine, request(promptOf(4, 3), 1));
     await settleTurns();
+    assert.deepEqual([kit.native.stepsInFlight, kit.engine.gauges().waiting], [1, 2]);
+    controller.abort();
+    assert.equal((await collect(large)).reason, 'abort');
+    await settleTurns();
+    // Nothing has returned meanwhile: the abort itself woke the engine.
+    assert.deepEqual([kit.native.stepsInFlight, kit.engine.gauges().waiting], [2, 0]);
     kit.native.finish();
-    assert.equal((await collect(next)).reason, 'length');
+    kit.native.finish();
+    assert.deepEqual([(await collect(running)).reason, (await collect(small)).reason], ['length', 'length']);
     await stopKit(kit);
   });
 

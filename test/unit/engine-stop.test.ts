@@ -46,6 +46,11 @@ describe('stop strings', () => {
     assert.deepEqual(result.tokenIds, [2, 3, 4]);
   });
 
+  it('leave out the tokens that begin with them', async () => {
+    const result = await generate(['one ', 'EN', 'D'], ['END']);
+    assert.deepEqual([result.text, result.tokenIds, result.completionTokens], ['one ', [2], 3]);
+  });
+
   it('release text that only looked like a beginning', async () => {
     const result = await generate(['a', 'EN', 'x', 'E', 'NDx'], ['ENDy']);
     assert.deepEqual([result.text, result.reason], ['aENxENDx', 'length']);
