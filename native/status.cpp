@@ -1,5 +1,8 @@
 #include "status.h"
 
+#include <exception>
+#include <new>
+
 namespace nibble {
 
 const char* error_code_name(ErrorCode code) noexcept {
@@ -17,6 +20,18 @@ const char* error_code_name(ErrorCode code) noexcept {
     case ErrorCode::native_internal: return "native_internal";
   }
   return "native_internal";
+}
+
+Status guard(const std::function<Status()>& work) noexcept {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return Status::failure(ErrorCode::native_out_of_memory, "No memory.");
+  } catch (const std::exception& error) {
+    return Status::failure(ErrorCode::native_internal, error.what());
+  } catch (...) {
+    return Status::failure(ErrorCode::native_internal, "An unknown error occurred.");
+  }
 }
 
 }  // namespace nibble

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -29,5 +30,8 @@ struct [[nodiscard]] Status {
   static Status success() { return {}; }
   static Status failure(ErrorCode code, std::string message) { return {code, std::move(message)}; }
 };
+
+/// Runs `work` and turns exceptions (no memory, anything unknown) into a coded failure: nothing throws across Node-API.
+Status guard(const std::function<Status()>& work) noexcept;
 
 }  // namespace nibble

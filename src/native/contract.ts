@@ -279,7 +279,10 @@ export interface Addon {
   kernelFamilies(): readonly string[];
   runKernel(request: KernelRunRequest): Promise<KernelRun>;
   /** Random and edge cases of every kernel of a level against its scalar twin; returns failures as text. */
-  checkKernels(isa: IsaLevel, seed: number): Promise<{ readonly cases: number; readonly failures: readonly string[] }>;
+  checkKernels(
+    isa: IsaLevel,
+    seed: number,
+  ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
 export const CONTRACT_VERSION = 1;

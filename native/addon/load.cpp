@@ -1,0 +1,181 @@
+#include <atomic>
+#include <chrono>
+
+#include "background.h"
+#include "instance.h"
+#include "model.h"
+
+namespace nibble::addon {
+namespace {
+
+/// Sizes beyond these are hostile or mistaken; products of two of them fit 64 bits.
+constexpr size_t kDimensionMax = size_t{1} << 24;
+constexpr size_t kLayersMax = 1024;
+constexpr size_t kContextMax = size_t{1} << 20;
+constexpr size_t kBlocksMax = size_t{1} << 24;
+constexpr size_t kThreadsMax = 1024;
+
+void read_rope(Reader& architecture, RopeSpec& rope) {
+  Reader reader = architecture.object("rope");
+  const std::string layout = reader.string("layout");
+  if (layout != "interleaved" && layout != "halves") reader.fail("layout", "'interleaved' or 'halves'");
+  rope.interleaved = layout == "interleaved";
+  rope.dimensions = reader.size("dimensions", kDimensionMax);
+  rope.base = reader.number("base", 1, 1e15);
+  Reader scaling = reader.object("scaling");
+  const std::string kind = scaling.string("kind");
+  const auto positive = [&](const char* key) { return scaling.number(key, 1e-9, 1e9); };
+  if (kind == "none") {
+    rope.scaling = RopeScaling::none;
+  } else if (kind == "linear") {
+    rope.scaling = RopeScaling::linear;
+    rope.factor = positive("factor");
+  } else if (kind == "llama3") {
+    rope.scaling = RopeScaling::llama3;
+    rope.factor = positive("factor");
+    rope.low_freq_factor = positive("lowFreqFactor");
+    rope.high_freq_factor = positive("highFreqFactor");
+    rope.original_context = positive("originalContext");
+  } else if (kind == "yarn") {
+    rope.scaling = RopeScaling::yarn;
+    rope.factor = positive("factor");
+    rope.original_context = positive("originalContext");
+    rope.beta_fast = positive("betaFast");
+    rope.beta_slow = positive("betaSlow");
+    rope.attention_factor = positive("attentionFactor");
+  } else {
+    scaling.fail("kind", "none, linear, llama3 or yarn");
+  }
+  reader.merge(scaling);
+  architecture.merge(reader);
+}
+
+void read_architecture(Reader& options, ArchitectureSpec& a) {
+  Reader reader = options.object("architecture");
+  a.layers = reader.size("layers", kLayersMax);
+  a.hidden = reader.size("hidden", kDimensionMax);
+  a.heads = reader.size("heads", kDimensionMax);
+  a.kv_heads = reader.size("kvHeads", kDimensionMax);
+  a.head_dim = reader.size("headDim", kDimensionMax);
+  a.ffn = reader.size("ffn", kDimensionMax);
+  a.vocab = reader.size("vocab", kDimensionMax);
+  a.context_length = reader.size("contextLength", SIZE_MAX >> 12);
+  a.rms_eps = static_cast<float>(reader.number("rmsEps", 0, 1));
+  a.qkv_bias = reader.boolean("qkvBias");
+  a.qk_norm = reader.boolean("qkNorm");
+  read_rope(reader, a.rope);
+  options.merge(reader);
+}
+
+void read_tensor(Napi::Env env, const Napi::Value& value, Reader& options, TensorSpec& tensor) {
+  Reader reader(env, value, "tensor");
+  tensor.name = reader.string("name");
+  tensor.type = static_cast<uint32_t>(reader.size("type", UINT32_MAX));
+  tensor.offset = reader.size("offset", SIZE_MAX >> 12);
+  const Napi::Value shape = reader.value("shape");
+  if (!shape.IsArray() || shape.As<Napi::Array>().Length() > 4) {
+    reader.fail("shape", "an array of at most 4 numbers");
+  } else {
+    const auto array = shape.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      const Napi::Value item = array.Get(i);
+      const double number = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : -1;
+      if (!(number >= 0 && number <= 9007199254740991.0)) reader.fail("shape", "an array of sizes");
+      tensor.shape.push_back(static_cast<uint64_t>(number >= 0 ? number : 0));
+    }
+  }
+  options.merge(reader);
+}
+
+/// Reports progress on the event loop, at most once a hundredth.
+class Progress {
+ public:
+  Progress(Napi::Env env, const Napi::Value& callback) {
+    if (!callback.IsFunction()) return;
+    function_ = Napi::ThreadSafeFunction::New(env, callback.As<Napi::Function>(), "nibble.progress", 0, 1);
+    active_ = true;
+  }
+  void report(float share) {
+    const int percent = static_cast<int>(share * 100);
+    if (!active_ || percent <= last_) return;
+    last_ = percent;
+    function_.NonBlockingCall([share](Napi::Env env, Napi::Function callback) {
+      callback.Call({Napi::Number::New(env, static_cast<double>(share))});
+    });
+  }
+  void end() {
+    if (active_) function_.Release();
+    active_ = false;
+  }
+
+ private:
+  Napi::ThreadSafeFunction function_;
+  int last_ = -1;
+  bool active_ = false;
+};
+
+}  // namespace
+
+Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions& options, Napi::Value& on_progress) {
+  Reader reader(env, value, "options");
+  options.path = reader.string("path");
+  options.threads = reader.size("threads", kThreadsMax);
+  if (options.threads == 0) reader.fail("threads", "at least 1");
+  const std::string activations = reader.string("activations");
+  if (activations != "a8" && activations != "f32") reader.fail("activations", "'a8' or 'f32'");
+  options.quantize_activations = activations == "a8";
+  options.kv_block_count = reader.size("kvBlockCount", kBlocksMax);
+  options.slot_count = reader.size("slotCount", 65536);
+  options.step_tokens_max = reader.size("stepTokensMax", 65536);
+  options.step_rows_max = reader.size("stepRowsMax", 65536);
+  options.context_tokens_max = reader.size("contextTokensMax", kContextMax);
+  if (options.kv_block_count == 0) reader.fail("kvBlockCount", "at least 1");
+  if (options.slot_count == 0) reader.fail("slotCount", "at least 1");
+  if (options.step_tokens_max == 0) reader.fail("stepTokensMax", "at least 1");
+  if (options.context_tokens_max == 0) reader.fail("contextTokensMax", "at least 1");
+  on_progress = reader.value("onProgress");
+  read_architecture(reader, options.architecture);
+  const Napi::Value tensors = reader.value("tensors");
+  if (!tensors.IsArray()) {
+    reader.fail("tensors", "an array");
+  } else {
+    const auto array = tensors.As<Napi::Array>();
+    options.tensors.resize(array.Length());
+    for (uint32_t i = 0; i < array.Length() && reader.ok(); ++i) {
+      const Napi::HandleScope scope(env);
+      read_tensor(env, array.Get(i), reader, options.tensors[i]);
+    }
+  }
+  return reader.status();
+}
+
+Napi::Value load_model(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto options = std::make_shared<EngineOptions>();
+  Napi::Value on_progress;
+  if (Status status = read_load_options(env, info[0], *options, on_progress); !status.ok()) {
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Reject(error_value(env, status));
+    return deferred.Promise();
+  }
+  struct Loaded {
+    std::shared_ptr<Engine> engine = std::make_shared<Engine>();
+    double nanoseconds = 0;
+  };
+  auto progress = std::make_shared<Progress>(env, on_progress);
+  return run_in_background<Loaded>(
+      env, "nibble.load", {},
+      [options, progress](Loaded& loaded) {
+        const auto start = std::chrono::steady_clock::now();
+        Status status =
+            guard([&] { return loaded.engine->load(*options, [&progress](float share) { progress->report(share); }); });
+        loaded.nanoseconds = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+        progress->end();
+        return status;
+      },
+      [](Napi::Env settle_env, Loaded& loaded) {
+        return ModelObject::wrap(settle_env, std::move(loaded.engine), loaded.nanoseconds);
+      });
+}
+
+}  // namespace nibble::addon

@@ -1,0 +1,219 @@
+#include "model.h"
+
+#include <utility>
+
+#include "background.h"
+#include "convert.h"
+#include "instance.h"
+
+namespace nibble::addon {
+
+/// A step on its way back to the event loop.
+struct ModelObject::StepDone {
+  ModelObject* model;
+  Napi::Promise::Deferred deferred;
+  uint32_t top_count = 0;
+  StepResult result;
+};
+
+Napi::Function ModelObject::define(Napi::Env env) {
+  return DefineClass(env, "NativeModel",
+                     {InstanceAccessor<&ModelObject::info>("info"), InstanceMethod<&ModelObject::open_slot>("openSlot"),
+                      InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::step>("step"),
+                      InstanceMethod<&ModelObject::close>("close")});
+}
+
+ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
+  const Napi::Env env = info.Env();
+  // Bounded: the engine takes at most two steps at once.
+  completed_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
+                                             "nibble.step", Engine::kStepsInFlight, 1);
+  completed_.Unref(env);
+}
+
+ModelObject::~ModelObject() {
+  if (engine_) engine_->close();
+  if (!closed_) completed_.Release();
+}
+
+Napi::Value ModelObject::wrap(Napi::Env env, std::shared_ptr<Engine> engine, double load_ns) {
+  const Napi::Object object = env.GetInstanceData<Instance>()->model_class.New({});
+  ModelObject* self = Unwrap(object);
+  self->engine_ = std::move(engine);
+  const Model& model = self->engine_->model();
+  Napi::Object details = Napi::Object::New(env);
+  const auto number = [&](const char* key, double value) { details.Set(key, Napi::Number::New(env, value)); };
+  details.Set("level", Napi::String::New(env, std::string(isa_name(model.kernels->isa))));
+  number("threads", static_cast<double>(self->engine_->threads()));
+  number("packedBytes", static_cast<double>(model.weights.packed_bytes()));
+  number("kvBytes", static_cast<double>(model.kv.bytes()));
+  number("weightBytesPerToken", static_cast<double>(model.weights.bytes_per_token()));
+  number("fileBytesPerToken", static_cast<double>(model.weights.file_bytes_per_token()));
+  number("linearMacsPerToken", static_cast<double>(model.weights.linear_macs_per_token()));
+  number("headMacsPerRow", static_cast<double>(model.weights.head.macs()));
+  number("loadNs", load_ns);
+  details.Freeze();
+  self->info_ = Napi::Persistent(details);
+  return object;
+}
+
+Napi::Value ModelObject::info(const Napi::CallbackInfo& info) {
+  return info_.IsEmpty() ? info.Env().Undefined() : info_.Value().As<Napi::Value>();
+}
+
+Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Reader reader(env, info[0], "sampling");
+  Engine::SlotSettings settings;
+  settings.params.temperature = reader.number("temperature", 0, 1e6);
+  settings.params.top_k = static_cast<uint32_t>(reader.size("topK", UINT32_MAX));
+  settings.params.top_p = reader.number("topP", 0, 1);
+  settings.params.min_p = reader.number("minP", 0, 1);
+  settings.params.presence_penalty = reader.number("presencePenalty", -1e6, 1e6);
+  settings.params.frequency_penalty = reader.number("frequencyPenalty", -1e6, 1e6);
+  settings.params.repetition_penalty = reader.number("repetitionPenalty", 1e-6, 1e6);
+  settings.params.seed = reader.bigint("seed");
+  settings.params.choice = static_cast<uint32_t>(reader.size("choice", UINT32_MAX));
+  settings.bias_ids = reader.int32s("biasIds");
+  settings.bias_values = reader.floats("biasValues");
+  settings.prompt_ids = reader.int32s("promptIds");
+  settings.generated_ids = reader.int32s("generatedIds");
+  Status status = reader.status();
+  if (status.ok() && !engine_) status = Status::failure(ErrorCode::native_closed, "The model is closed.");
+  size_t slot = 0;
+  if (status.ok()) status = guard([&] { return engine_->open_slot(settings, slot); });
+  if (!status.ok()) {
+    throw_status(env, status);
+    return env.Undefined();
+  }
+  return Napi::Number::New(env, static_cast<double>(slot));
+}
+
+void ModelObject::close_slot(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Status status;
+  if (!info[0].IsNumber() || info[0].As<Napi::Number>().DoubleValue() < 0) {
+    status = Status::failure(ErrorCode::native_invalid_argument, "slot must be a number.");
+  } else if (!engine_) {
+    status = Status::failure(ErrorCode::native_closed, "The model is closed.");
+  } else {
+    status = engine_->close_slot(info[0].As<Napi::Number>().Uint32Value());
+  }
+  if (!status.ok()) throw_status(env, status);
+}
+
+namespace {
+
+Status read_batch(Napi::Env env, const Napi::Value& value, const EngineOptions& limits, StepBatch& batch) {
+  Reader reader(env, value, "batch");
+  const size_t slots = reader.size("slotCount", limits.slot_count);
+  const size_t tokens = reader.size("tokenCount", limits.step_tokens_max);
+  const size_t rows = reader.size("rowCount", limits.step_rows_max);
+  batch.slots = reader.int32s("slots", slots);
+  batch.seq_start = reader.int32s("seqStart", slots + 1);
+  batch.tokens = reader.int32s("tokens", tokens);
+  batch.positions = reader.int32s("positions", tokens);
+  batch.rows = reader.int32s("rows", rows);
+  batch.targets = reader.int32s("targets", rows);
+  batch.want_logprobs = reader.boolean("wantLogprobs");
+  batch.want_logits = reader.boolean("wantLogits");
+  batch.top_count = static_cast<uint32_t>(reader.size("topCount", 20));
+  const Napi::Value stages = reader.value("stages");
+  if (!stages.IsArray() || stages.As<Napi::Array>().Length() != 1) {
+    reader.fail("stages", "an array of one stage");
+    return reader.status();
+  }
+  Reader stage(env, stages.As<Napi::Array>().Get(0u), "batch.stages[0]");
+  batch.cached_tokens = stage.int32s("cachedTokens", slots);
+  batch.block_start = stage.int32s("blockStart", slots + 1);
+  const int32_t blocks = stage.ok() ? batch.block_start.back() : 0;
+  if (blocks < 0) {
+    stage.fail("blockStart", "ascending from 0");
+  } else {
+    batch.blocks = stage.int32s("blocks", static_cast<size_t>(blocks));
+  }
+  reader.merge(stage);
+  return reader.status();
+}
+
+Napi::Object counters_to_js(Napi::Env env, const StepCounters& counters) {
+  Napi::Object object = Napi::Object::New(env);
+  const std::pair<const char*, uint64_t> fields[] = {
+      {"weightBytes", counters.weight_bytes}, {"kvBytes", counters.kv_bytes}, {"int8Macs", counters.int8_macs},
+      {"fp32Macs", counters.fp32_macs},       {"totalNs", counters.total_ns}, {"linearNs", counters.linear_ns},
+      {"attentionNs", counters.attention_ns}, {"headNs", counters.head_ns},   {"samplingNs", counters.sampling_ns},
+  };
+  for (const auto& [key, value] : fields) object.Set(key, Napi::Number::New(env, static_cast<double>(value)));
+  return object;
+}
+
+}  // namespace
+
+Napi::Value ModelObject::step(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  const auto reject = [&](const Status& status) {
+    deferred.Reject(error_value(env, status));
+    return deferred.Promise();
+  };
+  if (!engine_ || closed_) return reject(Status::failure(ErrorCode::native_closed, "The model is closed."));
+  StepBatch batch;
+  if (Status status = read_batch(env, info[0], engine_->options(), batch); !status.ok()) return reject(status);
+
+  auto* done = new StepDone{this, deferred, batch.top_count, {}};
+  const auto complete = [done, completed = completed_](StepResult&& result) {
+    done->result = std::move(result);
+    // Fails only when the environment is going away: nobody waits for the promise then.
+    if (completed.BlockingCall(done, [](Napi::Env callback_env, Napi::Function, StepDone* arrived) {
+          arrived->model->finish_step(callback_env, *arrived);
+          delete arrived;
+        }) != napi_ok) {
+      delete done;
+    }
+  };
+  if (Status status = guard([&] { return engine_->submit(std::move(batch), complete); }); !status.ok()) {
+    delete done;
+    return reject(status);
+  }
+  if (in_flight_++ == 0) completed_.Ref(env);  // keeps the process alive while a step runs
+  Ref();                                       // and this object
+  return deferred.Promise();
+}
+
+void ModelObject::finish_step(Napi::Env env, StepDone& done) {
+  const Napi::HandleScope scope(env);
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("tokens", to_js(env, done.result.tokens));
+  object.Set("logprobs", to_js(env, done.result.logprobs));
+  object.Set("topIds", to_js(env, done.result.top_ids));
+  object.Set("topLogprobs", to_js(env, done.result.top_logprobs));
+  object.Set("failed", to_js(env, done.result.failed));
+  object.Set("logits", done.result.logits.empty() ? env.Null() : to_js(env, done.result.logits).As<Napi::Value>());
+  object.Set("counters", counters_to_js(env, done.result.counters));
+  if (--in_flight_ == 0) completed_.Unref(env);
+  done.deferred.Resolve(object);
+  Unref();
+}
+
+Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (closed_ || !engine_) {
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Resolve(env.Undefined());
+    return deferred.Promise();
+  }
+  closed_ = true;
+  struct Nothing {};
+  return run_in_background<Nothing>(
+      env, "nibble.close", Napi::Persistent(info.This().As<Napi::Object>()),
+      [engine = engine_](Nothing&) {
+        engine->close();
+        return Status::success();
+      },
+      [this](Napi::Env settle_env, Nothing&) {
+        completed_.Release();
+        return settle_env.Undefined();
+      });
+}
+
+}  // namespace nibble::addon

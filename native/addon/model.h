@@ -1,0 +1,42 @@
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "../engine/engine.h"
+
+namespace nibble::addon {
+
+/// NativeModel of src/native/contract.ts: one engine. Made by loadModel only.
+class ModelObject : public Napi::ObjectWrap<ModelObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit ModelObject(const Napi::CallbackInfo& info);
+  ~ModelObject() override;
+
+  /// Hands over a loaded engine; sets `info`.
+  static Napi::Value wrap(Napi::Env env, std::shared_ptr<Engine> engine, double load_ns);
+
+ private:
+  struct StepDone;
+  Napi::Value info(const Napi::CallbackInfo& info);
+  Napi::Value open_slot(const Napi::CallbackInfo& info);
+  void close_slot(const Napi::CallbackInfo& info);
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+  void finish_step(Napi::Env env, StepDone& done);
+
+  std::shared_ptr<Engine> engine_;
+  Napi::ObjectReference info_;
+  Napi::ThreadSafeFunction completed_;
+  size_t in_flight_ = 0;
+  bool closed_ = false;
+};
+
+/// Options of loadModel as the engine wants them. Fails with native_invalid_argument.
+Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions& options, Napi::Value& on_progress);
+
+/// loadModel(options): Promise<NativeModel>
+Napi::Value load_model(const Napi::CallbackInfo& info);
+
+}  // namespace nibble::addon

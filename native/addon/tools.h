@@ -1,0 +1,14 @@
+#pragma once
+// What commands and tests need beside a model: the machine, its limits, kernels on their own.
+#include <napi.h>
+
+namespace nibble::addon {
+
+Napi::Value cpu_info(const Napi::CallbackInfo& info);
+Napi::Value dequantize(const Napi::CallbackInfo& info);
+Napi::Value roofline(const Napi::CallbackInfo& info);
+Napi::Value list_kernel_families(const Napi::CallbackInfo& info);
+Napi::Value time_kernel(const Napi::CallbackInfo& info);
+Napi::Value check_kernels(const Napi::CallbackInfo& info);
+
+}  // namespace nibble::addon

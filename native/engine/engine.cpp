@@ -1,0 +1,219 @@
+#include "engine.h"
+
+#include <algorithm>
+
+#include "../threads/topology.h"
+#include "row_results.h"
+
+namespace nibble {
+namespace {
+
+Status invalid(std::string message) {
+  return Status::failure(ErrorCode::native_invalid_argument, std::move(message));
+}
+
+/// What the layouts and kernels rely on.
+Status check_architecture(const ArchitectureSpec& a) {
+  const auto refuse = [](const std::string& what) { return Status::failure(ErrorCode::model_tensor_shape, what); };
+  if (a.layers == 0 || a.heads == 0 || a.kv_heads == 0 || a.vocab == 0)
+    return refuse("The model has an empty dimension.");
+  if (a.hidden == 0 || a.hidden % 32 != 0) return refuse("The hidden width must be a multiple of 32.");
+  if (a.ffn == 0 || a.ffn % 32 != 0) return refuse("The feed-forward width must be a multiple of 32.");
+  if (a.head_dim == 0 || a.head_dim % 16 != 0 || a.head_dim > 256) {
+    return refuse("The head size must be a multiple of 16, at most 256.");
+  }
+  if (a.heads * a.head_dim % 32 != 0) return refuse("Heads times head size must be a multiple of 32.");
+  if (a.heads % a.kv_heads != 0) return refuse("The number of heads must be a multiple of the number of KV heads.");
+  if (a.heads / a.kv_heads > kAttentionColumnsMax) return refuse("More than 64 query heads share a KV head.");
+  if (a.rope.dimensions > a.head_dim || a.rope.dimensions % 2 != 0) return refuse("The rotary width is out of range.");
+  return Status::success();
+}
+
+}  // namespace
+
+Status Engine::load(const EngineOptions& options, const std::function<void(float)>& progress) {
+  options_ = options;
+  const ArchitectureSpec& a = options.architecture;
+  if (Status status = check_architecture(a); !status.ok()) return status;
+  const Topology topology = read_topology();
+  // A quota that the team fills leaves nothing for spinning: the kernel would stop every thread for the rest of a
+  // period.
+  const bool spin = topology.quota_cores == 0 || topology.quota_cores >= static_cast<double>(options.threads);
+  team_ = std::make_unique<Team>(options.threads, spin);
+  model_ = std::make_unique<Model>();
+  model_->spec = a;
+  model_->quantize_activations = options.quantize_activations;
+  model_->kernels = kernel_table(selected_isa());
+  if (Status status = model_->weights.load(options.path, a, options.tensors, *team_, progress); !status.ok())
+    return status;
+  if (Status status = RopeTable::build(a.rope, options.context_tokens_max, model_->weights.rope_factors, model_->rope);
+      !status.ok()) {
+    return status;
+  }
+  model_->kv = KvPool(a, options.kv_block_count);
+  graph_ = std::make_unique<Graph>(*model_, *team_, options.step_tokens_max);
+  if (model_->kv.data() == nullptr || !graph_->ok()) {
+    return Status::failure(ErrorCode::native_out_of_memory, "No memory for " + std::to_string(model_->kv.bytes()) +
+                                                                " bytes of KV cache and step buffers.");
+  }
+  slots_.resize(options.slot_count);
+  scratch_.resize(options.threads);
+  thread_ = std::thread([this] { loop(); });
+  return Status::success();
+}
+
+Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
+  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  const auto free = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.open; });
+  if (free == slots_.end()) return invalid("No slot is free.");
+  Status status = free->sampler.reset(settings.params, settings.bias_ids, settings.bias_values, settings.prompt_ids,
+                                      settings.generated_ids, options_.architecture.vocab);
+  if (!status.ok()) return status;
+  free->open = true;
+  free->generated = static_cast<uint32_t>(settings.generated_ids.size());
+  slot = static_cast<size_t>(free - slots_.begin());
+  return Status::success();
+}
+
+Status Engine::close_slot(size_t slot) {
+  if (slot >= slots_.size() || !slots_[slot].open) return invalid("Slot " + std::to_string(slot) + " is not open.");
+  {
+    const std::lock_guard lock(mutex_);
+    if (slots_[slot].last_step > completed_)
+      return invalid("Slot " + std::to_string(slot) + " is in a step that runs.");
+  }
+  slots_[slot].open = false;
+  slots_[slot].sampling_step = slots_[slot].last_step = 0;
+  return Status::success();
+}
+
+Status Engine::check(const StepBatch& b) const {
+  const size_t sequences = b.slots.size();
+  const size_t tokens = b.tokens.size();
+  if (sequences == 0 || sequences > slots_.size()) return invalid("slotCount is out of range.");
+  if (tokens == 0 || tokens > options_.step_tokens_max) return invalid("tokenCount is out of range.");
+  if (b.rows.size() > options_.step_rows_max) return invalid("rowCount is out of range.");
+  if (b.top_count > 20) return invalid("topCount is out of range.");
+  if (b.seq_start.front() != 0 || static_cast<size_t>(b.seq_start.back()) != tokens)
+    return invalid("seqStart does not span the tokens.");
+  if (b.block_start.front() != 0 || static_cast<size_t>(b.block_start.back()) != b.blocks.size()) {
+    return invalid("blockStart does not span the blocks.");
+  }
+  std::vector<bool> seen(slots_.size());
+  for (size_t s = 0; s < sequences; ++s) {
+    const auto slot = static_cast<size_t>(b.slots[s]);
+    if (b.slots[s] < 0 || slot >= slots_.size() || !slots_[slot].open || seen[slot]) {
+      return invalid("Slot " + std::to_string(b.slots[s]) + " is not open, or named twice.");
+    }
+    seen[slot] = true;
+    const int32_t begin = b.seq_start[s];
+    const int32_t end = b.seq_start[s + 1];
+    if (end <= begin || static_cast<size_t>(end) > tokens) return invalid("seqStart must ascend.");
+    const int32_t cached = b.cached_tokens[s];
+    const int64_t last = static_cast<int64_t>(cached) + (end - begin);
+    if (cached < 0 || last > static_cast<int64_t>(options_.context_tokens_max))
+      return invalid("A position is beyond the context.");
+    const int32_t first_block = b.block_start[s];
+    const int32_t last_block = b.block_start[s + 1];
+    if (last_block < first_block || static_cast<size_t>(last_block) > b.blocks.size() ||
+        static_cast<int64_t>(last_block - first_block) * static_cast<int64_t>(kKvBlockTokens) < last) {
+      return invalid("The block table is too short for its tokens.");
+    }
+    for (int32_t t = begin; t < end; ++t) {
+      if (b.positions[t] != cached + (t - begin)) return invalid("Positions must follow the cached tokens.");
+      if (b.tokens[t] >= static_cast<int32_t>(options_.architecture.vocab) || b.tokens[t] < -1) {
+        return invalid("Token id " + std::to_string(b.tokens[t]) + " is not in the vocabulary.");
+      }
+      if (b.tokens[t] == -1 && (t != begin || slots_[slot].sampling_step != submitted_ || submitted_ == 0)) {
+        return invalid("Slot " + std::to_string(slot) + " sampled no token in the step before.");
+      }
+    }
+  }
+  for (const int32_t block : b.blocks) {
+    if (block < 0 || static_cast<size_t>(block) >= options_.kv_block_count)
+      return invalid("A block id is out of range.");
+  }
+  std::vector<bool> samples(sequences);
+  size_t s = 0;
+  for (size_t r = 0; r < b.rows.size(); ++r) {
+    const int32_t row = b.rows[r];
+    if (row < 0 || static_cast<size_t>(row) >= tokens || (r > 0 && row <= b.rows[r - 1]))
+      return invalid("Rows must ascend within the tokens.");
+    if (b.targets[r] < -1 || b.targets[r] >= static_cast<int32_t>(options_.architecture.vocab))
+      return invalid("A target is not in the vocabulary.");
+    while (row >= b.seq_start[s + 1]) ++s;
+    if (b.targets[r] != -1) continue;
+    if (samples[s]) return invalid("A slot can sample one token a step.");
+    samples[s] = true;
+  }
+  return Status::success();
+}
+
+Status Engine::submit(StepBatch&& batch, Completion completion) {
+  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  {
+    const std::lock_guard lock(mutex_);
+    if (in_flight_ >= kStepsInFlight) return invalid("Two steps are in flight already.");
+  }
+  if (Status status = check(batch); !status.ok()) return status;
+  ++submitted_;
+  for (const int32_t slot : batch.slots) slots_[static_cast<size_t>(slot)].last_step = submitted_;
+  for (size_t r = 0, s = 0; r < batch.rows.size(); ++r) {
+    while (batch.rows[r] >= batch.seq_start[s + 1]) ++s;
+    if (batch.targets[r] == -1) slots_[static_cast<size_t>(batch.slots[s])].sampling_step = submitted_;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    ++in_flight_;
+    queue_.push_back({std::move(batch), std::move(completion)});
+  }
+  wake_.notify_one();
+  return Status::success();
+}
+
+void Engine::loop() {
+  set_float_environment();
+  for (;;) {
+    Job job;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      job = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    execute(job);
+  }
+}
+
+void Engine::execute(Job& job) {
+  std::vector<int32_t> tokens = job.batch.tokens;
+  for (size_t s = 0; s < job.batch.slots.size(); ++s) {
+    int32_t& first = tokens[static_cast<size_t>(job.batch.seq_start[s])];
+    if (first == -1) first = slots_[static_cast<size_t>(job.batch.slots[s])].sampled;
+  }
+  StepResult result;
+  RowResults rows(*model_, job.batch, slots_, scratch_, result);
+  graph_->run(job.batch, tokens, rows, result.counters);
+  {
+    const std::lock_guard lock(mutex_);
+    --in_flight_;
+    ++completed_;
+  }
+  job.completion(std::move(result));
+}
+
+void Engine::close() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+  graph_.reset();
+  model_.reset();
+  team_.reset();
+}
+
+}  // namespace nibble

@@ -1,0 +1,96 @@
+#pragma once
+// One model, its slots, and the thread that runs its steps. Methods are called from one thread (the event loop); steps
+// run on the engine's own thread and its team, in the order of submission.
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "graph.h"
+#include "model.h"
+#include "sampler.h"
+#include "slots.h"
+#include "step.h"
+
+namespace nibble {
+
+struct EngineOptions {
+  std::string path;
+  ArchitectureSpec architecture;
+  std::vector<TensorSpec> tensors;
+  size_t threads = 1;
+  bool quantize_activations = true;
+  size_t kv_block_count = 0;
+  size_t slot_count = 0;
+  size_t step_tokens_max = 0;
+  size_t step_rows_max = 0;
+  size_t context_tokens_max = 0;
+};
+
+class Engine {
+ public:
+  /// Steps that may be submitted before the first of them has returned.
+  static constexpr size_t kStepsInFlight = 2;
+
+  Engine() = default;
+  ~Engine() { close(); }
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Loads the model on the calling thread (and the team's), then starts the engine thread.
+  Status load(const EngineOptions& options, const std::function<void(float)>& progress);
+
+  /// Settings as in SamplingSpec of src/native/contract.ts.
+  struct SlotSettings {
+    SamplingParams params;
+    std::vector<int32_t> bias_ids;
+    std::vector<float> bias_values;
+    std::vector<int32_t> prompt_ids;
+    std::vector<int32_t> generated_ids;
+  };
+  Status open_slot(const SlotSettings& settings, size_t& slot);
+  Status close_slot(size_t slot);
+
+  /// Called on the engine thread when the step has run.
+  using Completion = std::function<void(StepResult&&)>;
+  /// Checks every argument, then queues. On failure nothing has changed.
+  Status submit(StepBatch&& batch, Completion completion);
+
+  /// Runs what is queued, stops the thread, frees everything. Idempotent.
+  void close();
+
+  const Model& model() const noexcept { return *model_; }
+  size_t threads() const noexcept { return team_->size(); }
+  const EngineOptions& options() const noexcept { return options_; }
+
+ private:
+  struct Job {
+    StepBatch batch;
+    Completion completion;
+  };
+  void loop();
+  void execute(Job& job);
+  Status check(const StepBatch& batch) const;
+
+  EngineOptions options_;
+  std::unique_ptr<Team> team_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Graph> graph_;
+  std::vector<Slot> slots_;
+  std::vector<SamplerScratch> scratch_;  // one per thread
+  uint64_t submitted_ = 0;
+
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> queue_;
+  size_t in_flight_ = 0;
+  uint64_t completed_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace nibble

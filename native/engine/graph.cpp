@@ -1,0 +1,433 @@
+#include "graph.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+namespace nibble {
+namespace {
+
+/// Up to this many input elements, each thread prepares the input for itself: that costs less than a barrier.
+constexpr size_t kOwnElementsMax = 4096;
+/// Columns of one work item of a matrix product: their activations stay in the L2 cache while row tiles pass.
+constexpr size_t kColumnBlock = 64;
+/// Rows of logits computed together: each row is a vocabulary of floats.
+constexpr size_t kHeadRows = 32;
+
+uint64_t now_ns() noexcept {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
+}
+
+constexpr size_t divide_up(size_t a, size_t b) noexcept {
+  return (a + b - 1) / b;
+}
+
+/// Hands out 64-byte aligned pieces of one allocation; with no base it only counts.
+class Carver {
+ public:
+  explicit Carver(uint8_t* base) : base_(base) {}
+  template <class T>
+  T* take(size_t count) {
+    T* piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
+    used_ += divide_up(count * sizeof(T), 64) * 64;
+    return piece;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  uint8_t* base_;
+  size_t used_ = 0;
+};
+
+}  // namespace
+
+Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model), team_(team), threads_(team.size()) {
+  const ArchitectureSpec& a = model.spec;
+  widest_ = std::max({a.hidden, a.heads * a.head_dim, a.ffn});
+  const size_t own = std::max(kOwnElementsMax, widest_);
+  const size_t group = a.heads / a.kv_heads;
+  const auto carve = [&](uint8_t* base) {
+    Carver carver(base);
+    x_ = carver.take<float>(tokens_max * a.hidden);
+    qkv_ = carver.take<float>(tokens_max * model.qkv_width());
+    attention_ = carver.take<float>(tokens_max * a.heads * a.head_dim);
+    gate_up_ = carver.take<float>(tokens_max * 2 * a.ffn);
+    floats_ = carver.take<float>(std::max(tokens_max, kHeadRows) * widest_);
+    blocks_ = carver.take<A8Block>(std::max(tokens_max, kHeadRows) * widest_ / 32);
+    logits_ = carver.take<float>(kHeadRows * model.logits_stride());
+    for (ThreadBuffers& t : threads_) {
+      t.row = carver.take<float>(widest_);
+      t.floats = carver.take<float>(own);
+      t.blocks = carver.take<A8Block>(own / 32);
+      t.heads = carver.take<float>((group + 1) * a.head_dim);
+      t.partial_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
+      t.total_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
+      t.partial_ml = carver.take<float>(4 * kAttentionColumnsMax);
+      t.scratch = carver.take<float>(attention_scratch_floats(kAttentionColumnsMax));
+    }
+    return carver.used();
+  };
+  buffers_ = Pages(carve(nullptr));
+  buffers_.advise_huge();
+  carve(buffers_.data());
+}
+
+void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink,
+                StepCounters& counters) noexcept {
+  batch_ = &batch;
+  tokens_ = &tokens;
+  sink_ = &sink;
+  counters_ = &counters;
+  const uint64_t start = mark_ns_ = now_ns();
+  plan_.build(batch, model_.spec, team_.size());
+
+  const size_t columns = batch.tokens.size();
+  const size_t rows = batch.rows.size();
+  const ArchitectureSpec& a = model_.spec;
+  counters.kv_bytes = plan_.kv_bytes * a.layers;
+  counters.fp32_macs = plan_.macs * a.layers;
+  for (const LayerWeights& layer : model_.weights.layers) {
+    for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
+      (uses_a8(*linear) ? counters.int8_macs : counters.fp32_macs) += linear->macs() * columns;
+      counters.weight_bytes += linear->bytes();
+    }
+  }
+  const Linear& head = model_.weights.head;
+  (uses_a8(head) ? counters.int8_macs : counters.fp32_macs) += head.macs() * rows;
+  counters.weight_bytes += head.bytes() * divide_up(rows, kHeadRows);
+
+  const auto program = [this](size_t thread) noexcept { body(thread); };
+  team_.run(program);
+  counters.total_ns = now_ns() - start;
+}
+
+void Graph::body(size_t thread) noexcept {
+  embed(thread);
+  team_.barrier();
+  for (size_t i = 0; i < model_.spec.layers; ++i) layer(i, thread);
+  head(thread);
+}
+
+void Graph::embed(size_t thread) noexcept {
+  const size_t hidden = model_.spec.hidden;
+  const size_t columns = tokens_->size();
+  if (columns == 1 && thread != 0) return;
+  for (size_t i; (i = team_.claim(8)) < columns;) {
+    for (size_t t = i; t < std::min(i + 8, columns); ++t) {
+      unpack_row(model_.weights.embedding, static_cast<size_t>((*tokens_)[t]), x_ + t * hidden);
+    }
+  }
+}
+
+void Graph::layer(size_t index, size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const KernelTable& k = *model_.kernels;
+  const LayerWeights& w = model_.weights.layers[index];
+  const size_t columns = tokens_->size();
+  const size_t attention_width = a.heads * a.head_dim;
+
+  const auto normed = [&](const std::vector<float>& gain) {
+    return
+        [&, gain = gain.data()](size_t t, float* out) { k.rmsnorm(x_ + t * a.hidden, gain, a.hidden, a.rms_eps, out); };
+  };
+  linear(w.qkv, prepare(w.qkv, columns, thread, normed(w.attention_norm)), columns, qkv_, model_.qkv_width(), false);
+  team_.barrier();
+  mark(&StepCounters::linear_ns, thread);
+
+  if (!plan_.decode_only) {
+    rotate_and_store(index, thread);
+    team_.barrier();
+  }
+  for (size_t i; (i = team_.claim(1)) < plan_.items.size();) attend(index, plan_.items[i], thread);
+  team_.barrier();
+  mark(&StepCounters::attention_ns, thread);
+
+  const auto attended = [&](size_t t, float* out) {
+    if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) {
+      merge_splits(t, out);
+    } else {
+      std::memcpy(out, attention_ + t * attention_width, attention_width * sizeof(float));
+    }
+  };
+  linear(w.output, prepare(w.output, columns, thread, attended), columns, x_, a.hidden, true);
+  team_.barrier();
+
+  linear(w.gate_up, prepare(w.gate_up, columns, thread, normed(w.ffn_norm)), columns, gate_up_, 2 * a.ffn, false);
+  team_.barrier();
+
+  const auto gated = [&](size_t t, float* out) {
+    const float* gate = gate_up_ + t * 2 * a.ffn;
+    k.silu_mul(gate, gate + a.ffn, a.ffn, out);
+  };
+  linear(w.down, prepare(w.down, columns, thread, gated), columns, x_, a.hidden, true);
+  team_.barrier();
+  mark(&StepCounters::linear_ns, thread);
+}
+
+void Graph::head(size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const KernelTable& k = *model_.kernels;
+  const Weights& w = model_.weights;
+  const size_t rows = batch_->rows.size();
+  for (size_t first = 0; first < rows; first += kHeadRows) {
+    const size_t count = std::min(kHeadRows, rows - first);
+    const auto normed = [&](size_t i, float* out) {
+      const float* x = x_ + static_cast<size_t>(batch_->rows[first + i]) * a.hidden;
+      k.rmsnorm(x, w.output_norm.data(), a.hidden, a.rms_eps, out);
+    };
+    linear(w.head, prepare(w.head, count, thread, normed), count, logits_, model_.logits_stride(), false);
+    team_.barrier();
+    mark(&StepCounters::head_ns, thread);
+    for (size_t i; (i = team_.claim(1)) < count;) sink_->row(first + i, logits_ + i * model_.logits_stride(), thread);
+    team_.barrier();
+    mark(&StepCounters::sampling_ns, thread);
+  }
+}
+
+bool Graph::uses_a8(const Linear& linear) const noexcept {
+  return model_.quantize_activations &&
+         std::any_of(linear.segments.begin(), linear.segments.end(),
+                     [](const Linear::Segment& s) { return !info(s.weights.format).is_float(); });
+}
+
+bool Graph::uses_floats(const Linear& linear) const noexcept {
+  return !model_.quantize_activations ||
+         std::any_of(linear.segments.begin(), linear.segments.end(),
+                     [](const Linear::Segment& s) { return info(s.weights.format).is_float(); });
+}
+
+/// Computes the input rows by `produce(row, out)` and quantizes them if the weights want that. Few elements: every
+/// thread for itself. Otherwise shared out, with a barrier at the end.
+template <class Produce>
+Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread, Produce produce) noexcept {
+  const size_t inputs = linear.inputs;
+  const bool a8 = uses_a8(linear);
+  const bool keep_floats = uses_floats(linear);
+  const bool own = columns * inputs <= kOwnElementsMax || columns == 1;
+  ThreadBuffers& buffers = threads_[thread];
+  float* floats = own ? buffers.floats : floats_;
+  A8Block* blocks = own ? buffers.blocks : blocks_;
+  const auto row = [&](size_t i) {
+    float* out = keep_floats ? floats + i * inputs : buffers.row;
+    produce(i, out);
+    if (a8) model_.kernels->quantize_a8(out, inputs, blocks + i * (inputs / 32));
+  };
+  if (own) {
+    for (size_t i = 0; i < columns; ++i) row(i);
+  } else {
+    const size_t grain = std::clamp<size_t>(columns / (4 * team_.size()), 1, 16);
+    for (size_t i; (i = team_.claim(grain)) < columns;) {
+      for (size_t r = i; r < std::min(i + grain, columns); ++r) row(r);
+    }
+    team_.barrier();
+  }
+  return {floats, inputs, blocks, inputs / 32};
+}
+
+/// y[c, n] (+)= W · input, shared out by row tiles and blocks of columns.
+void Graph::linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride,
+                   bool accumulate) noexcept {
+  // Small enough that threads finish together, large enough that claims cost nothing.
+  const size_t column_blocks = divide_up(columns, kColumnBlock);
+  const auto chunk_of = [&](size_t tiles) {
+    return columns > 8 ? std::min<size_t>(tiles, 8) : divide_up(tiles, 8 * team_.size());
+  };
+  size_t items_per_block = 0;
+  for (const Linear::Segment& s : linear.segments) {
+    const size_t tiles = row_tiles(s.weights.rows);
+    items_per_block += divide_up(tiles, chunk_of(tiles));
+  }
+  for (size_t i; (i = team_.claim(1)) < items_per_block * column_blocks;) {
+    const size_t column = i / items_per_block * kColumnBlock;
+    size_t item = i % items_per_block;
+    const Linear::Segment* segment = linear.segments.data();
+    size_t tiles, chunk;
+    for (;; ++segment) {
+      tiles = row_tiles(segment->weights.rows);
+      chunk = chunk_of(tiles);
+      if (item < divide_up(tiles, chunk)) break;
+      item -= divide_up(tiles, chunk);
+    }
+    const size_t tile = item * chunk;
+    const size_t output = segment->output + tile * kTileRows;
+    const PackedView& weights = segment->weights;
+    const auto format = static_cast<size_t>(weights.format);
+    const bool a8 = model_.quantize_activations && !info(weights.format).is_float();
+    const LinearTask task{
+        .tiles = weights.tiles + tile * weights.row_tile_bytes(),
+        .groups = weights.cols / kTileInputs,
+        .row_tiles = std::min(chunk, tiles - tile),
+        .x = a8 ? static_cast<const void*>(input.blocks + column * input.block_stride)
+                : static_cast<const void*>(input.floats + column * input.float_stride),
+        .x_stride = a8 ? input.block_stride : input.float_stride,
+        .columns = std::min(kColumnBlock, columns - column),
+        .y = y + column * y_stride + output,
+        .y_stride = y_stride,
+        .bias = linear.bias.empty() ? nullptr : linear.bias.data() + output,
+        .accumulate = accumulate,
+    };
+    (a8 ? model_.kernels->linear_a8 : model_.kernels->linear_f32)[format](task);
+  }
+}
+
+void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
+                         int32_t position) const noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const std::vector<float>& gain = query ? weights.q_norm : weights.k_norm;
+  if (!gain.empty()) {
+    for (size_t h = 0; h < count; ++h) {
+      float* x = heads + h * a.head_dim;
+      model_.kernels->rmsnorm(x, gain.data(), a.head_dim, a.rms_eps, x);
+    }
+  }
+  const auto p = static_cast<size_t>(position);
+  model_.kernels->rope(heads, count, a.head_dim, a.rope.dimensions, model_.rope.cos(p), model_.rope.sin(p),
+                       a.rope.interleaved);
+}
+
+void Graph::store(size_t layer, size_t kv_head, const float* k, const float* v, int32_t sequence,
+                  int32_t position) noexcept {
+  const int32_t* blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(sequence)];
+  const auto token = static_cast<size_t>(position) % kKvBlockTokens;
+  const auto block = static_cast<size_t>(blocks[static_cast<size_t>(position) / kKvBlockTokens]);
+  uint8_t* base = model_.kv.data() + block * model_.kv.block_bytes();
+  model_.kernels->store_kv(k, v, model_.spec.head_dim, token,
+                           reinterpret_cast<uint16_t*>(base + model_.kv.k_offset(layer, kv_head)),
+                           reinterpret_cast<uint16_t*>(base + model_.kv.v_offset(layer, kv_head)));
+}
+
+/// Chunks: all queries and keys of the step are rotated in place and stored before any attention.
+void Graph::rotate_and_store(size_t layer, size_t) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const LayerWeights& weights = model_.weights.layers[layer];
+  const size_t columns = tokens_->size();
+  constexpr size_t kGrain = 8;
+  for (size_t i; (i = team_.claim(kGrain)) < columns;) {
+    for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
+      float* q = qkv_ + t * model_.qkv_width();
+      float* k = q + a.heads * a.head_dim;
+      const float* v = k + a.kv_heads * a.head_dim;
+      const int32_t position = batch_->positions[t];
+      rotate_heads(weights, q, a.heads, true, position);
+      rotate_heads(weights, k, a.kv_heads, false, position);
+      for (size_t h = 0; h < a.kv_heads; ++h) {
+        store(layer, h, k + h * a.head_dim, v + h * a.head_dim, plan_.token_sequence[t], position);
+      }
+    }
+  }
+}
+
+void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const KernelTable& kernels = *model_.kernels;
+  const LayerWeights& weights = model_.weights.layers[layer];
+  ThreadBuffers& buffers = threads_[thread];
+  const size_t d = a.head_dim;
+  const size_t group = a.heads / a.kv_heads;
+  const auto kv_head = static_cast<size_t>(item.kv_head);
+  const auto queries = static_cast<size_t>(item.queries);
+  const auto first_token = static_cast<size_t>(item.first_token);
+  float* row = qkv_ + first_token * model_.qkv_width();
+  const float* q = row + kv_head * group * d;
+
+  if (plan_.decode_only) {
+    // Rotation is cheap enough to be repeated by each split's item; the newest one also stores the key and value.
+    std::memcpy(buffers.heads, q, group * d * sizeof(float));
+    rotate_heads(weights, buffers.heads, group, true, item.first_position);
+    q = buffers.heads;
+    if (item.owns_new_token) {
+      float* k = buffers.heads + group * d;
+      std::memcpy(k, row + (a.heads + kv_head) * d, d * sizeof(float));
+      rotate_heads(weights, k, 1, false, item.first_position);
+      store(layer, kv_head, k, row + (a.heads + a.kv_heads + kv_head) * d, item.sequence, item.first_position);
+    }
+  }
+
+  const size_t columns = queries * group;
+  AttentionTask task{
+      .q = q,
+      .q_stride = model_.qkv_width(),
+      .queries = queries,
+      .group = group,
+      .head_dim = d,
+      .scale = 1.0f / __builtin_sqrtf(static_cast<float>(d)),
+      .first_position = static_cast<size_t>(item.first_position),
+      .split = 0,
+      .blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(item.sequence)],
+      .pool = model_.kv.data(),
+      .block_bytes = model_.kv.block_bytes(),
+      .k_offset = model_.kv.k_offset(layer, kv_head),
+      .v_offset = model_.kv.v_offset(layer, kv_head),
+      .o = buffers.total_o,
+      .m = buffers.partial_ml + 2 * kAttentionColumnsMax,
+      .l = buffers.partial_ml + 3 * kAttentionColumnsMax,
+      .scratch = buffers.scratch,
+  };
+  if (item.partial >= 0) {
+    const auto partial = static_cast<size_t>(item.partial);
+    task.split = static_cast<size_t>(item.first_split);
+    task.o = plan_.partial_o.data() + partial * group * d;
+    task.m = plan_.partial_m.data() + partial * group;
+    task.l = plan_.partial_l.data() + partial * group;
+    kernels.attention(task);
+    return;
+  }
+
+  float* total_o = task.o;
+  float* total_m = task.m;
+  float* total_l = task.l;
+  kernels.attention(task);
+  task.o = buffers.partial_o;
+  task.m = buffers.partial_ml;
+  task.l = buffers.partial_ml + kAttentionColumnsMax;
+  for (size_t split = 1; split < static_cast<size_t>(item.splits); ++split) {
+    task.split = split;
+    kernels.attention(task);
+    for (size_t c = 0; c < columns; ++c) {
+      if (task.first_position + c / group < split * kSplitTokens) continue;  // this query sees nothing of the split
+      kernels.attention_merge(total_o + c * d, total_m + c, total_l + c, task.o + c * d, task.m[c], task.l[c], d);
+    }
+  }
+  for (size_t c = 0; c < columns; ++c) {
+    float* out = attention_ + (first_token + c / group) * a.heads * d + (kv_head * group + c % group) * d;
+    kernels.attention_finish(total_o + c * d, total_l[c], d, out);
+  }
+}
+
+/// Joins the partial results of one decoded token, splits left to right, heads side by side.
+void Graph::merge_splits(size_t token, float* out) const noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const KernelTable& kernels = *model_.kernels;
+  const size_t d = a.head_dim;
+  const size_t group = a.heads / a.kv_heads;
+  const auto sequence = static_cast<size_t>(plan_.token_sequence[token]);
+  const auto splits = static_cast<size_t>(plan_.split_count[sequence]);
+  for (size_t h = 0; h < a.heads; ++h) {
+    const size_t first = static_cast<size_t>(plan_.first_partial[sequence]) + h / group * splits;
+    float* o = out + h * d;
+    float m = 0, l = 0;
+    for (size_t s = 0; s < splits; ++s) {
+      const size_t column = (first + s) * group + h % group;
+      const float* part = plan_.partial_o.data() + column * d;
+      if (s == 0) {
+        std::memcpy(o, part, d * sizeof(float));
+        m = plan_.partial_m[column];
+        l = plan_.partial_l[column];
+      } else {
+        kernels.attention_merge(o, &m, &l, part, plan_.partial_m[column], plan_.partial_l[column], d);
+      }
+    }
+    kernels.attention_finish(o, l, d, o);
+  }
+}
+
+void Graph::mark(uint64_t StepCounters::*phase, size_t thread) noexcept {
+  if (thread != 0) return;
+  const uint64_t now = now_ns();
+  counters_->*phase += now - mark_ns_;
+  mark_ns_ = now;
+}
+
+}  // namespace nibble

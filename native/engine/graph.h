@@ -1,0 +1,100 @@
+#pragma once
+// The forward pass of a decoder-only transformer over one step: any mix of prefill chunks and decodes.
+//
+// All threads of a team run the same program. A phase is a loop of claims over independent outputs (row tiles, heads,
+// tokens; never a reduction), phases are separated by barriers. At one token a layer has five barriers: what every
+// thread needs and is cheap (norm, quantization, SiLU) is then computed by each thread for itself instead of shared.
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../threads/team.h"
+#include "attention_plan.h"
+#include "model.h"
+#include "pages.h"
+#include "step.h"
+
+namespace nibble {
+
+/// Takes the logits of wanted rows as they are computed.
+class RowSink {
+ public:
+  /// Called once per row of the step, from any thread of the team, concurrently for different rows.
+  /// @param logits [vocab]
+  virtual void row(size_t index, const float* logits, size_t thread) noexcept = 0;
+
+ protected:
+  ~RowSink() = default;
+};
+
+class Graph {
+ public:
+  /// Allocates every buffer for steps of up to `tokens_max` tokens.
+  Graph(const Model& model, Team& team, size_t tokens_max);
+  bool ok() const noexcept { return buffers_.data() != nullptr; }
+  size_t buffer_bytes() const noexcept { return buffers_.bytes(); }
+
+  /// Runs one step. @param tokens the batch's token ids with every −1 resolved, each in [0, vocab).
+  void run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters) noexcept;
+
+ private:
+  /// The input rows of a linear layer, as floats and (if the weights are quantized and a8 is on) as A8 blocks.
+  struct Input {
+    const float* floats;
+    size_t float_stride;
+    const A8Block* blocks;
+    size_t block_stride;
+  };
+  struct ThreadBuffers {
+    float* row;         // [widest input]
+    A8Block* blocks;    // [kOwnElementsMax / 32 or one row]
+    float* floats;      // [kOwnElementsMax or one row]
+    float* heads;       // [(group + 1) · head_dim] rotated q and k of one KV head
+    float* partial_o;   // [kAttentionColumnsMax · head_dim]
+    float* total_o;     // the same
+    float* partial_ml;  // [4 · kAttentionColumnsMax]: m and l of the partial, then of the total
+    float* scratch;     // attention scores
+  };
+
+  void body(size_t thread) noexcept;
+  void layer(size_t index, size_t thread) noexcept;
+  void head(size_t thread) noexcept;
+  void embed(size_t thread) noexcept;
+  void rotate_and_store(size_t layer, size_t thread) noexcept;
+  void attend(size_t layer, const AttentionItem& item, size_t thread) noexcept;
+  void merge_splits(size_t token, float* out) const noexcept;
+  void rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
+                    int32_t position) const noexcept;
+  void store(size_t layer, size_t kv_head, const float* k, const float* v, int32_t sequence, int32_t position) noexcept;
+
+  template <class Produce>
+  Input prepare(const Linear& linear, size_t columns, size_t thread, Produce produce) noexcept;
+  void linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride,
+              bool accumulate) noexcept;
+  void mark(uint64_t StepCounters::*phase, size_t thread) noexcept;
+  bool uses_a8(const Linear& linear) const noexcept;
+  bool uses_floats(const Linear& linear) const noexcept;
+
+  const Model& model_;
+  Team& team_;
+  Pages buffers_;
+  float* x_ = nullptr;          // [tokens][hidden] residual stream
+  float* qkv_ = nullptr;        // [tokens][qkv width]
+  float* attention_ = nullptr;  // [tokens][heads · head_dim]
+  float* gate_up_ = nullptr;    // [tokens][2 · ffn]
+  float* floats_ = nullptr;     // [tokens][widest input] input of the next linear layer
+  A8Block* blocks_ = nullptr;   // [tokens][widest input / 32]
+  float* logits_ = nullptr;     // [kHeadRows][logits stride]
+  size_t widest_ = 0;
+  std::vector<ThreadBuffers> threads_;
+
+  // Of the step that runs:
+  const StepBatch* batch_ = nullptr;
+  const std::vector<int32_t>* tokens_ = nullptr;
+  RowSink* sink_ = nullptr;
+  StepCounters* counters_ = nullptr;
+  AttentionPlan plan_;
+  uint64_t mark_ns_ = 0;
+};
+
+}  // namespace nibble

@@ -1,0 +1,40 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernels/kernel_table.h"
+#include "architecture.h"
+#include "pages.h"
+
+namespace nibble {
+
+/// The KV cache of one model: blocks of 16 tokens, f16. In a block each (layer, KV head) is contiguous: K
+/// [head_dim][16 tokens], then V [16 tokens][head_dim]. Memory is reserved at once and touched when first used.
+class KvPool {
+ public:
+  KvPool() = default;
+  KvPool(const ArchitectureSpec& a, size_t blocks)
+      : head_bytes_(2 * kKvBlockTokens * a.head_dim * sizeof(uint16_t)),
+        layer_bytes_(a.kv_heads * head_bytes_),
+        block_bytes_(a.layers * layer_bytes_),
+        blocks_(blocks),
+        pages_(blocks * block_bytes_) {}
+
+  uint8_t* data() const noexcept { return pages_.data(); }
+  size_t blocks() const noexcept { return blocks_; }
+  size_t bytes() const noexcept { return blocks_ * block_bytes_; }
+  size_t block_bytes() const noexcept { return block_bytes_; }
+  size_t k_offset(size_t layer, size_t head) const noexcept { return layer * layer_bytes_ + head * head_bytes_; }
+  size_t v_offset(size_t layer, size_t head) const noexcept { return k_offset(layer, head) + head_bytes_ / 2; }
+  /// K and V of one token in all layers.
+  size_t bytes_per_token() const noexcept { return block_bytes_ / kKvBlockTokens; }
+
+ private:
+  size_t head_bytes_ = 0;
+  size_t layer_bytes_ = 0;
+  size_t block_bytes_ = 0;
+  size_t blocks_ = 0;
+  Pages pages_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,25 @@
+#pragma once
+#include "../kernels/kernel_table.h"
+#include "architecture.h"
+#include "kv_pool.h"
+#include "rope_table.h"
+#include "weights.h"
+
+namespace nibble {
+
+/// A loaded model and its KV pool. Weights and tables are immutable; the pool is written by steps.
+struct Model {
+  ArchitectureSpec spec;
+  Weights weights;
+  RopeTable rope;
+  KvPool kv;
+  const KernelTable* kernels = nullptr;
+  bool quantize_activations = true;  // a8; otherwise f32
+
+  /// Columns of the fused q, k, v output.
+  size_t qkv_width() const noexcept { return (spec.heads + 2 * spec.kv_heads) * spec.head_dim; }
+  /// Floats of one row of logits in the head's buffer, whole row tiles.
+  size_t logits_stride() const noexcept { return row_tiles(spec.vocab) * kTileRows; }
+};
+
+}  // namespace nibble

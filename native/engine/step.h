@@ -1,0 +1,45 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace nibble {
+
+/// One step over the slot table: arrays as in StepBatch of src/native/contract.ts (one stage).
+struct StepBatch {
+  std::vector<int32_t> slots;          // [S]
+  std::vector<int32_t> seq_start;      // [S+1]
+  std::vector<int32_t> tokens;         // [T], −1: what the slot sampled in the step before
+  std::vector<int32_t> positions;      // [T]
+  std::vector<int32_t> cached_tokens;  // [S]
+  std::vector<int32_t> block_start;    // [S+1]
+  std::vector<int32_t> blocks;
+  std::vector<int32_t> rows;     // [R]
+  std::vector<int32_t> targets;  // [R], −1: sample
+  bool want_logprobs = false;
+  bool want_logits = false;
+  uint32_t top_count = 0;
+};
+
+struct StepCounters {
+  uint64_t weight_bytes = 0;
+  uint64_t kv_bytes = 0;
+  uint64_t int8_macs = 0;
+  uint64_t fp32_macs = 0;
+  uint64_t total_ns = 0;
+  uint64_t linear_ns = 0;
+  uint64_t attention_ns = 0;
+  uint64_t head_ns = 0;
+  uint64_t sampling_ns = 0;
+};
+
+struct StepResult {
+  std::vector<int32_t> tokens;      // [R]
+  std::vector<float> logprobs;      // [R], NaN if not wanted
+  std::vector<int32_t> top_ids;     // [R·top_count]
+  std::vector<float> top_logprobs;  // [R·top_count]
+  std::vector<uint8_t> failed;      // [R]
+  std::vector<float> logits;        // [R·vocab] if wanted
+  StepCounters counters;
+};
+
+}  // namespace nibble

@@ -1,0 +1,77 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../formats/pack.h"
+#include "../formats/weight_format.h"
+#include "../status.h"
+#include "../threads/team.h"
+#include "architecture.h"
+#include "pages.h"
+
+namespace nibble {
+
+/// A tensor as the file describes it.
+struct TensorSpec {
+  std::string name;
+  uint32_t type;                // GGML type id
+  std::vector<uint64_t> shape;  // fastest dimension first: [K, N]
+  uint64_t offset;              // absolute, bytes
+};
+
+/// One or more matrices that read the same input, their outputs side by side: q, k, v; gate and up. Neighbours of the
+/// same format are one segment, hence one sweep over memory.
+struct Linear {
+  struct Segment {
+    PackedView weights;
+    size_t output;  // first output column
+  };
+  std::vector<Segment> segments;
+  std::vector<float> bias;  // [outputs] or empty
+  size_t inputs = 0;
+  size_t outputs = 0;
+
+  size_t bytes() const noexcept;
+  size_t macs() const noexcept { return inputs * outputs; }
+};
+
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [hidden]
+  Linear qkv;                         // hidden → (heads + 2·kv_heads)·head_dim
+  std::vector<float> q_norm, k_norm;  // [head_dim] or empty
+  Linear output;                      // heads·head_dim → hidden
+  std::vector<float> ffn_norm;        // [hidden]
+  Linear gate_up;                     // hidden → 2·ffn
+  Linear down;                        // ffn → hidden
+};
+
+/// All weights of a model, packed. Immutable after `load`.
+class Weights {
+ public:
+  /// Maps the file, checks every tensor that the architecture needs, packs with the team and unmaps.
+  /// @param progress called on the calling thread with the share of packed bytes
+  Status load(const std::string& path, const ArchitectureSpec& architecture, const std::vector<TensorSpec>& tensors,
+              Team& team, const std::function<void(float)>& progress);
+
+  std::vector<LayerWeights> layers;
+  PackedView embedding;  // [vocab, hidden]
+  std::vector<float> output_norm;
+  Linear head;                      // hidden → vocab; shares the embedding's tiles when tied
+  std::vector<float> rope_factors;  // [rotary/2] or empty
+
+  size_t packed_bytes() const noexcept { return arena_.bytes(); }
+  /// Bytes of weights that one token's step reads: as packed, and as they stand in the file.
+  size_t bytes_per_token() const noexcept;
+  size_t file_bytes_per_token() const noexcept { return file_bytes_per_token_; }
+  size_t linear_macs_per_token() const noexcept;
+
+ private:
+  Pages arena_;
+  size_t file_bytes_per_token_ = 0;
+};
+
+}  // namespace nibble
