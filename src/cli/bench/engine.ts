@@ -78,7 +78,13 @@ async function measure(opened: OpenedModel, load: Load, reps: number, progress: 
 }
 
 /** One line of the result from the measured seconds and the limits of the same run. */
-export function describeRun(opened: Pick<OpenedModel, 'modelFile' | 'nativeModel'>, load: Load, times: Times, limits: RooflineRun, activations: 'a8' | 'f32') {
+export function describeRun(
+  opened: Pick<OpenedModel, 'modelFile' | 'nativeModel'>,
+  load: Load,
+  times: Times,
+  limits: RooflineRun,
+  activations: 'a8' | 'f32',
+) {
   const work = modelWork(opened.modelFile, activations);
   const prefill = idealSeconds(prefillMacs(work, load.context, load.prompt), limits) * load.batch;
   const decode = decodeBytes(work, opened.nativeModel.info, {
@@ -112,7 +118,8 @@ async function engine(flags: EngineFlags): Promise<void> {
   const progress = createProgress();
   try {
     const limit = opened.modelFile.architecture.contextLength;
-    if (longest > limit) throw new NibbleError('context_length_exceeded', { promptTokens: longest, limitTokens: limit });
+    if (longest > limit)
+      throw new NibbleError('context_length_exceeded', { promptTokens: longest, limitTokens: limit });
     const addon = loadAddon();
     const { level, threads } = opened.nativeModel.info;
     // Before and after: the machine may be busier at one of the two.

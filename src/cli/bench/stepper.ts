@@ -25,7 +25,11 @@ export type StepPart = {
   readonly targets: ArrayLike<number>;
 };
 
-export type StepOutputs = { readonly wantLogprobs?: boolean; readonly wantLogits?: boolean; readonly topCount?: number };
+export type StepOutputs = {
+  readonly wantLogprobs?: boolean;
+  readonly wantLogits?: boolean;
+  readonly topCount?: number;
+};
 
 const greedy: SamplingSpec = {
   temperature: 0,

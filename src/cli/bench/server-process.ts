@@ -1,0 +1,57 @@
+/** Starts `nibble serve` as a process of its own on a free port, as a user would. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { NibbleError } from '../../errors.js';
+
+/** Loading a large model from a slow disk takes this long at most, ms. */
+const READY_MS_MAX = 300_000;
+/** How long a server may take to end after SIGTERM, ms. */
+const STOP_MS_MAX = 30_000;
+
+export type ServerProcess = {
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  stop(): Promise<void>;
+};
+
+const mainFile = fileURLToPath(new URL(`../main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
+  await exited;
+  clearTimeout(timer);
+}
+
+/** Waits for the line that says where it listens. Throws `bench_failed` when the server ends or isn't ready in time. */
+async function readyUrl(child: ChildProcess): Promise<string> {
+  if (child.stdout === null) throw new NibbleError('bench_failed', { message: 'the server has no output' });
+  const lines = createInterface({ input: child.stdout });
+  const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS_MAX);
+  try {
+    for await (const line of lines) {
+      const url = /ready on (http:\/\/\S+)/.exec(line)?.[1];
+      if (url !== undefined) return url;
+    }
+  } finally {
+    clearTimeout(timer);
+    child.stdout.resume(); // what it may still write must not fill the pipe
+  }
+  throw new NibbleError('bench_failed', { message: 'the server ended before it was ready (see above)' });
+}
+
+/** `settings` are flags of `nibble serve`. */
+export async function startServer(settings: readonly string[]): Promise<ServerProcess> {
+  const serve = [mainFile, 'serve', '--host', '127.0.0.1', '--port', '0', '--log-level', 'warn', ...settings];
+  const child = spawn(process.execPath, [...process.execArgv, ...serve], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    return { url: await readyUrl(child), stop: () => stop(child) };
+  } catch (error) {
+    await stop(child);
+    throw error;
+  }
+}
