@@ -156,7 +156,14 @@ test('without a seed two requests get different ones; with a seed, the same', as
 
 test('choices are numbered prompt by prompt, and count prompts once', async () => {
   const server = createFakeServer({ cachedTokens: 2 });
-  const response = await complete(server, { ...base, prompt: ['one', 'three'], n: 2, max_tokens: 2, seed: 9 });
+  const response = await complete(server, {
+    ...base,
+    prompt: ['one', 'three'],
+    n: 2,
+    max_tokens: 2,
+    seed: 9,
+    echo: true,
+  });
   const body = response.json();
   const { submitted } = server.engine;
   assert.deepEqual(
@@ -172,10 +179,10 @@ test('choices are numbered prompt by prompt, and count prompts once', async () =
   assert.deepEqual(
     body.choices.map(({ index, text }: { index: number; text: string }) => [index, text]),
     [
-      [0, 'ab'],
-      [1, 'bc'],
-      [2, 'ab'],
-      [3, 'bc'],
+      [0, 'oneab'],
+      [1, 'onebc'],
+      [2, 'threeab'],
+      [3, 'threebc'],
     ],
   );
   assert.deepEqual(body.usage, {

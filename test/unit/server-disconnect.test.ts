@@ -123,7 +123,7 @@ test('a client that leaves while its prompt is tokenized never reaches the engin
     response.catch(() => {});
     await eventually(() => isEncoding, 'tokenizing');
     request.destroy();
-    await eventually(() => server.log.some((line) => line.includes('499')), 'the disconnect is noticed');
+    await eventually(() => server.log.some((line) => line.includes('"status":499')), 'the disconnect is noticed');
     finish();
     await sleep(20);
     assert.equal(server.engine.submitted.length, 0);
