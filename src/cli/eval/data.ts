@@ -1,0 +1,77 @@
+/** Reads evaluation data. Any text is data; what can't be evaluated is refused with a code. */
+import { readFile, stat } from 'node:fs/promises';
+import { NibbleError } from '../../errors.js';
+import type { Tokenizer } from '../../model/types.js';
+
+/** Text and its token ids are held in memory: this is some hundred times the usual test sets. */
+const DATA_BYTES_MAX = 256 * 1024 * 1024;
+
+const unreadable = (path: string, message: string, cause?: unknown) =>
+  new NibbleError('data_unreadable', { path, message }, { param: 'data', cause });
+
+/** The file as text; bytes that aren't UTF-8 become U+FFFD. Throws `data_unreadable`. */
+export async function readText(path: string): Promise<string> {
+  try {
+    const { size } = await stat(path);
+    if (size > DATA_BYTES_MAX) throw unreadable(path, `it has ${size} bytes; the limit is ${DATA_BYTES_MAX}`);
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readFile(path));
+  } catch (cause) {
+    if (cause instanceof NibbleError) throw cause;
+    throw unreadable(path, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+/**
+ * Token ids of a whole file: tokenized once, special tokens in the text are plain text, and BOS comes first where the
+ * model file says so. Throws `data_too_short` if there isn't one window.
+ */
+export async function readTokens(path: string, tokenizer: Tokenizer, windowTokens: number): Promise<Int32Array> {
+  const text = await readText(path);
+  const ids = tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: false });
+  if (ids.length < windowTokens) {
+    throw new NibbleError(
+      'data_too_short',
+      { path, tokens: ids.length, neededTokens: windowTokens },
+      { param: 'data' },
+    );
+  }
+  return ids;
+}
+
+/** A prompt and the continuation that is forced on the model, as token ids. */
+export type ForcedSequence = { readonly prompt: Int32Array; readonly continuation: Int32Array };
+
+/** Lines `{"prompt": [ids], "continuation": [ids]}`; empty lines are skipped. Throws `data_invalid` with the line. */
+export async function readForcedSequences(
+  path: string,
+  limits: { readonly vocab: number; readonly tokensMax: number },
+): Promise<ForcedSequence[]> {
+  const text = await readText(path);
+  const sequences: ForcedSequence[] = [];
+  for (const [index, line] of text.split('\n').entries()) {
+    if (line.trim() === '') continue;
+    const fail = (message: string) =>
+      new NibbleError('data_invalid', { path, line: index + 1, message }, { param: 'data' });
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      throw fail('is not JSON');
+    }
+    if (typeof value !== 'object' || value === null) throw fail('is not an object');
+    const prompt = readIds('prompt' in value ? value.prompt : undefined, limits.vocab);
+    const continuation = readIds('continuation' in value ? value.continuation : undefined, limits.vocab);
+    if (prompt === null || continuation === null) {
+      throw fail(`needs "prompt" and "continuation": non-empty lists of token ids below ${limits.vocab}`);
+    }
+    if (prompt.length + continuation.length > limits.tokensMax) throw fail(`has more than ${limits.tokensMax} tokens`);
+    sequences.push({ prompt, continuation });
+  }
+  if (sequences.length === 0) throw new NibbleError('data_too_short', { path, tokens: 0, neededTokens: 2 });
+  return sequences;
+}
+
+function readIds(value: unknown, vocab: number): Int32Array | null {
+  const isId = (id: unknown): id is number => typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocab;
+  return Array.isArray(value) && value.length > 0 && value.every(isId) ? Int32Array.from(value) : null;
+}

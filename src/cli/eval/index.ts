@@ -1,0 +1,12 @@
+import type { Command } from 'commander';
+import { registerAgreement } from './agreement.js';
+import { registerPerplexity } from './perplexity.js';
+import { registerTeacherForced } from './teacher-forced.js';
+
+/** Adds `nibble eval` and its subcommands; docs/json.md describes what they print with `--json`. */
+export function registerEval(program: Command): void {
+  const parent = program.command('eval').description('Measure what a model file predicts.');
+  registerPerplexity(parent);
+  registerAgreement(parent);
+  registerTeacherForced(parent);
+}

@@ -1,0 +1,139 @@
+/**
+ * `nibble eval teacher-forced`: given continuations are forced on the model; at each of their positions its most likely
+ * token is compared with that of the f32 path. One differing token does not change what follows, as it would in free
+ * generation.
+ */
+import type { Command } from 'commander';
+import { loadConfig } from '../../config.js';
+import type { OpenedModel } from '../../engine/open-types.js';
+import { NibbleError } from '../../errors.js';
+import { loadAddon } from '../../native/load.js';
+import { benchSettings } from '../bench/engine.js';
+import { createProgress } from '../bench/progress.js';
+import { significant } from '../bench/statistics.js';
+import { machineOf, printJsonResult, writeStdout } from '../output.js';
+import { addSettingOptions } from '../settings.js';
+import { type ForcedSequence, readForcedSequences } from './data.js';
+import { argmax, logSumExp } from './divergence.js';
+import { openForEval, scoreSequence } from './session.js';
+
+type ForcedFlags = Readonly<Record<string, unknown>> & {
+  readonly data: string;
+  readonly json?: boolean;
+};
+
+/** A position where the two paths prefer different tokens, with what the f32 path thinks of both. */
+export type Difference = {
+  /** Index of the sequence, and of the token within its continuation. */
+  readonly sequence: number;
+  readonly position: number;
+  readonly referenceToken: number;
+  readonly candidateToken: number;
+  readonly referenceLogprob: number;
+  readonly candidateLogprob: number;
+};
+
+export type ForcedAgreement = {
+  readonly positions: number;
+  readonly same: number;
+  readonly differences: readonly Difference[];
+};
+
+const ROWS_AT_ONCE = 32;
+
+type Model = Pick<OpenedModel, 'nativeModel' | 'modelFile'>;
+
+function join({ prompt, continuation }: ForcedSequence): Int32Array {
+  const tokens = new Int32Array(prompt.length + continuation.length);
+  tokens.set(prompt);
+  tokens.set(continuation, prompt.length);
+  return tokens;
+}
+
+export async function compareForced(
+  reference: Model,
+  candidate: Model,
+  sequences: readonly ForcedSequence[],
+  onSequence: (done: number) => void = () => {},
+): Promise<ForcedAgreement> {
+  const vocab = candidate.modelFile.architecture.vocab;
+  const outputs = { wantLogits: true, rowsMax: ROWS_AT_ONCE };
+  const differences: Difference[] = [];
+  let positions = 0;
+  for (const [index, sequence] of sequences.entries()) {
+    const tokens = join(sequence);
+    // The row before a token predicts it: the last prompt token's row is the first that counts.
+    const first = sequence.prompt.length - 1;
+    const theirs = scoreSequence(reference.nativeModel, tokens, first, outputs);
+    for await (const ours of scoreSequence(candidate.nativeModel, tokens, first, outputs)) {
+      const { value: rows } = await theirs.next();
+      const p = rows?.result.logits;
+      const q = ours.result.logits;
+      if (!p || !q) throw new NibbleError('engine_failed', { message: 'a step gave no logits' });
+      for (let row = 0; row < ours.rows; ++row, ++positions) {
+        const pRow = p.subarray(row * vocab, (row + 1) * vocab);
+        const referenceToken = argmax(pRow);
+        const candidateToken = argmax(q.subarray(row * vocab, (row + 1) * vocab));
+        if (referenceToken === candidateToken) continue;
+        const norm = logSumExp(pRow);
+        differences.push({
+          sequence: index,
+          position: ours.rowStart + row - first,
+          referenceToken,
+          candidateToken,
+          referenceLogprob: significant((pRow[referenceToken] ?? Number.NaN) - norm, 6),
+          candidateLogprob: significant((pRow[candidateToken] ?? Number.NaN) - norm, 6),
+        });
+      }
+    }
+    await theirs.return();
+    onSequence(index + 1);
+  }
+  return { positions, same: positions - differences.length, differences };
+}
+
+async function teacherForced(flags: ForcedFlags): Promise<void> {
+  const config = loadConfig(flags, process.env);
+  const { resolveModel } = await import('../../model/sources/resolve.js');
+  const { readModelFile } = await import('../../model/gguf.js');
+  const path = await resolveModel(config.model, { offline: config.offline, home: config.home });
+  const { vocab, contextLength } = (await readModelFile(path)).architecture;
+  const sequences = await readForcedSequences(flags.data, { vocab, tokensMax: contextLength });
+  const longest = Math.max(...sequences.map(({ prompt, continuation }) => prompt.length + continuation.length));
+  const candidate = await openForEval(config, longest, { model: path });
+  const progress = createProgress();
+  let reference: OpenedModel | undefined;
+  try {
+    reference = await openForEval(config, longest, { model: path, activations: 'f32' });
+    progress.start('teacher-forced', sequences.length);
+    const found = await compareForced(reference, candidate, sequences, (done) => progress.update(done));
+    progress.stop();
+    const share = found.same / found.positions;
+    if (flags.json === true) {
+      const { level, threads } = candidate.nativeModel.info;
+      const machine = machineOf(loadAddon().cpuInfo(), { isa: level, threads });
+      const result = { sameTop: significant(share, 6), sequences: sequences.length, ...found };
+      return await printJsonResult({ machine, model: candidate.modelFile.id }, result);
+    }
+    const lines = found.differences.map(
+      (d) =>
+        `sequence ${d.sequence}, position ${d.position}: ${d.referenceToken} (${d.referenceLogprob}) ` +
+        `against ${d.candidateToken} (${d.candidateLogprob})\n`,
+    );
+    const head = `same most likely token at ${found.same} of ${found.positions} positions`;
+    await writeStdout(`${lines.join('')}${head} (${(100 * share).toFixed(2)} %)\n`);
+  } finally {
+    progress.stop();
+    await reference?.close();
+    await candidate.close();
+  }
+}
+
+export function registerTeacherForced(parent: Command): void {
+  const command = parent
+    .command('teacher-forced')
+    .description('Compare the most likely tokens with those of f32 activations along given continuations.')
+    .requiredOption('--data <file>', 'lines of {"prompt": [ids], "continuation": [ids]}')
+    .option('--json', 'print one JSON object');
+  addSettingOptions(command, benchSettings).action(teacherForced);
+}
