@@ -1,0 +1,105 @@
+/** From a model's name to a running engine: find the file, read it, load it natively, join everything. */
+import { freemem } from 'node:os';
+import { chooseKvTokens } from '../config.js';
+import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
+import { KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
+import { readModelFile } from '../model/gguf.js';
+import { resolveModel } from '../model/sources/resolve.js';
+import { createTokenizer } from '../model/tokenizer/index.js';
+import { TokenizerWorker } from '../model/tokenizer/worker.js';
+import type { ModelFile } from '../model/types.js';
+import type { LoadOptions, NativeModel } from '../native/contract.js';
+import { loadAddon } from '../native/load.js';
+import { createEngine } from './engine.js';
+import type { OpenedModel, OpenModelOptions } from './open-types.js';
+
+/** The addon's coded errors as ours: codes of the table keep their name, the rest are the engine's. */
+export function asNibbleError(error: unknown): NibbleError {
+  if (error instanceof NibbleError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (code.startsWith('model_tensor_') && code !== 'model_tensor_type_unsupported' && Object.hasOwn(errorTable, code)) {
+    return new NibbleError(code as Extract<ErrorCode, 'model_tensor_shape'>, { message }, { cause: error });
+  }
+  return new NibbleError('engine_failed', { message }, { cause: error });
+}
+
+/** Bytes of K and V of one token in all layers, f16. */
+function kvBytesPerToken(file: ModelFile): number {
+  const { layers, kvHeads, headDim } = file.architecture;
+  return layers * kvHeads * headDim * 2 * 2;
+}
+
+type LoadSizes = { readonly contextTokensMax: number; readonly kvBlockCount: number };
+
+function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
+  const contextTokensMax = Math.min(options.contextTokens ?? Number.POSITIVE_INFINITY, file.architecture.contextLength);
+  const kvTokens =
+    options.kvTokens ??
+    chooseKvTokens({
+      contextTokens: contextTokensMax,
+      bytesPerToken: kvBytesPerToken(file),
+      availableBytes: Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY),
+    });
+  return { contextTokensMax, kvBlockCount: Math.max(1, Math.ceil(kvTokens / KV_BLOCK_TOKENS)) };
+}
+
+/** Loads a model file natively with the sizes given; rejects with a NibbleError. */
+export async function loadNativeModel(
+  file: ModelFile,
+  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'onProgress'> &
+    LoadSizes & { readonly slotCount: number },
+): Promise<NativeModel> {
+  const addon = loadAddon();
+  const load: LoadOptions = {
+    path: file.path,
+    architecture: file.architecture,
+    tensors: file.tensors,
+    threads: options.threads ?? addon.cpuInfo().defaultThreads,
+    activations: options.activations,
+    kvBlockCount: options.kvBlockCount,
+    slotCount: options.slotCount,
+    stepTokensMax: STEP_TOKENS_MAX,
+    stepRowsMax: STEP_ROWS_MAX,
+    contextTokensMax: options.contextTokensMax,
+    ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+  };
+  try {
+    return await addon.loadModel(load);
+  } catch (error) {
+    throw asNibbleError(error);
+  }
+}
+
+/** Finds, reads and loads a model, and starts an engine on it. Rejects with a NibbleError; leaves nothing behind then. */
+export async function openModel(options: OpenModelOptions): Promise<OpenedModel> {
+  const path = await resolveModel(options.model, {
+    offline: options.offline,
+    home: options.home,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  const modelFile = await readModelFile(path);
+  const sizes = chooseSizes(modelFile, options);
+  const loading = loadNativeModel(modelFile, { ...options, ...sizes, slotCount: options.maxSequences });
+  // Built while the native threads pack.
+  const tokenizer = createTokenizer(modelFile.tokenizer);
+  const nativeModel = await loading;
+  const worker = new TokenizerWorker(modelFile.tokenizer);
+  const engine = createEngine({
+    model: nativeModel,
+    tokenizer,
+    config: { ...sizes, sequencesMax: options.maxSequences, waitingMax: options.maxWaiting },
+    ...(options.observer === undefined ? {} : { observer: options.observer }),
+  });
+  return {
+    engine,
+    tokenizer,
+    modelFile,
+    nativeModel,
+    encodeLong: (text) => worker.encode(text, { addSpecialTokens: true, parseSpecial: true }),
+    close: async () => {
+      await engine.close();
+      await worker.close();
+    },
+  };
+}
