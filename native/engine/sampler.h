@@ -1,43 +1,28 @@
 #pragma once
 // Sampling from one row of raw logits (docs/arithmetic.md, "Sampling"). Order: bias, penalties, temperature, top-k,
 // min-p, top-p, draw. The order of tokens is everywhere: larger adjusted logit first, ties to the lower id.
-//   weight  w = exp((x − max)·(1/T)) in f32 by the level's kernel, then an integer: units = RNE(w · 2^40). All sums are
-//           sums of integers, hence exact in any order: no sum depends on how candidates were found.
+//   weight  w = exp((x − max)·(1/T)) in f32 by the level's kernel; its mass is the integer RNE(w · 2^40). All sums are
+//           sums of integers, hence exact in any order: none depends on how tokens were found.
 //   top-k   the first k tokens.   min-p: of these, those with w ≥ min_p (the best token has w = 1).
-//   top-p   of these, the shortest prefix whose units reach max(1, ⌊top_p · Σ units⌋).
-//   draw    r = ⌊Philox 53 bits · Σ units / 2^53⌋; the first token at which the running sum exceeds r.
-// Tokens lighter than 2^-41 of the best have no unit and are never drawn.
+//   top-p   of these, the shortest prefix whose mass reaches max(1, ⌊top_p · total⌋).
+//   draw    r = ⌊Philox 53 bits · mass kept / 2^53⌋; the first token at which the running mass exceeds r.
+// Tokens lighter than 2^-41 of the best have no mass and are never drawn.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "../kernels/kernel_table.h"
 #include "sampler_state.h"
+#include "token_selection.h"
 
 namespace nibble {
-
-/// Working memory of one thread; grows to the vocabulary and is reused.
-struct SamplerScratch {
-  struct Candidate {
-    float x;
-    int32_t id;
-  };
-  struct Band {
-    size_t end;      // candidates [end of the band before, end)
-    uint64_t units;  // their sum
-  };
-  std::vector<float> adjusted;
-  std::vector<float> weights;
-  std::vector<Candidate> candidates;
-  std::vector<Band> bands;
-};
 
 /// Chooses the next token of a slot and counts it for the penalties. `position`: index among the generated tokens.
 /// The row must be finite (RowStats), 1 ≤ vocab ≤ 2^22, the state reset for this vocabulary.
 int32_t sample(const KernelTable& kernels, SamplerState& state, const float* logits, size_t vocab, uint32_t position,
                SamplerScratch& scratch);
 
-/// The tokens that `sample` draws from (those with at least one unit), in order. For tests.
+/// The tokens that `sample` draws from (those with mass), in order. For tests.
 std::vector<int32_t> sampling_candidates(const KernelTable& kernels, const SamplerState& state, const float* logits,
                                          size_t vocab, SamplerScratch& scratch);
 
