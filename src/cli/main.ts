@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { NibbleError } from '../errors.js';
+import { registerBench } from './bench/index.js';
+import { registerEval } from './eval/index.js';
 import { registerGenerate } from './generate.js';
 import { packageVersion } from './output.js';
 import { registerPull } from './pull.js';
@@ -19,6 +21,8 @@ function createProgram(): Command {
   registerServe(program);
   registerGenerate(program);
   registerPull(program);
+  registerBench(program);
+  registerEval(program);
   return program;
 }
 

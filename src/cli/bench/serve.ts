@@ -2,15 +2,13 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../../config.js';
 import { NibbleError } from '../../errors.js';
-import { readModelFile } from '../../model/gguf.js';
-import { resolveModel } from '../../model/sources/resolve.js';
 import { loadAddon } from '../../native/load.js';
 import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { integerIn, integersIn } from './arguments.js';
 import { benchSettings } from './engine.js';
 import { createProgress } from './progress.js';
-import { type Latency, measureLatency, measureThroughput, type ServeLoad, type Throughput } from './serve-load.js';
+import type { Latency, ServeLoad, Throughput } from './serve-load.js';
 import { startServer } from './server-process.js';
 import { formatTable } from './table.js';
 
@@ -25,6 +23,7 @@ type ServeFlags = Readonly<Record<string, unknown>> & {
 type Run = { readonly concurrency: number } & Throughput & Latency;
 
 async function runLoads(load: Omit<ServeLoad, 'concurrency'>, concurrencies: readonly number[]): Promise<Run[]> {
+  const { measureLatency, measureThroughput } = await import('./serve-load.js');
   const progress = createProgress();
   progress.start('serve', concurrencies.length * 2);
   const runs: Run[] = [];
@@ -46,6 +45,10 @@ async function runLoads(load: Omit<ServeLoad, 'concurrency'>, concurrencies: rea
 
 async function serveBench(flags: ServeFlags): Promise<void> {
   const config = loadConfig(flags, process.env);
+  const [{ resolveModel }, { readModelFile }] = await Promise.all([
+    import('../../model/sources/resolve.js'),
+    import('../../model/gguf.js'),
+  ]);
   const modelPath = await resolveModel(config.model, { offline: config.offline, home: config.home });
   const modelFile = await readModelFile(modelPath);
   const limitTokens = modelFile.architecture.contextLength;

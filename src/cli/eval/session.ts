@@ -19,7 +19,7 @@ export async function openForEval(
   const opened = await openModel({
     ...openOptions(config),
     ...changes,
-    contextTokens: kvTokens,
+    contextTokens: tokensMax,
     kvTokens,
     maxSequences: 1,
   });

@@ -99,7 +99,9 @@ async function teacherForced(flags: ForcedFlags): Promise<void> {
   const path = await resolveModel(config.model, { offline: config.offline, home: config.home });
   const { vocab, contextLength } = (await readModelFile(path)).architecture;
   const sequences = await readForcedSequences(flags.data, { vocab, tokensMax: contextLength });
-  const longest = Math.max(...sequences.map(({ prompt, continuation }) => prompt.length + continuation.length));
+  const longest = sequences.reduce((most, { prompt, continuation }) => {
+    return Math.max(most, prompt.length + continuation.length);
+  }, 0);
   const candidate = await openForEval(config, longest, { model: path });
   const progress = createProgress();
   let reference: OpenedModel | undefined;
