@@ -88,6 +88,12 @@ test('printable form of a token', () => {
   assert.equal(pieces.tokenText(2 + 0x80), 'bytes:\\x80');
 });
 
+test('a token that begins with a byte order mark keeps it', () => {
+  // ï » ¿ stand for the bytes EF BB BF; the merges' results follow the 256 bytes.
+  const tokenizer = createTokenizer(byteLevel({ merges: ['\u00ef \u00bb', '\u00ef\u00bb \u00bf'] }));
+  assert.equal(tokenizer.tokenText(257), '\ufeff');
+});
+
 test('bytes of a token', () => {
   assert.deepEqual([...bytes.tokenBytes(0xff)], [0xff]);
   assert.deepEqual([...bytes.tokenBytes(USER_TEXT)], [0xc3, 0xa9, 0x20, 0x78]);
