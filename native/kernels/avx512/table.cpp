@@ -5,6 +5,11 @@
 #include <cstdint>
 #include <type_traits>
 
+// GCC 12's header leaves the pass-through operand of unmasked intrinsics undefined on purpose, and warns (PR 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #if defined(NIBBLE_SIMDE)
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
