@@ -14,7 +14,8 @@ export type DownloadRequest = {
   readonly name: string;
   readonly url: URL;
   readonly token: string | null;
-  readonly dispatcher: Dispatcher;
+  /** Called for each attempt; destroyed after it. */
+  readonly connect: () => Dispatcher;
   /** The unfinished file; kept after a failure, so that the next attempt resumes. */
   readonly partPath: string;
   readonly expectedBytes: number | null;
@@ -23,6 +24,8 @@ export type DownloadRequest = {
   readonly signal: AbortSignal | undefined;
   /** First wait before a retry, ms; it doubles up to RETRY_DELAY_MAX_MS. */
   readonly retryDelayMs: number;
+  /** Longest wait for an answer's headers, ms, connecting included. */
+  readonly answerMs: number;
 };
 
 /** Failures in a row without a byte of progress; with a first wait of 0.5 s they take about 8 s. */
@@ -130,7 +133,16 @@ async function attemptDownload(what: DownloadRequest, part: Part) {
   if (what.expectedSha256 !== null && part.bytes === what.expectedBytes && part.digest() === what.expectedSha256) {
     return { bytes: part.bytes, sha256: what.expectedSha256 };
   }
-  const { response, linked } = await openResponse(what, part.bytes);
+  const dispatcher = what.connect();
+  try {
+    return await transfer(what, part, dispatcher);
+  } finally {
+    await dispatcher.destroy();
+  }
+}
+
+async function transfer(what: DownloadRequest, part: Part, dispatcher: Dispatcher) {
+  const { response, linked } = await openResponse(what, dispatcher, part.bytes);
   const { body } = response;
   // An unread body would keep its connection; errors on it after this point concern nobody.
   body.on('error', () => undefined);
@@ -201,12 +213,12 @@ async function receive(body: AsyncIterable<Buffer>, part: Part, total: number | 
 type Linked = { bytes: number | null; sha256: string | null };
 
 /** Follows redirects to a 200 or 206. `linked` is what the first host says about a large file that it refers to. */
-async function openResponse(what: DownloadRequest, from: number) {
+async function openResponse(what: DownloadRequest, dispatcher: Dispatcher, from: number) {
   const linked: Linked = { bytes: null, sha256: null };
   let url = what.url;
   for (let hops = 0; hops <= REDIRECTS_MAX; hops += 1) {
     const isHome = url.origin === what.url.origin;
-    const response = await send(what, url, from, isHome);
+    const response = await send(what, dispatcher, url, requestHeaders(what, url, from, isHome));
     if (isHome) readLinked(response.headers, linked, response.statusCode);
     if (response.statusCode === 200 || response.statusCode === 206) return { response, linked };
     await discard(response);
@@ -219,16 +231,40 @@ async function openResponse(what: DownloadRequest, from: number) {
   throw new Refused(`more than ${REDIRECTS_MAX} redirects`);
 }
 
-async function send(what: DownloadRequest, url: URL, from: number, isHome: boolean): Promise<Dispatcher.ResponseData> {
+function requestHeaders(what: DownloadRequest, url: URL, from: number, isHome: boolean): Record<string, string> {
   const headers: Record<string, string> = { 'user-agent': 'nibble', 'accept-encoding': 'identity' };
   if (from > 0) headers.range = `bytes=${from}-`;
   if (isHome && what.token !== null && maySendToken(url)) headers.authorization = `Bearer ${what.token}`;
+  return headers;
+}
+
+/**
+ * Resolves when the answer's headers have come. undici (7.30) reconnects for ever to a proxy that closes each tunnel,
+ * and looks at a signal only once it is connected: so time and signal are watched here, and the dispatcher's
+ * destruction ends what is left behind.
+ */
+async function send(what: DownloadRequest, dispatcher: Dispatcher, url: URL, headers: Record<string, string>) {
+  const { signal, answerMs } = what;
+  signal?.throwIfAborted();
+  const watch = new AbortController();
+  const stop = () => watch.abort(signal?.reason);
+  signal?.addEventListener('abort', stop, { once: true });
+  const timer = setTimeout(() => {
+    watch.abort(new Error(`${url.host} did not answer within ${answerMs / 1000} s`));
+  }, answerMs);
+  const gaveUp = new Promise<never>((_, reject) => {
+    watch.signal.addEventListener('abort', () => reject(watch.signal.reason), { once: true });
+  });
+  const answer = request(url, { dispatcher, headers, ...(signal === undefined ? {} : { signal }) });
+  answer.catch(() => undefined);
   try {
-    const { dispatcher, signal } = what;
-    return await request(url, { dispatcher, headers, ...(signal === undefined ? {} : { signal }) });
+    return await Promise.race([answer, gaveUp]);
   } catch (error) {
-    what.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     throw new Interrupted(describe(error));
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
   }
 }
 

@@ -31,23 +31,19 @@ export type HubDownload = {
 export async function downloadFromHub(what: HubDownload): Promise<{ readonly bytes: number; readonly sha256: string }> {
   const { environment, file } = what;
   const silenceMs = what.silenceMs ?? SILENCE_MS;
-  const dispatcher = proxyAgent(environment, silenceMs);
-  try {
-    return await download({
-      name: what.name,
-      url: hubUrl(file, environment),
-      token: readToken(environment),
-      dispatcher,
-      partPath: what.partPath,
-      expectedBytes: what.expectedBytes,
-      expectedSha256: what.expectedSha256,
-      onBytes: what.onBytes,
-      signal: what.signal,
-      retryDelayMs: what.retryDelayMs ?? RETRY_DELAY_MS,
-    });
-  } finally {
-    await dispatcher.destroy();
-  }
+  return download({
+    name: what.name,
+    url: hubUrl(file, environment),
+    token: readToken(environment),
+    connect: () => proxyAgent(environment, silenceMs),
+    partPath: what.partPath,
+    expectedBytes: what.expectedBytes,
+    expectedSha256: what.expectedSha256,
+    onBytes: what.onBytes,
+    signal: what.signal,
+    retryDelayMs: what.retryDelayMs ?? RETRY_DELAY_MS,
+    answerMs: what.silenceMs ?? CONNECT_MS + SILENCE_MS,
+  });
 }
 
 function proxyAgent(environment: Environment, silenceMs: number): EnvHttpProxyAgent {
@@ -57,6 +53,8 @@ function proxyAgent(environment: Environment, silenceMs: number): EnvHttpProxyAg
       httpProxy: variable('HTTP_PROXY'),
       httpsProxy: variable('HTTPS_PROXY') || variable('HTTP_PROXY'),
       noProxy: variable('NO_PROXY'),
+      // As curl does: a plain HTTP address is asked of the proxy itself, only HTTPS gets a tunnel.
+      proxyTunnel: false,
       connect: { timeout: CONNECT_MS },
       headersTimeout: silenceMs,
       bodyTimeout: silenceMs,

@@ -93,9 +93,9 @@ function run(
       cwd,
       env: environment,
       stdio: ['ignore', 'ignore', 'pipe'],
-      timeout: PIP_MS_MAX,
       killSignal: 'SIGKILL',
-      ...(signal === undefined ? {} : { signal }),
+      // Not spawn's own time-out: its timer outlives a program that couldn't be started.
+      signal: AbortSignal.any([AbortSignal.timeout(PIP_MS_MAX), ...(signal === undefined ? [] : [signal])]),
     });
     let complaint = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
