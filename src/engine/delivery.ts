@@ -28,9 +28,13 @@ export function deliver(
     const token = result.tokens[sampleRow] as number;
     const interTokenSeconds = live.countToken(nowMs);
     observer.onToken?.({ interTokenSeconds });
-    if (!live.request.ignoreEos && endIds.has(token)) return 'stop';
     const logprob =
       live.request.logprobs === null ? null : readLogprob(result, sampleRow, plan.topCount, live.topCount);
+    if (!live.request.ignoreEos && endIds.has(token)) {
+      // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on it.
+      live.output?.pushEnd(token, logprob);
+      return 'stop';
+    }
     if (live.output?.push(token, logprob) === true) return 'stop';
   }
   return sequence.isComplete ? 'length' : 'continue';

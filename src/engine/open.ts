@@ -81,9 +81,18 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
   const modelFile = await readModelFile(path);
   const sizes = chooseSizes(modelFile, options);
   const loading = loadNativeModel(modelFile, { ...options, ...sizes, slotCount: options.maxSequences });
-  // Built while the native threads pack.
-  const tokenizer = createTokenizer(modelFile.tokenizer);
-  const nativeModel = await loading;
+  // Built while the native threads pack; what fails first must not leave the other behind.
+  const [building, loaded] = await Promise.allSettled([
+    Promise.resolve().then(() => createTokenizer(modelFile.tokenizer)),
+    loading,
+  ]);
+  if (loaded.status === 'rejected') throw loaded.reason;
+  if (building.status === 'rejected') {
+    await loaded.value.close();
+    throw building.reason;
+  }
+  const tokenizer = building.value;
+  const nativeModel = loaded.value;
   const worker = new TokenizerWorker(modelFile.tokenizer);
   const engine = createEngine({
     model: nativeModel,

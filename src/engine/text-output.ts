@@ -41,6 +41,14 @@ export class TextOutput {
     return false;
   }
 
+  /** Reports the token that ended the sequence, without its text; `finish` must follow. */
+  pushEnd(id: number, logprob: TokenLogprob | null): void {
+    this.ids.push(id);
+    if (logprob !== null) this.logprobs.push(logprob);
+    this.starts.push(this.totalLength);
+    this.thresholds.push(this.totalLength + 1);
+  }
+
   /**
    * Sends what is left, up to the first stop string. Tokens that begin at or after it aren't reported. Returns whether
    * there was one.

@@ -32,7 +32,8 @@ export type GenerationEvent =
   | { readonly kind: 'prompt'; readonly logprobs: readonly TokenLogprob[] }
   /**
    * New text, never ending within a UTF-8 character nor within a possible stop string; may be empty when only tokens
-   * or log-probabilities arrived. `tokenIds` and `logprobs` belong to the tokens whose text is complete with this piece.
+   * or log-probabilities arrived. `tokenIds` and `logprobs` belong to the tokens whose text is complete with this piece; the end token, which has
+   * no text, comes with the last.
    */
   | {
       readonly kind: 'text';
