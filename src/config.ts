@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import Type, { type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { NibbleError } from './errors.js';
-import { KV_BLOCK_TOKENS, SEQUENCES_MAX, STEP_ROWS_MAX, WAITING_MAX } from './limits.js';
+import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, SEQUENCES_MAX, STEP_ROWS_MAX, WAITING_MAX } from './limits.js';
 
 /** `description` says what a setting does, `expected` completes "must be …", `auto` says what null means. */
 type Notes = { readonly description: string; readonly expected: string; readonly auto?: string };
@@ -52,7 +52,7 @@ export const settingsSchema = Type.Object(
     }),
     contextTokens: integerOrAuto(
       KV_BLOCK_TOKENS,
-      16_777_216,
+      CONTEXT_TOKENS_MAX,
       "the model's own context length",
       'Longest sequence (prompt and completion), in tokens.',
     ),

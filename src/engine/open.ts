@@ -2,7 +2,7 @@
 import { freemem } from 'node:os';
 import { chooseKvTokens } from '../config.js';
 import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
-import { KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
+import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { readModelFile } from '../model/gguf.js';
 import { resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
@@ -33,7 +33,7 @@ function kvBytesPerToken(file: ModelFile): number {
 type LoadSizes = { readonly contextTokensMax: number; readonly kvBlockCount: number };
 
 function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
-  const contextTokensMax = Math.min(options.contextTokens ?? Number.POSITIVE_INFINITY, file.architecture.contextLength);
+  const contextTokensMax = Math.min(options.contextTokens ?? CONTEXT_TOKENS_MAX, file.architecture.contextLength);
   const kvTokens =
     options.kvTokens ??
     chooseKvTokens({
