@@ -93,7 +93,8 @@ function checkTensor(tensor: GgufTensor, rule: Expected, fileBytes: number): num
   const bytes = tensorBytes(format, shape);
   if (bytes === null || (isMatrix && (shape[0] ?? 0) % TILE_INPUTS !== 0)) {
     const multiple = Math.max(TILE_INPUTS, format.blockElements);
-    const message = `Tensor '${name}' (${format.name}) has rows of ${shape[0]} inputs; they must be a multiple of ${multiple}.`;
+    const rows = `rows of ${shape[0]} inputs; they must be a multiple of ${multiple}`;
+    const message = `Tensor '${name}' (${format.name}) has ${rows}.`;
     throw new NibbleError('model_tensor_shape', { message });
   }
   const end = BigInt(offset) + bytes;

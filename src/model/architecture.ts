@@ -111,7 +111,7 @@ function readRope(
   return { layout, dimensions, base, scaling: readScaling(metadata, name, contextLength) };
 }
 
-/** llama.cpp's rules: the type defaults to linear, the factor to 1, and `rope.scale_linear` is the factor's old name. */
+/** llama.cpp's rules: the type defaults to linear, the factor to 1; `rope.scale_linear` is the factor's old name. */
 function readScaling(metadata: GgufMetadata, name: string, contextLength: number): RopeSpec['scaling'] {
   const prefix = `${name}.rope.scaling`;
   const float = (key: string, min: number, max: number) => optionalFloat(metadata, key, { min, max });

@@ -201,7 +201,7 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const tensors = infos.map(({ offset, ...info }) => {
     const absolute = offset + BigInt(dataOffset);
     if (offset % BigInt(alignment) !== 0n) {
-      const message = `Tensor '${info.name}' starts at ${offset}, which is not a multiple of the alignment ${alignment}.`;
+      const message = `Tensor '${info.name}' starts at ${offset}, not a multiple of the alignment ${alignment}.`;
       throw new NibbleError('model_tensor_out_of_range', { message });
     }
     if (absolute > BigInt(fileBytes)) {

@@ -53,7 +53,10 @@ export type TinyModelOptions = {
   readonly edit?: (model: { readonly metadata: Map<string, GgufValue>; readonly tensors: TensorDeclaration[] }) => void;
 };
 
-/** Writes a model to `path` and returns the path. Defaults: llama, 2 layers, hidden 64, heads 4/2, ffn 96, vocab 288, context 512. */
+/**
+ * Writes a model to `path` and returns the path. Defaults: llama, 2 layers, hidden 64, heads 4/2, ffn 96, vocab 288,
+ * context 512.
+ */
 export async function writeTinyModel(path: string, options: TinyModelOptions = {}): Promise<string> {
   const spec = tinySpec(options);
   const architecture = options.architecture ?? 'llama';

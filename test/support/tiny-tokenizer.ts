@@ -7,7 +7,8 @@ export const TINY_SPECIAL_ID = 256;
 export const TINY_VOCAB_MIN = TINY_SPECIAL_ID + tinySpecials.length;
 
 export const tinyChatTemplate =
-  "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}" +
+  '{% for message in messages %}' +
+  "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /** GPT-2's printable stand-in for each byte: itself if it is a visible Latin-1 character, else U+0100 and up. */
@@ -20,8 +21,8 @@ export function byteCharacters(): readonly string[] {
 }
 
 const commonMerges = [
-  'Ġ t,Ġ a,h e,i n,r e,o n,Ġt he,e r,Ġ s,a t,Ġ w,Ġ o,e n,Ġ c,i t,i s,a n,o r,e s,Ġ b,e d,Ġ f,in g,Ġ p,o u,Ġa n,a l,a r,Ġt o',
-  'Ġ m,Ġo f,Ġ in,Ġ d,Ġ h,Ġan d',
+  'Ġ t,Ġ a,h e,i n,r e,o n,Ġt he,e r,Ġ s,a t,Ġ w,Ġ o,e n,Ġ c,i t,i s,a n,o r,e s,Ġ b,e d,Ġ f,in g,Ġ p,o u,Ġa n',
+  'a l,a r,Ġt o,Ġ m,Ġo f,Ġ in,Ġ d,Ġ h,Ġan d',
 ]
   .join(',')
   .split(',');

@@ -122,7 +122,8 @@ async function lookInCache(wanted: Wanted): Promise<LocatedModel | null> {
 async function offlineError({ name, path, bytes: expected }: Wanted): Promise<NibbleError> {
   const bytes = await fileBytes(path);
   if (bytes === null) return new NibbleError('model_offline', { name });
-  const message = `the cached copy has ${bytes} bytes${expected === null ? '' : ` instead of ${expected}`}; pull it again`;
+  const instead = expected === null ? '' : ` instead of ${expected}`;
+  const message = `the cached copy has ${bytes} bytes${instead}; pull it again`;
   return new NibbleError('model_file_invalid', { path, message });
 }
 
