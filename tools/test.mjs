@@ -1,0 +1,101 @@
+// Runs the tests, after building what is stale: those of test/unit in parallel, then those of test/native,
+// test/integration and test/e2e one file at a time, because they measure, start processes or want the whole machine.
+// Usage: node tools/test.mjs [--quick] [file …]
+//   --quick  test/unit only: no model file, no network
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { buildNative, isNativeStale } from './build-native.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const serialFolders = ['test/native', 'test/integration', 'test/e2e'];
+/** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
+const fileMsMax = 15 * 60_000;
+const slowestShown = 10;
+
+function filesOf(folder) {
+  if (!existsSync(join(root, folder))) return [];
+  const names = readdirSync(join(root, folder), { recursive: true }).filter((name) => name.endsWith('.test.ts'));
+  return names.map((name) => join(folder, name)).sort();
+}
+
+/** Whether a source is newer than the compiled program. */
+function isDistStale() {
+  const main = join(root, 'dist/cli/main.js');
+  if (!existsSync(main)) return true;
+  const built = statSync(main).mtimeMs;
+  const sources = readdirSync(join(root, 'src'), { recursive: true }).map((name) => join(root, 'src', name));
+  return [...sources, join(root, 'tsconfig.json')].some((path) => statSync(path).mtimeMs > built);
+}
+
+function run(command, args, options = {}) {
+  return spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
+}
+
+function build() {
+  if (isNativeStale() && buildNative() !== 0) return false;
+  return !isDistStale() || run('npm', ['run', '--silent', 'build:ts']).status === 0;
+}
+
+/** The default model, downloaded at most once, so that no test waits for it; null if it can't be had. */
+function fetchModel() {
+  const given = process.env.NIBBLE_TEST_MODEL || 'default';
+  const stdio = ['ignore', 'pipe', 'inherit'];
+  const { status, stdout } = run(process.execPath, ['dist/cli/main.js', 'pull', given], { stdio, encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : null;
+}
+
+/** Runs files with node:test; returns whether all passed, the time of each, and what was skipped. */
+function runFiles(files, concurrency, env) {
+  if (files.length === 0) return { ok: true, times: [], skipped: [] };
+  const folder = mkdtempSync(join(tmpdir(), 'nibble-test-'));
+  const reportFile = join(folder, 'report.json');
+  const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
+  reporters.push('--test-reporter=./tools/test-report.mjs', `--test-reporter-destination=${reportFile}`);
+  const limits = [`--test-concurrency=${concurrency}`, `--test-timeout=${fileMsMax}`];
+  try {
+    const { status } = run(process.execPath, ['--import', 'tsx', '--test', ...limits, ...reporters, ...files], { env });
+    const { times, skipped } = JSON.parse(readFileSync(reportFile, 'utf8'));
+    return { ok: status === 0, times, skipped };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function printSlowest(times) {
+  const slowest = times.toSorted(([, a], [, b]) => b - a).slice(0, slowestShown);
+  console.log('\nSlowest files:');
+  for (const [file, ms] of slowest) console.log(`${(ms / 1000).toFixed(1).padStart(7)} s  ${relative(root, file)}`);
+}
+
+function main() {
+  const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean' } }, allowPositionals: true });
+  const started = performance.now();
+  if (!build()) return 1;
+  const env = { ...process.env };
+  if (values.quick !== true && positionals.length === 0) {
+    const model = fetchModel();
+    if (model === null) {
+      console.error('The tests need the default model, or NIBBLE_TEST_MODEL. Without it: npm run test:quick');
+      return 1;
+    }
+    env.NIBBLE_TEST_MODEL = model;
+  }
+  const parallel = positionals.length > 0 ? [] : filesOf('test/unit');
+  const serial = values.quick === true ? [] : serialFolders.flatMap(filesOf);
+  const results = [
+    runFiles(parallel, availableParallelism(), env),
+    runFiles(positionals.length > 0 ? positionals : serial, 1, env),
+  ];
+  printSlowest(results.flatMap(({ times }) => times));
+  const skipped = results.flatMap((result) => result.skipped);
+  for (const name of skipped) console.log(`Skipped: ${name}`);
+  const ok = results.every((result) => result.ok) && (skipped.length === 0 || process.env.CI !== 'true');
+  console.log(`\n${ok ? 'Passed' : 'FAILED'} after ${((performance.now() - started) / 1000).toFixed(0)} s`);
+  return ok ? 0 : 1;
+}
+
+process.exit(main());
