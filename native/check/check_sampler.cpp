@@ -148,6 +148,31 @@ void check_candidates(Failures& failures, Random& random) {
   expect(failures, close_calls * 20 < cases, "too many close calls to mean anything");
 }
 
+/// Every k and every share of a row without ties: the cut falls exactly where a full sort puts it.
+void check_cuts(Failures& failures, Random& random) {
+  constexpr size_t kVocab = 200;
+  SamplerScratch scratch;
+  std::vector<float> row(kVocab);
+  for (size_t i = 0; i < kVocab; ++i) row[i] = static_cast<float>(i) / 1024.0f;
+  std::shuffle(row.begin(), row.end(), random);
+  const Naive all(row, {});
+  for (uint32_t k = 1; k <= kVocab; ++k) {
+    const SamplerState state = state_of(failures, {.top_k = k}, kVocab);
+    const Ids ids = sampling_candidates(*kernel_table(Isa::scalar), state, row.data(), kVocab, scratch);
+    expect(failures, ids == Ids(all.ids.begin(), all.ids.begin() + k), "top_k " + std::to_string(k));
+  }
+  // Equal weights: ⌈200 · share⌉ tokens, the lowest ids; shares of half a token can't be close calls.
+  std::fill(row.begin(), row.end(), 0.5f);
+  for (size_t count = 1; count <= kVocab; ++count) {
+    const SamplingParams params{.top_p = (static_cast<double>(count) - 0.5) / kVocab};
+    const SamplerState state = state_of(failures, params, kVocab);
+    const Ids ids = sampling_candidates(*kernel_table(Isa::scalar), state, row.data(), kVocab, scratch);
+    bool lowest = ids.size() == count;
+    for (size_t i = 0; lowest && i < count; ++i) lowest = ids[i] == static_cast<int32_t>(i);
+    expect(failures, lowest, "top_p of " + std::to_string(count) + " equal tokens");
+  }
+}
+
 /// Draws over positions, choices and seeds follow the distribution: Pearson's statistic, 5 sigma.
 void check_draws(Failures& failures, Random& random) {
   constexpr size_t kVocab = 60;
@@ -262,6 +287,20 @@ void check_extremes(Failures& failures, Random& random) {
   const float zeros[] = {-0.0f, 0.0f};
   expect(failures, sample(kernels, greedy, zeros, 2, 0, scratch) == 0, "greedy: -0 and 0 are not a tie");
 
+  // The caller fails sequences whose rows aren't finite; sampling from one still ends, with a token of the vocabulary.
+  for (const float value : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
+    for (const SamplingParams& params : {SamplingParams{.temperature = 0}, SamplingParams{.top_p = 0.9},
+                                         SamplingParams{.top_k = 5, .min_p = 0.1}, SamplingParams{}}) {
+      SamplerState broken = state_of(failures, params, kVocab);
+      for (const size_t count : {size_t{1}, kVocab}) {
+        std::vector<float> bad = row;
+        std::fill_n(bad.begin(), count, value);
+        const int32_t token = sample(kernels, broken, bad.data(), kVocab, 0, scratch);
+        expect(failures, token >= 0 && static_cast<size_t>(token) < kVocab, "a token outside the vocabulary");
+      }
+    }
+  }
+
   SamplerState state;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const SamplingParams& bad : {SamplingParams{.temperature = -1}, SamplingParams{.temperature = nan},
@@ -335,6 +374,7 @@ std::vector<std::string> check_sampler(uint64_t seed) {
   Random random(seed);
   check_philox(failures);
   check_candidates(failures, random);
+  check_cuts(failures, random);
   check_draws(failures, random);
   check_penalties(failures, random);
   check_extremes(failures, random);

@@ -67,7 +67,7 @@ TokenSelection::TokenSelection(const KernelTable& kernels, const SamplingParams&
   mass_ = total_mass();
   if (params.top_p < 1.0) {
     const uint64_t share = static_cast<uint64_t>(params.top_p * static_cast<double>(mass_));
-    mass_ = find(std::clamp<uint64_t>(share, 1, mass_), Measure::mass).through;
+    mass_ = find(std::max<uint64_t>(1, std::min(share, mass_)), Measure::mass).through;
   }
 }
 
@@ -171,7 +171,7 @@ TokenSelection::Found TokenSelection::find_in_buckets(uint64_t need, Measure by)
     found.through += before;
     return found;
   }
-  return {{max_, 0}, before};  // not reached with a finite row
+  return {{max_, 0}, before};  // only in a row with NaN
 }
 
 /// Halves the range around its median until few are left: linear time, no full sort.
@@ -181,6 +181,7 @@ TokenSelection::Found TokenSelection::find_within(std::vector<Candidate>& tokens
   uint64_t through = 0;
   size_t begin = 0;
   size_t end = tokens.size();
+  if (end == 0) return {{max_, 0}, 0};  // only in a row with NaN
   while (end - begin > kSortedMax) {
     const size_t middle = begin + (end - begin) / 2;
     std::nth_element(at(begin), at(middle), at(end), precedes);

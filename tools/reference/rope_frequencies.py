@@ -10,18 +10,20 @@ from mpmath import ceil, floor, log, mp, mpf, pi
 
 mp.dps = 60
 
+LLAMA = {"low": "1", "high": "4", "context": "8192"}
+YARN = {"fast": "32", "slow": "1", "attention": "1"}
 CASES = [
     # name, dimensions, base, scaling, {parameters}, factors
     ("plain", 64, 10000, "none", {}, None),
     ("large base", 128, 1000000, "none", {}, None),
     ("linear", 64, 10000, "linear", {"factor": "4"}, None),
-    ("llama 3.1", 128, 500000, "llama3", {"factor": "8", "low": "1", "high": "4", "context": "8192"}, None),
-    ("llama 3.2", 64, 500000, "llama3", {"factor": "32", "low": "1", "high": "4", "context": "8192"}, None),
-    ("factors", 8, 500000, "llama3", {"factor": "8", "low": "1", "high": "4", "context": "8192"}, ["1", "1.5", "4.75", "8"]),
+    ("llama 3.1", 128, 500000, "llama3", {**LLAMA, "factor": "8"}, None),
+    ("llama 3.2", 64, 500000, "llama3", {**LLAMA, "factor": "32"}, None),
+    ("factors", 8, 500000, "llama3", {**LLAMA, "factor": "8"}, ["1", "1.5", "4.75", "8"]),
     ("plain with factors", 8, 10000, "none", {}, ["1", "1.25", "2.5", "64"]),
-    ("yarn", 128, 1000000, "yarn", {"factor": "4", "context": "32768", "fast": "32", "slow": "1", "attention": "1"}, None),
-    ("yarn 16", 64, 10000, "yarn", {"factor": "16", "context": "4096", "fast": "32", "slow": "1", "attention": "0.75"}, None),
-    ("narrow ramp", 64, 10000, "yarn", {"factor": "2", "context": "100", "fast": "64", "slow": "60", "attention": "1"}, None),
+    ("yarn", 128, 1000000, "yarn", {**YARN, "factor": "4", "context": "32768"}, None),
+    ("yarn 16", 64, 10000, "yarn", {**YARN, "factor": "16", "context": "4096", "attention": "0.75"}, None),
+    ("narrow ramp", 64, 10000, "yarn", {**YARN, "factor": "2", "context": "100", "fast": "64", "slow": "60"}, None),
 ]
 
 
@@ -69,7 +71,9 @@ def numbers(values):
 
 
 def main():
-    print("#pragma once\n// Written by tools/reference/rope_frequencies.py (mpmath, 60 digits); not edited by hand.\n// clang-format off")
+    print("#pragma once")
+    print("// Written by tools/reference/rope_frequencies.py (mpmath, 60 digits); not edited by hand.")
+    print("// clang-format off")
     print('#include "../engine/architecture.h"\n\n#include <vector>\n\nnamespace nibble::rope_reference {\n')
     print("struct Case {\n  const char* name;\n  RopeSpec spec;\n  std::vector<float> factors;\n  double magnitude;")
     print("  std::vector<double> frequencies;  // radians per position\n};\n")
@@ -77,7 +81,8 @@ def main():
     for name, dimensions, base, scaling, p, factors in CASES:
         values, magnitude = frequencies(dimensions, base, scaling, p, factors)
         fields = [f".dimensions = {dimensions}", f".base = {base}", f".scaling = RopeScaling::{scaling}"]
-        order = [("factor", "factor"), ("low", "low_freq_factor"), ("high", "high_freq_factor"), ("context", "original_context")]
+        order = [("factor", "factor"), ("low", "low_freq_factor"), ("high", "high_freq_factor")]
+        order += [("context", "original_context")]
         order += [("fast", "beta_fast"), ("slow", "beta_slow"), ("attention", "attention_factor")]
         fields += [f".{field} = {p[key]}" for key, field in order if key in p]
         spec = textwrap.fill(f"{{{', '.join(fields)}}},", 118, initial_indent=" " * 6, subsequent_indent=" " * 7)
