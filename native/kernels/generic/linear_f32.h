@@ -2,25 +2,25 @@
 // Linear layers over f32 activations; definition: reference/linear.cpp. Included inside a level's anonymous namespace.
 //
 // Float weights are read by the tile kernel as they lie: a row tile is [K][16]. Quantized ones are dequantized to f32
-// panels of 64 inputs that stay in the L1 cache and serve up to 48 columns, whose sums wait on the stack meanwhile.
+// panels of 64 inputs that stay in the L1 cache and serve a block of columns, whose sums wait on the stack meanwhile.
+
+constexpr size_t kBlockColumns = 48;  // columns that stay in the L2 cache while all rows pass
 
 template <WeightFormat F>
 void linear_float(const LinearTask& task) noexcept {
-  using Element =
-      std::conditional_t<F == WeightFormat::f32, float, std::conditional_t<F == WeightFormat::f16, F16, Bf16>>;
+  using Half = std::conditional_t<F == WeightFormat::f16, F16, Bf16>;
+  using Element = std::conditional_t<F == WeightFormat::f32, float, Half>;
   const size_t inputs = task.groups * kTileInputs;
   const auto* w = reinterpret_cast<const Element*>(task.tiles);
-  const size_t step = tile_columns(task.columns);
-  const size_t vectors_max = vectors_for(step);
-  for (size_t group = 0; group < task.row_tiles; group += vectors_max) {
-    const size_t group_end = group + vectors_max < task.row_tiles ? group + vectors_max : task.row_tiles;
-    for (size_t c = 0; c < task.columns; c += step) {
-      const size_t columns = task.columns - c < step ? task.columns - c : step;
-      for (size_t r = group; r < group_end;) {
-        const size_t vectors = vectors_of(step, group_end - r);
-        const Element* rows[kVectorsMax];
-        for (size_t v = 0; v < vectors; ++v) rows[v] = w + (r + v) * inputs * kTileRows;
-        run_tile<Element>(vectors, columns,
+  for (size_t c0 = 0; c0 < task.columns; c0 += kBlockColumns) {
+    const size_t end = c0 + kBlockColumns < task.columns ? c0 + kBlockColumns : task.columns;
+    const size_t step = tile_columns(end - c0);
+    for (size_t r = 0; r < task.row_tiles;) {
+      const size_t vectors = vectors_of(step, task.row_tiles - r);
+      const Element* rows[kVectorsMax];
+      for (size_t v = 0; v < vectors; ++v) rows[v] = w + (r + v) * inputs * kTileRows;
+      for (size_t c = c0; c < end; c += step) {
+        run_tile<Element>(vectors, end - c < step ? end - c : step,
                           {.w = rows,
                            .w_step = kTileRows,
                            .segment_steps = inputs,
@@ -32,8 +32,8 @@ void linear_float(const LinearTask& task) noexcept {
                            .accumulate = task.accumulate,
                            .out = task.y + c * task.y_stride + r * kTileRows,
                            .out_stride = task.y_stride});
-        r += vectors;
       }
+      r += vectors;
     }
   }
 }
@@ -88,15 +88,14 @@ NIBBLE_INLINE void dequantize_tile(const uint8_t* tile, float* out) noexcept {
   }
 }
 
-constexpr size_t kPanelGroups = 2;    // 64 inputs × 16 rows × 4 bytes × 4 vectors = 16 KiB
-constexpr size_t kPanelColumns = 48;  // columns that share a dequantized panel
+constexpr size_t kPanelGroups = 2;  // 64 inputs × 16 rows × 4 bytes × 4 vectors = 16 KiB
 
-/// Row tiles [r, r + vectors) for at most kPanelColumns columns from column c.
+/// Row tiles [r, r + vectors) for at most kBlockColumns columns from column c.
 template <WeightFormat F>
 void linear_panel(const LinearTask& task, size_t r, size_t vectors, size_t c0, size_t count) noexcept {
   constexpr size_t kTileBytes = kWeightFormats[static_cast<size_t>(F)].tile_bytes();
   alignas(64) float panel[kVectorsMax][kPanelGroups * kTileInputs * kTileRows];
-  alignas(64) float sums[kPanelColumns][kVectorsMax * kTileRows];
+  alignas(64) float sums[kBlockColumns][kVectorsMax * kTileRows];
   const float* rows[kVectorsMax];
   for (size_t v = 0; v < kVectorsMax; ++v) rows[v] = panel[v];
   const size_t step = tile_columns(count);
@@ -135,11 +134,13 @@ void linear_panel(const LinearTask& task, size_t r, size_t vectors, size_t c0, s
 
 template <WeightFormat F>
 void linear_quantized(const LinearTask& task) noexcept {
-  for (size_t r = 0; r < task.row_tiles;) {
-    const size_t vectors = vectors_of(tile_columns(task.columns), task.row_tiles - r);
-    for (size_t c = 0; c < task.columns; c += kPanelColumns)
-      linear_panel<F>(task, r, vectors, c, task.columns - c < kPanelColumns ? task.columns - c : kPanelColumns);
-    r += vectors;
+  for (size_t c = 0; c < task.columns; c += kBlockColumns) {
+    const size_t columns = task.columns - c < kBlockColumns ? task.columns - c : kBlockColumns;
+    for (size_t r = 0; r < task.row_tiles;) {
+      const size_t vectors = vectors_of(tile_columns(columns), task.row_tiles - r);
+      linear_panel<F>(task, r, vectors, c, columns);
+      r += vectors;
+    }
   }
 }
 
