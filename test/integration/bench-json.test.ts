@@ -1,0 +1,181 @@
+// The cheap measuring commands, run for real on a generated model: what they print with --json must fit the schemas in
+// docs/schemas, and docs/json.md must know every schema and field.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { writeTinyModel } from '../support/gguf-fixtures.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const schemas = join(root, 'docs/schemas');
+const folder = mkdtempSync(join(tmpdir(), 'nibble-bench-json-'));
+after(() => rmSync(folder, { recursive: true }));
+
+let model = '';
+let text = '';
+before(async () => {
+  model = await writeTinyModel(join(folder, 'tiny.gguf'), { context: 1024 });
+  text = join(folder, 'text.txt');
+  const words = ['the', 'small', 'model', 'reads', 'a', 'text', 'of', 'no', 'great', 'depth'];
+  writeFileSync(text, Array.from({ length: 600 }, (_, i) => words[(i * i + 3 * i) % words.length]).join(' '));
+});
+
+function readSchema(name: string): object & { readonly properties: Readonly<Record<string, unknown>> } {
+  return JSON.parse(readFileSync(join(schemas, name), 'utf8'));
+}
+
+function validator(name: string) {
+  const ajv = new Ajv2020({ allErrors: true });
+  ajv.addSchema(readSchema('machine.json'));
+  return ajv.compile(readSchema(`${name}.json`));
+}
+
+/** Runs a command; its whole stdout must be one JSON object that fits the schema. */
+async function run(schema: string, ...args: readonly string[]): Promise<Record<string, unknown>> {
+  const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), ...args, '--json'];
+  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: root });
+  const result: unknown = JSON.parse(stdout);
+  const validate = validator(schema);
+  assert.ok(validate(result), JSON.stringify(validate.errors));
+  return result as Record<string, unknown>;
+}
+const runsOf = (result: Record<string, unknown>) => result.runs as readonly Record<string, unknown>[];
+
+test('bench roofline: one run per level and thread count', async () => {
+  const result = await run('bench-roofline', 'bench', 'roofline', '--ms', '5', '--threads', '1,2', '--isa', 'scalar');
+  const got = runsOf(result).map(({ isa, threads }) => [isa, threads]);
+  assert.deepEqual(got, [
+    ['scalar', 1],
+    ['scalar', 2],
+  ]);
+});
+
+test('bench kernels: one run per family and operation', async () => {
+  const args = ['--family', 'w4a8,f16', '--shape', '8x64x64', '--ms', '1', '--threads', '1'];
+  const result = await run('bench-kernels', 'bench', 'kernels', ...args);
+  assert.deepEqual(
+    runsOf(result).map(({ family, op, shape }) => [family, op, shape]),
+    [
+      ['w4a8', 'gemv', '1x64x64'],
+      ['w4a8', 'gemm', '8x64x64'],
+      ['f16', 'gemv', '1x64x64'],
+      ['f16', 'gemm', '8x64x64'],
+    ],
+  );
+});
+
+test('bench engine: one run per batch and context', async () => {
+  const args = [
+    '-p',
+    '40',
+    '-n',
+    '5',
+    '--batch',
+    '1,3',
+    '--context',
+    '0,20',
+    '--reps',
+    '3',
+    '--ms',
+    '5',
+    '--threads',
+    '1',
+  ];
+  const result = await run('bench-engine', 'bench', 'engine', '--model', model, ...args);
+  const got = runsOf(result).map(({ batch, context }) => [batch, context]);
+  assert.deepEqual(got, [
+    [1, 0],
+    [1, 20],
+    [3, 0],
+    [3, 20],
+  ]);
+  assert.equal(result.model, 'tiny');
+});
+
+test('bench serve: one run per concurrency, without errors', async () => {
+  const args = ['--concurrency', '1,2', '-p', '8', '-n', '4', '--seconds', '1', '--threads', '1'];
+  const result = await run('bench-serve', 'bench', 'serve', '--model', model, ...args);
+  assert.deepEqual(
+    runsOf(result).map(({ concurrency, errors }) => [concurrency, errors]),
+    [
+      [1, 0],
+      [2, 0],
+    ],
+  );
+  for (const { outputTokensPerS } of runsOf(result)) assert.ok(Number(outputTokensPerS) > 0);
+});
+
+test('eval perplexity: windows and protocol decide how many tokens are scored', async () => {
+  const args = ['eval', 'perplexity', '--model', model, '--data', text, '--window', '64', '--windows', '3'];
+  const full = await run('eval-perplexity', ...args);
+  assert.equal(full.tokens, 3 * 63);
+  const half = await run('eval-perplexity', ...args, '--protocol', 'second-half');
+  assert.equal(half.tokens, 3 * 31);
+});
+
+test('eval agreement: a model with f32 activations agrees with itself entirely', async () => {
+  const args = ['--model', model, '--data', text, '--window', '64', '--windows', '2'];
+  const same = await run('eval-agreement', 'eval', 'agreement', ...args, '--activations', 'f32');
+  assert.deepEqual([same.klMean, same.sameTop, same.tokens], [0, 1, 126]);
+  const rounded = await run('eval-agreement', 'eval', 'agreement', ...args);
+  assert.ok(Number(rounded.klMean) > 0, 'int8 activations are not the same as f32');
+  const { perplexity } = rounded.candidate as { perplexity: number };
+  const alone = await run('eval-perplexity', 'eval', 'perplexity', ...args);
+  assert.equal(perplexity, alone.perplexity);
+});
+
+test('eval teacher-forced: every token of a continuation is a position', async () => {
+  const path = join(folder, 'forced.jsonl');
+  writeFileSync(path, '{"prompt":[40,41,42],"continuation":[43,44]}\n{"prompt":[50],"continuation":[51,52,53]}\n');
+  const result = await run('eval-teacher-forced', 'eval', 'teacher-forced', '--model', model, '--data', path);
+  assert.deepEqual([result.sequences, result.positions], [2, 5]);
+  assert.equal(Number(result.same) + (result.differences as unknown[]).length, 5);
+});
+
+test('refusals are coded, and leave stdout empty', async () => {
+  const cases: readonly (readonly [string, readonly string[]])[] = [
+    ['data_unreadable', ['eval', 'perplexity', '--model', model, '--data', join(folder, 'missing')]],
+    ['data_too_short', ['eval', 'perplexity', '--model', model, '--data', text, '--window', '1024', '--threads', '1']],
+    ['context_length_exceeded', ['eval', 'perplexity', '--model', model, '--data', text, '--window', '2048']],
+    ['context_length_exceeded', ['bench', 'engine', '--model', model, '-p', '1024', '-n', '16']],
+    ['invalid_request', ['bench', 'kernels', '--family', 'w3a8']],
+    ['peer_failed', ['bench', 'peers', '--model', model, '--offline', '--home', folder]],
+  ];
+  writeFileSync(join(folder, 'short.txt'), 'short');
+  for (const [code, args] of cases) {
+    const actual =
+      code === 'data_too_short' ? args.map((arg) => (arg === text ? join(folder, 'short.txt') : arg)) : args;
+    const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), ...actual, '--json'];
+    await assert.rejects(promisify(execFile)(process.execPath, command, { cwd: root }), (error: unknown) => {
+      const { stdout, stderr, code: exit } = error as { stdout: string; stderr: string; code: number };
+      assert.match(stderr, new RegExp(`nibble: ${code}: `));
+      assert.deepEqual([stdout, exit], ['', 1], args.join(' '));
+      return true;
+    });
+  }
+});
+
+test('docs/json.md names every schema and every top-level field', () => {
+  const page = readFileSync(join(root, 'docs/json.md'), 'utf8');
+  for (const name of readdirSync(schemas)) {
+    if (name === 'machine.json') continue;
+    assert.ok(page.includes(`\`${name}\``), name);
+    for (const field of Object.keys(readSchema(name).properties)) assert.ok(page.includes(`\`${field}`), field);
+  }
+});
+
+test('schemas refuse fields that they do not know', () => {
+  const validate = validator('bench-roofline');
+  const machine = { cpu: 'x', isa: 'avx2', threads: 1, cores: 1 };
+  const run = { isa: 'avx2', threads: 1, readGBs: 1, int8GMacs: 1, fp32GMacs: 1 };
+  const result = { runs: [run], machine, model: null, commit: 'c' };
+  assert.equal(validate(result), true);
+  assert.equal(validate({ ...result, extra: 1 }), false);
+  assert.equal(validate({ ...result, runs: [{ ...run, readGBs: 'fast' }] }), false);
+  assert.equal(validate({ ...result, machine: { ...machine, isa: 'sse' } }), false);
+});

@@ -1,0 +1,34 @@
+// The thread team under the thread sanitizer: a data race, a lost wake-up or a miscounted barrier ends the program with
+// a report or fails its own counts. Memory errors are looked for the same way.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'nibble-threads-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const sources = [
+  'test/native/threads-main.cpp',
+  'native/threads/team.cpp',
+  'native/threads/topology.cpp',
+  'native/check/check_team.cpp',
+  'native/check/check_topology.cpp',
+];
+const compiler = process.env.CXX ?? 'c++';
+
+for (const sanitizer of ['thread', 'address,undefined']) {
+  test(`the team has no fault that -fsanitize=${sanitizer} finds`, () => {
+    const program = join(folder, sanitizer.replace(',', '-'));
+    const flags = ['-std=c++20', '-O1', '-g', '-pthread', '-Wall', '-Wextra', '-Wshadow', '-Werror'];
+    const built = spawnSync(compiler, [...flags, `-fsanitize=${sanitizer}`, ...sources, '-o', program], { cwd: root });
+    assert.equal(built.status, 0, String(built.stderr));
+    // The thread sanitizer of older compilers can't place its shadow memory under full address randomization.
+    const ran = spawnSync('setarch', ['-R', program], { encoding: 'utf8' });
+    assert.equal(ran.status, 0, `${ran.stdout}${ran.stderr}`);
+  });
+}
