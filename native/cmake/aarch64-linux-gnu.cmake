@@ -1,5 +1,6 @@
 # Cross build for 64-bit ARM with Debian's g++-aarch64-linux-gnu:
-#   cmake -S native -B build-aarch64 -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake -DNIBBLE_ADDON=OFF -DNIBBLE_CHECK=ON
+#   cmake -S native -B build-aarch64 -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake \
+#     -DNIBBLE_ADDON=OFF -DNIBBLE_CHECK=ON && cmake --build build-aarch64
 #   qemu-aarch64-static -L /usr/aarch64-linux-gnu build-aarch64/nibble_check
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
