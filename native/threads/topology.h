@@ -12,7 +12,8 @@ struct Topology {
   size_t default_threads;  // max(1, min(physical_cores, floor(quota_cores)))
 };
 
-/// Reads affinity, /sys/devices/system/cpu, /proc/self/cgroup and the cgroup file systems. `root` replaces "/" in tests.
+/// Reads affinity, /sys/devices/system/cpu, /proc/self/cgroup and the cgroup file systems.
+/// `root` replaces "/" in tests.
 Topology read_topology(const std::string& root = "/");
 
 }  // namespace nibble

@@ -59,7 +59,7 @@ export function modelWork(file: ModelFile, activations: ActivationFormat): Model
 /** Σ of (position + 1) over positions [context, context + tokens). */
 const visiblePositions = (context: number, tokens: number): number => tokens * context + (tokens * (tokens + 1)) / 2;
 
-/** Multiply-accumulates that it takes to prefill `tokens` tokens behind `context` cached ones and get one row of logits. */
+/** Multiply-accumulates to prefill `tokens` tokens behind `context` cached ones and to get one row of logits. */
 export function prefillMacs(work: ModelWork, context: number, tokens: number): Macs {
   const attention = { int8: 0, fp32: work.attentionPerPosition * visiblePositions(context, tokens) };
   return add(add(times(work.linear, tokens), work.head), attention);

@@ -140,7 +140,8 @@ async function report(
   const line = (name: string, { perplexity, standardError }: Perplexity) =>
     `${name} perplexity ${perplexity.toFixed(4)} ± ${standardError.toFixed(4)}\n`;
   await writeStdout(
-    `KL(reference‖candidate) mean ${measured.klMean.toExponential(3)}, 99th percentile ${measured.klP99.toExponential(3)} nats\n` +
+    `KL(reference‖candidate) mean ${measured.klMean.toExponential(3)} nats, ` +
+      `99th percentile ${measured.klP99.toExponential(3)} nats\n` +
       `same most likely token ${(100 * measured.sameTop).toFixed(2)} % of ${measured.candidate.tokens}\n` +
       line('reference', measured.reference) +
       line('candidate', measured.candidate),
