@@ -106,7 +106,8 @@ export const errorTable = {
   model_tensor_unknown: row<{ tensor: string; architecture: string }>(
     400,
     'invalid_request_error',
-    (p) => `Tensor '${p.tensor}' is not part of the architecture '${p.architecture}'; ignoring it would change the model.`,
+    (p) =>
+      `Tensor '${p.tensor}' is not part of the architecture '${p.architecture}'; ignoring it would change the model.`,
   ),
   model_tensor_not_finite: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
   model_metadata_invalid: row<{ key: string; message: string }>(

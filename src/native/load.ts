@@ -16,10 +16,14 @@ export function loadAddon(): Addon {
   try {
     loaded = createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
-    throw new Error(`The native addon could not be loaded from ${path}. Build it with "npm run build:native".`, { cause });
+    throw new Error(`The native addon could not be loaded from ${path}. Build it with "npm run build:native".`, {
+      cause,
+    });
   }
   if (loaded.contractVersion !== CONTRACT_VERSION) {
-    throw new Error(`The native addon is stale (contract ${loaded.contractVersion}, need ${CONTRACT_VERSION}). Run "npm run build:native".`);
+    throw new Error(
+      `The native addon is stale (contract ${loaded.contractVersion}, need ${CONTRACT_VERSION}). Run "npm run build:native".`,
+    );
   }
   addon = loaded;
   return loaded;
