@@ -82,7 +82,8 @@ struct KernelTable {
   ///   a' = fma(a, cos, −(b·sin)), b' = fma(a, sin, b·cos); pairs (2i, 2i+1) if interleaved, else (i, i + rotary/2).
   void (*rope)(float* x, size_t heads, size_t head_dim, size_t rotary, const float* cos, const float* sin,
                bool interleaved) noexcept;
-  /// Writes one token of one KV head to its block: k_out f16 [head_dim][16] at column `token`, v_out f16 [16][head_dim].
+  /// Writes one token of one KV head to its block: k_out f16 [head_dim][16] at column `token`, v_out f16
+  /// [16][head_dim].
   void (*store_kv)(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
                    uint16_t* v_out) noexcept;
   void (*attention)(const AttentionTask& task) noexcept;
