@@ -29,7 +29,8 @@ function objectsOf(level) {
 function exportedSymbols(object) {
   const lines = execFileSync(nm, ['--demangle', '--format=posix', object], { encoding: 'utf8' }).split('\n');
   return lines.flatMap((line) => {
-    const match = /^(.*) ([A-Za-z])(?: [0-9a-f]+){0,2}\s*$/.exec(line);
+    // The shortest name: a size such as `c` also looks like a type.
+    const match = /^(.*?) ([A-Za-z])(?: [0-9a-f]+){0,2}\s*$/.exec(line);
     if (match === null) return [];
     const [, name, type] = match;
     const visible = (type !== 'U' && type === type.toUpperCase()) || type === 'v' || type === 'w' || type === 'u';
