@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include <cmath>
 #include <utility>
 
 #include "background.h"
@@ -79,7 +80,8 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
   settings.prompt_ids = reader.int32s("promptIds");
   settings.generated_ids = reader.int32s("generatedIds");
   Status status = reader.status();
-  if (status.ok() && !engine_) status = Status::failure(ErrorCode::native_closed, "The model is closed.");
+  // A closing model is closed: its thread is being joined elsewhere.
+  if (!engine_ || closed_) status = Status::failure(ErrorCode::native_closed, "The model is closed.");
   size_t slot = 0;
   if (status.ok()) status = guard([&] { return engine_->open_slot(settings, slot); });
   if (!status.ok()) {
@@ -92,12 +94,14 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
 void ModelObject::close_slot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Status status;
-  if (!info[0].IsNumber() || info[0].As<Napi::Number>().DoubleValue() < 0) {
-    status = Status::failure(ErrorCode::native_invalid_argument, "slot must be a number.");
-  } else if (!engine_) {
+  // Compared as a double: a conversion would wrap 2³² to slot 0.
+  const double slot = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
+  if (!engine_ || closed_) {
     status = Status::failure(ErrorCode::native_closed, "The model is closed.");
+  } else if (!(slot >= 0 && slot < static_cast<double>(engine_->options().slot_count) && slot == std::floor(slot))) {
+    status = Status::failure(ErrorCode::native_invalid_argument, "slot must be the number of an open slot.");
   } else {
-    status = engine_->close_slot(info[0].As<Napi::Number>().Uint32Value());
+    status = engine_->close_slot(static_cast<size_t>(slot));
   }
   if (!status.ok()) throw_status(env, status);
 }

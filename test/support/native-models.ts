@@ -1,7 +1,8 @@
 /** Generated models for tests of the native engine: every architecture and weight format, small enough for any level. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readModelFile } from '../../src/model/gguf.js';
 import type { IsaLevel } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
 import { type TensorTypeName, type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
@@ -87,4 +88,17 @@ export async function modelFolder(): Promise<{
     write: (name, options) => writeTinyModel(join(folder, `${name.replaceAll(/[^\w]+/g, '-')}.gguf`), options),
     remove: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** Overwrites bytes of a tensor in a model file. */
+export async function patchTensor(path: string, name: string, at: number, bytes: Uint8Array): Promise<void> {
+  const { tensors } = await readModelFile(path);
+  const offset = tensors.find((tensor) => tensor.name === name)?.offset;
+  if (offset === undefined) throw new Error(`no tensor ${name}`);
+  const file = await open(path, 'r+');
+  try {
+    await file.write(bytes, 0, bytes.length, offset + at);
+  } finally {
+    await file.close();
+  }
 }
