@@ -1,6 +1,6 @@
 /**
- * Sizes and habits of the source text. What exceeded a bound when the rule came stands in tidy-ratchet.json and may only
- * shrink. Types, unused code and formatting are the linters' part.
+ * Sizes and habits of the source text. What exceeded a bound when the rule came stands in tidy-ratchet.json and may
+ * only shrink. Types, unused code and formatting are the linters' part.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
@@ -41,7 +41,7 @@ function cppFunctions(text: string): readonly { readonly name: string; readonly 
   return functions;
 }
 
-/** Nothing exceeds `max` but what the ratchet knows, which hasn't grown; and what the ratchet knows still exceeds it. */
+/** Nothing exceeds `max` but what the ratchet knows; that hasn't grown, and still exceeds it. */
 function assertExcess(
   sizes: Iterable<readonly [string, number]>,
   max: number,
