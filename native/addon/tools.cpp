@@ -5,7 +5,7 @@
 #include "../bench/kernel_bench.h"
 #include "../bench/roofline.h"
 #include "../check/check.h"
-#include "../engine/mapped_file.h"
+#include "../engine/input_file.h"
 #include "../engine/weights.h"
 #include "../formats/pack.h"
 #include "../threads/topology.h"
@@ -55,13 +55,15 @@ Status dequantize_tensor(const std::string& path, const Napi::Object& spec, Napi
   const size_t bytes = ggml_bytes(*type, row_count, col_count);
   if (bytes == 0)
     return Status::failure(ErrorCode::model_tensor_shape, "The width is no multiple of the type's block.");
-  MappedFile file;
+  InputFile file;
   if (Status status = file.open(path); !status.ok()) return status;
   if (offset > file.bytes() || bytes > file.bytes() - offset) {
     return Status::failure(ErrorCode::model_tensor_out_of_range, "The tensor lies outside the file.");
   }
+  std::vector<uint8_t> data(bytes);
+  if (Status status = file.read(offset, data); !status.ok()) return status;
   out.resize(row_count * col_count);
-  return dequantize_rows(static_cast<GgmlType>(id), file.data() + offset, row_count, col_count, out.data());
+  return dequantize_rows(static_cast<GgmlType>(id), data.data(), row_count, col_count, out.data());
 }
 
 }  // namespace

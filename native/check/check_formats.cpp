@@ -115,8 +115,9 @@ void check_values(const Case& test, const Layout& layout, size_t rows, size_t co
   // Tile by tile, last first: the same bytes.
   Buffer portions(view.bytes());
   for (size_t tile = row_tiles(rows); tile-- > 0;) {
+    const uint8_t* tile_rows = file.data() + tile * kTileRows * (file.size / rows);
     const Status status =
-        pack_row_tiles(layout.type, file.data(), rows, cols, tile, 1, portions.data() + tile * view.row_tile_bytes());
+        pack_row_tiles(layout.type, tile_rows, rows, cols, tile, 1, portions.data() + tile * view.row_tile_bytes());
     test.expect(status.ok(), "a portion was refused");
   }
   test.expect(std::memcmp(portions.data(), packed.data(), packed.size) == 0, "portions differ from the whole");

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 
-#include "mapped_file.h"
+#include "input_file.h"
 
 namespace nibble {
 namespace {
@@ -18,10 +19,10 @@ std::string shape_text(const std::vector<uint64_t>& shape) {
   return text + "]";
 }
 
-/// Finds tensors, checks them against the mapped file, lays matrices out in one arena and packs them.
+/// Finds tensors, checks them against the file, lays matrices out in one arena and packs them.
 class Loader {
  public:
-  Loader(const MappedFile& file, const std::vector<TensorSpec>& tensors) : file_(file) {
+  Loader(const InputFile& file, const std::vector<TensorSpec>& tensors) : file_(file) {
     for (const TensorSpec& tensor : tensors) tensors_.emplace(tensor.name, &tensor);
   }
 
@@ -29,8 +30,7 @@ class Loader {
   struct Source {
     const GgmlTypeInfo* type;
     GgmlType id;
-    const uint8_t* data;
-    size_t rows, cols, bytes;
+    size_t offset, rows, cols, bytes;
   };
 
   Status find(const std::string& name, size_t rows, size_t cols, bool vector, Source& out) const {
@@ -60,7 +60,7 @@ class Loader {
                                  " to " + std::to_string(tensor.offset + bytes) + " of " +
                                  std::to_string(file_.bytes()) + ".");
     }
-    out = {type, static_cast<GgmlType>(tensor.type), file_.data() + tensor.offset, rows, cols, bytes};
+    out = {type, static_cast<GgmlType>(tensor.type), static_cast<size_t>(tensor.offset), rows, cols, bytes};
     return Status::success();
   }
 
@@ -70,8 +70,10 @@ class Loader {
   Status vector(const std::string& name, size_t size, std::vector<float>& out) const {
     Source source;
     if (Status status = find(name, 1, size, true, source); !status.ok()) return status;
+    std::vector<uint8_t> data(source.bytes);
+    if (Status status = file_.read(source.offset, data); !status.ok()) return status;
     out.resize(size);
-    Status status = dequantize_rows(source.id, source.data, 1, size, out.data());
+    Status status = dequantize_rows(source.id, data.data(), 1, size, out.data());
     if (!status.ok()) status.message = "Tensor '" + name + "': " + status.message;
     return status;
   }
@@ -99,7 +101,7 @@ class Loader {
 
   size_t arena_bytes() const { return arena_bytes_; }
 
-  /// Packs everything into `arena` and points the views at it.
+  /// Reads everything, packs it into `arena` and points the views at it.
   Status pack(uint8_t* arena, Team& team, const std::function<void(float)>& progress) {
     struct Item {
       const Piece* piece;
@@ -107,12 +109,17 @@ class Loader {
     };
     constexpr size_t kTilesPerItem = 16;
     std::vector<Item> items;
+    size_t item_bytes_max = 0;
     for (Piece& piece : pieces_) {
       piece.view->tiles = arena + piece.offset;
       const size_t tiles = row_tiles(piece.view->rows);
       for (size_t t = 0; t < tiles; t += kTilesPerItem)
         items.push_back({&piece, t, std::min(kTilesPerItem, tiles - t)});
+      const size_t rows = std::min(piece.source.rows, kTilesPerItem * kTileRows);
+      item_bytes_max = std::max(item_bytes_max, rows * (piece.source.bytes / piece.source.rows));
     }
+    // Made here, since the threads can't report that there is no memory.
+    std::vector<std::vector<uint8_t>> buffers(team.size(), std::vector<uint8_t>(item_bytes_max));
     std::atomic<size_t> done{0};
     std::atomic<bool> failed{false};
     std::mutex mutex;
@@ -123,8 +130,14 @@ class Loader {
         const Item& item = items[i];
         const Source& source = item.piece->source;
         uint8_t* out = arena + item.piece->offset + item.first_tile * item.piece->view->row_tile_bytes();
-        Status status =
-            pack_row_tiles(source.id, source.data, source.rows, source.cols, item.first_tile, item.tiles, out);
+        const size_t first_row = item.first_tile * kTileRows;
+        const size_t row_bytes = source.bytes / source.rows;
+        const size_t rows = std::min(source.rows - first_row, item.tiles * kTileRows);
+        const std::span<uint8_t> data(buffers[thread].data(), rows * row_bytes);
+        Status status = file_.read(source.offset + first_row * row_bytes, data);
+        if (status.ok()) {
+          status = pack_row_tiles(source.id, data.data(), source.rows, source.cols, item.first_tile, item.tiles, out);
+        }
         const size_t count = done.fetch_add(1, std::memory_order_relaxed) + 1;
         if (!status.ok()) {
           const std::lock_guard lock(mutex);
@@ -153,7 +166,7 @@ class Loader {
     PackedView* view;
     size_t offset;
   };
-  const MappedFile& file_;
+  const InputFile& file_;
   std::unordered_map<std::string_view, const TensorSpec*> tensors_;
   std::vector<Piece> pieces_;
   size_t arena_bytes_ = 0;
@@ -227,7 +240,7 @@ size_t Linear::bytes() const noexcept {
 
 Status Weights::load(const std::string& path, const ArchitectureSpec& a, const std::vector<TensorSpec>& tensors,
                      Team& team, const std::function<void(float)>& progress) {
-  MappedFile file;
+  InputFile file;
   if (Status status = file.open(path); !status.ok()) return status;
   Loader loader(file, tensors);
 

@@ -209,7 +209,7 @@ Status pack_row_tiles(GgmlType type, const uint8_t* file_rows, size_t rows, size
   for (size_t tile = first_tile; tile < first_tile + tile_count; ++tile, out += tile_bytes) {
     const size_t first = tile * kTileRows;
     const size_t live = rows - first < kTileRows ? rows - first : kTileRows;
-    if (!type_functions.pack(file_rows + first * row_bytes, row_bytes, live, cols, out)) {
+    if (!type_functions.pack(file_rows + (first - first_tile * kTileRows) * row_bytes, row_bytes, live, cols, out)) {
       return not_finite(first, first + live);
     }
   }

@@ -67,6 +67,9 @@ export async function loadNativeModel(
   try {
     return await addon.loadModel(load);
   } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'model_file_unreadable') {
+      throw new NibbleError('model_file_unreadable', { path: file.path, message: error.message }, { cause: error });
+    }
     throw asNibbleError(error);
   }
 }
