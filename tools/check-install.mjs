@@ -55,8 +55,9 @@ async function main(folder) {
   } finally {
     child.kill('SIGTERM');
   }
-  const [code] = await once(child, 'exit');
-  if (code !== 0) throw new Error(`npm start ended with ${code} after SIGTERM`);
+  // npm passes the signal on and may then end by it; its pipe closes when the server has gone too.
+  const [code, signal] = await once(child, 'close');
+  if (code !== 0 && signal !== 'SIGTERM') throw new Error(`npm start ended with ${code ?? signal} after SIGTERM`);
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'nibble-install-'));
