@@ -80,7 +80,7 @@ async function fuzzFile(
 }
 
 /** One to four changes: a flipped bit, a random byte, a nasty number, a cut, a removed or doubled range. */
-function mutate(original: Buffer, headerBytes: number, random: Random): Buffer {
+export function mutate(original: Buffer, headerBytes: number, random: Random): Buffer {
   let bytes = Buffer.from(original);
   const changes = 1 + random.below(4);
   for (let change = 0; change < changes; change += 1) {

@@ -56,18 +56,26 @@ async function runSteps(model: NativeModel, vocab: number, contextTokens: number
   return outcome;
 }
 
+/** The code of a coded error of the addon; anything else is thrown on. */
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (!/^(model_|native_)/.test(code) || code === 'native_internal') throw error;
+  return code;
+}
+
 /** Loads with these options and runs. Rejects with what isn't a coded error. */
 export async function probeLoad(options: LoadOptions): Promise<ProbeOutcome> {
   let model: NativeModel;
   try {
     model = await loadAddon().loadModel(options);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    if (!/^(model_|native_)/.test(code) || code === 'native_internal') throw error;
-    return code;
+    return codeOf(error);
   }
   try {
     return await runSteps(model, options.architecture.vocab, options.contextTokensMax);
+  } catch (error) {
+    // Right for options that leave no room for these steps, never for a file.
+    return `step: ${codeOf(error)}`;
   } finally {
     await model.close();
   }
