@@ -1,9 +1,9 @@
-// Builds nibble_check in a way that the addon isn't built here, and runs it: levels that this CPU lacks, and sanitizers.
+// Builds nibble_check as the addon isn't built here, and runs it: levels that this CPU lacks, and sanitizers.
 //   simde    AVX-512 and NEON kernels, emulated on AVX2 by SIMDe
 //   aarch64  cross-built for ARM, run by qemu-user
 //   asan     this host's levels under AddressSanitizer and UndefinedBehaviorSanitizer
 //   tsan     under ThreadSanitizer
-// Usage: node tools/native-check.mjs [kind …]   (default: all). Builds live in build/check-<kind> and are incremental.
+// Usage: node tools/native-check.mjs [kind …]   (default: all). Builds are kept in build/check-<kind>.
 // Exit code: 0 all passed, 1 one failed, 3 one can't be had on this machine (and none failed).
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** Malformed steps and slots are refused with a code before anything runs, and the next good step has its right bits. */
+/** Malformed steps and slots are refused with a code before anything runs; the next good step has its right bits. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { ROW_SAMPLE, type StepBatch, type StepStage, TOKEN_FROM_PREVIOUS_STEP } from '../../src/native/contract.js';
@@ -97,7 +97,9 @@ const malformed: Readonly<Record<string, (good: StepBatch) => object>> = {
   'token of the previous step, but nothing was sampled': ({ tokens }) => ({
     tokens: set(tokens, 0, TOKEN_FROM_PREVIOUS_STEP),
   }),
-  'token of the previous step within a chunk': ({ tokens }) => ({ tokens: set(tokens, 1, TOKEN_FROM_PREVIOUS_STEP) }),
+  'token of the previous step within a chunk': ({ tokens }) => ({
+    tokens: set(tokens, 1, TOKEN_FROM_PREVIOUS_STEP),
+  }),
   'positions with a gap': ({ positions }) => ({ positions: set(positions, 19, 20) }),
   'positions that do not start at cachedTokens': stage(({ cachedTokens }) => ({
     cachedTokens: set(cachedTokens, 0, 1),

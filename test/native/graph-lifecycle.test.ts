@@ -56,7 +56,9 @@ test('two models at once do not touch each other', async () => {
 test('loading fails with a code and leaves nothing behind', async () => {
   const file = await readModelFile(path);
   const sizes = { threads: 2, activations: 'a8', contextTokensMax: 64, kvBlockCount: 4, slotCount: 1 } as const;
-  await assert.rejects(loadNativeModel({ ...file, path: `${path}.missing` }, sizes), { code: 'engine_failed' });
+  await assert.rejects(loadNativeModel({ ...file, path: `${path}.missing` }, sizes), {
+    code: 'model_file_unreadable',
+  });
   const [first, ...rest] = file.tensors;
   assert.ok(first);
   await assert.rejects(loadNativeModel({ ...file, tensors: rest }, sizes), { code: 'model_tensor_missing' });

@@ -67,7 +67,7 @@ test('norms, biases and float weights that are not finite are refused', async ()
 });
 
 for (const activations of ['a8', 'f32'] as const) {
-  test(`${activations}: a row that turns not finite fails alone, and its blocks serve the next sequence rightly`, async () => {
+  test(`${activations}: a row that turns not finite fails alone, its blocks serve the next sequence rightly`, async () => {
     const path = await poisonedModel(`poison ${activations}`);
     const kit = await NativeKit.open(path, { activations, kvBlockCount: 24 });
     const prompt = randomTokens(40, POISON, 2);

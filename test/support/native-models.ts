@@ -1,4 +1,4 @@
-/** Generated models for tests of the native engine: every architecture and weight format, small enough for any level. */
+/** Generated models for tests of the native engine: every architecture and weight format, small enough for scalar. */
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-"""Greedy continuations by llama.cpp, as lines {"prompt": [ids], "continuation": [ids]} for `nibble eval teacher-forced`.
+"""Greedy continuations by llama.cpp: lines {"prompt": [ids], "continuation": [ids]} for `nibble eval teacher-forced`.
 
 Prompts are consecutive pieces of a text, evenly spread over it.
 Usage: python llama_greedy.py MODEL.gguf TEXT OUTPUT.jsonl [--prompts 20] [--prompt-tokens 48] [--tokens 32]
