@@ -25,7 +25,8 @@ async function cutWhileLoading(original: string, afterMs: number): Promise<strin
     const file = await readModelFile(path);
     const sizes = { contextTokensMax: 128, kvBlockCount: 8, slotCount: 1 };
     const loading = loadNativeModel(file, { threads: 2, activations: 'a8', ...sizes });
-    setTimeout(() => truncateSync(path, CUT_BYTES), afterMs);
+    if (afterMs === 0) truncateSync(path, CUT_BYTES);
+    else setTimeout(() => truncateSync(path, CUT_BYTES), afterMs);
     await (await loading).close();
     return 'loaded';
   } catch (error) {
