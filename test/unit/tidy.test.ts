@@ -118,3 +118,15 @@ test('no large or binary file is kept in the repository', () => {
   assert.deepEqual(large, []);
   assert.deepEqual(trackedFiles('*.gguf', '*.node', '*.so', '*.o', '*.a', '*.whl'), []);
 });
+
+test('the lock file knows the packages of every platform', () => {
+  // npm leaves out those that the registry at hand lacks, and `npm ci` then refuses the file, on any machine.
+  type Locked = { readonly optionalDependencies?: Readonly<Record<string, string>> };
+  const { packages } = JSON.parse(readSource('package-lock.json')) as {
+    readonly packages: Readonly<Record<string, Locked>>;
+  };
+  const wanted = Object.values(packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+  assert.ok(wanted.length > 10);
+  const missing = wanted.filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)));
+  assert.deepEqual(missing, []);
+});
