@@ -3,7 +3,7 @@
 /** Tokens in a KV block: one AVX-512 register of f32 scores, and the field's usual block size. */
 export const KV_BLOCK_TOKENS = 16;
 
-/** Longest context, tokens, whatever a model file claims: RoPE tables (67 MB at 64 pairs) and block tables grow with it. */
+/** Longest context, tokens, whatever a model file claims: RoPE tables (67 MB at 64 pairs) and block tables grow. */
 export const CONTEXT_TOKENS_MAX = 131_072;
 
 /** Tokens of one step: enough columns to reach the matrix kernels' full speed, few enough to keep steps short. */

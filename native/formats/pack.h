@@ -28,7 +28,8 @@ const GgmlTypeInfo* ggml_type_info(uint32_t type) noexcept;
 size_t ggml_bytes(const GgmlTypeInfo& type, size_t rows, size_t cols) noexcept;
 
 /// Packs row tiles [first_tile, first_tile + tile_count) of a matrix of `rows` rows into `out` (tile_count ·
-/// row_tile_bytes). `file_rows`: the rows of these tiles as they lie in the file. Rows beyond `rows` become zeros. cols % 32 == 0 (and a multiple of the type's block).
+/// row_tile_bytes). `file_rows`: the rows of these tiles as they lie in the file. Rows beyond `rows` become
+/// zeros. cols % 32 == 0 (and a multiple of the type's block).
 /// Fails with model_tensor_not_finite if a scale, minimum or float weight is NaN or infinite.
 /// Safe to call from several threads on different tiles.
 Status pack_row_tiles(GgmlType type, const uint8_t* file_rows, size_t rows, size_t cols, size_t first_tile,

@@ -31,7 +31,8 @@ export function deliver(
     const logprob =
       live.request.logprobs === null ? null : readLogprob(result, sampleRow, plan.topCount, live.topCount);
     if (!live.request.ignoreEos && endIds.has(token)) {
-      // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on it.
+      // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on
+      // it.
       live.output?.pushEnd(token, logprob);
       return 'stop';
     }

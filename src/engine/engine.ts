@@ -19,7 +19,7 @@ import { LiveSequence, RequestGroup } from './live-sequence.js';
 import { StepLoop } from './step-loop.js';
 import type { Engine, EngineGauges, EngineObserver, FinishReason, Generation, GenerationRequest } from './types.js';
 
-/** The bounds must be those that the model was loaded with (`LoadOptions`); what is left out is taken from limits.ts. */
+/** The bounds must be those that the model was loaded with (`LoadOptions`); what is left out is as in limits.ts. */
 export type EngineConfig = {
   /** The smaller of the model's own context and what the operator allows, tokens. */
   readonly contextTokensMax: number;

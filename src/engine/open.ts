@@ -74,7 +74,7 @@ export async function loadNativeModel(
   }
 }
 
-/** Finds, reads and loads a model, and starts an engine on it. Rejects with a NibbleError; leaves nothing behind then. */
+/** Finds, reads and loads a model, and starts an engine on it. Rejects with a NibbleError and leaves nothing behind. */
 export async function openModel(options: OpenModelOptions): Promise<OpenedModel> {
   const path = await resolveModel(options.model, {
     offline: options.offline,

@@ -32,8 +32,8 @@ export type GenerationEvent =
   | { readonly kind: 'prompt'; readonly logprobs: readonly TokenLogprob[] }
   /**
    * New text, never ending within a UTF-8 character nor within a possible stop string; may be empty when only tokens
-   * or log-probabilities arrived. `tokenIds` and `logprobs` belong to the tokens whose text is complete with this piece; the end token, which has
-   * no text, comes with the last.
+   * or log-probabilities arrived. `tokenIds` and `logprobs` belong to the tokens whose text is complete with this
+   * piece; the end token, which has no text, comes with the last.
    */
   | {
       readonly kind: 'text';
@@ -81,7 +81,8 @@ export interface Engine {
   readonly contextTokensMax: number;
   /**
    * Queues sequences that belong to one HTTP request, all or none. Throws NibbleError `context_length_exceeded`,
-   * `kv_capacity_exceeded`, `queue_full`, `draining`. Aborting the signal ends them (`reason: 'abort'`) before the next step.
+   * `kv_capacity_exceeded`, `queue_full`, `draining`. Aborting the signal ends them (`reason: 'abort'`) before
+   * the next step.
    */
   submit(requests: readonly GenerationRequest[], signal: AbortSignal): readonly Generation[];
   gauges(): EngineGauges;

@@ -119,7 +119,7 @@ export class Scheduler<T> {
     return ended;
   }
 
-  /** Ends a sequence in whatever state it is; false if it had ended before. What steps in flight use is kept till they return. */
+  /** Ends a sequence in any state; false if it had ended before. What steps in flight use is kept till they return. */
   end(sequence: Sequence<T>): boolean {
     switch (sequence.state) {
       case 'waiting':

@@ -171,7 +171,7 @@ export class Metrics {
     });
   }
 
-  /** The few process metrics that dashboards expect. The usual set also samples the event loop, on an idle server too. */
+  /** The few process metrics that dashboards expect. The usual set samples the event loop, on an idle server too. */
   #addProcess(): void {
     const startSeconds = Date.now() / 1000 - process.uptime();
     this.#gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss());

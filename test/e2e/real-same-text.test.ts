@@ -1,4 +1,4 @@
-/** One request gives one answer, to the last bit of its log-probabilities: alone, in company, on any threads and level. */
+/** One request has one answer, to the last bit of log-probabilities: alone, in company, on any threads and level. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { loadAddon } from '../../src/native/load.js';

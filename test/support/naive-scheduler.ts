@@ -121,7 +121,7 @@ export class NaiveScheduler {
     return lines;
   }
 
-  /** The oldest step returns; each sampling sequence gets `token`, or null: the step failed. Names that a failure ended. */
+  /** The oldest step returns; each sampling sequence gets `token`, or null: the step failed. Names what that ended. */
   returned(token: number | null): readonly string[] {
     const [flight, ...rest] = this.flights;
     if (flight === undefined) throw new Error('no step is in flight');

@@ -1,6 +1,6 @@
 /**
  * Child process of the fuzz test: `native-fuzz-main.ts SECONDS SEED` ruins generated models at random, loads them
- * natively and runs two steps. Prints a line before each case, so that a crash names its case, and a summary at the end.
+ * natively and runs two steps. Prints a line before each case, so that a crash names its case, and at last a summary.
  */
 import { writeSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

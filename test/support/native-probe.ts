@@ -37,7 +37,7 @@ export async function probeOptions(path: string, activations: 'a8' | 'f32'): Pro
   };
 }
 
-/** Two sequences, a prompt and a decode, then closes. Throws an Error without a code if a row is neither good nor failed. */
+/** Two sequences, a prompt and a decode, then closes. Throws an uncoded Error if a row is neither good nor failed. */
 async function runSteps(model: NativeModel, vocab: number, contextTokens: number): Promise<ProbeOutcome> {
   let outcome = 'finite';
   const count = Math.min(20, contextTokens - 1);
