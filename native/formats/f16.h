@@ -44,6 +44,8 @@ constexpr uint16_t f32_to_f16(float value) noexcept {
 }
 
 /// bfloat16 bits → f32, exact.
-constexpr float bf16_to_f32(uint16_t h) noexcept { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
+constexpr float bf16_to_f32(uint16_t h) noexcept {
+  return std::bit_cast<float>(static_cast<uint32_t>(h) << 16);
+}
 
 }  // namespace nibble

@@ -10,15 +10,26 @@ namespace nibble {
 
 /// GGML tensor types that are read, by their ids in the GGUF specification.
 enum class GgmlType : uint32_t {
-  f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8_0 = 8,
-  q2_k = 10, q3_k = 11, q4_k = 12, q5_k = 13, q6_k = 14, bf16 = 30,
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
+  q8_0 = 8,
+  q2_k = 10,
+  q3_k = 11,
+  q4_k = 12,
+  q5_k = 13,
+  q6_k = 14,
+  bf16 = 30,
 };
 
 struct GgmlTypeInfo {
-  const char* name;      // "Q4_1"
-  size_t block_values;   // values of one block: 1, 32 or 256
+  const char* name;     // "Q4_1"
+  size_t block_values;  // values of one block: 1, 32 or 256
   size_t block_bytes;
-  WeightFormat home;     // the lossless packed format
+  WeightFormat home;  // the lossless packed format
 };
 
 /// Null if the type isn't read.

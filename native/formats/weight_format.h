@@ -48,9 +48,9 @@ struct WeightFormatInfo {
 };
 
 inline constexpr WeightFormatInfo kWeightFormats[kWeightFormatCount] = {
-    {"f32", 32, 0, 0, false},     {"f16", 16, 0, 0, false},    {"bf16", 16, 0, 0, false},
-    {"w4g32", 4, 32, 2, false},   {"w4g32a", 4, 32, 2, true},  {"w4g32a32", 4, 32, 4, true},
-    {"w8g32", 8, 32, 2, false},   {"w8g32a", 8, 32, 2, true},  {"w8g32a32", 8, 32, 4, true},
+    {"f32", 32, 0, 0, false},      {"f16", 16, 0, 0, false},     {"bf16", 16, 0, 0, false},
+    {"w4g32", 4, 32, 2, false},    {"w4g32a", 4, 32, 2, true},   {"w4g32a32", 4, 32, 4, true},
+    {"w8g32", 8, 32, 2, false},    {"w8g32a", 8, 32, 2, true},   {"w8g32a32", 8, 32, 4, true},
     {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true},
 };
 
@@ -61,7 +61,9 @@ static_assert(info(WeightFormat::w4g32).tile_bytes() == 288);
 static_assert(info(WeightFormat::w4g32a).tile_bytes() == 320);
 static_assert(info(WeightFormat::w8g32).tile_bytes() == 544);
 
-constexpr size_t row_tiles(size_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
+constexpr size_t row_tiles(size_t rows) noexcept {
+  return (rows + kTileRows - 1) / kTileRows;
+}
 
 /// A packed matrix, not owned.
 struct PackedView {

@@ -20,10 +20,10 @@ struct LinearTask {
   size_t row_tiles;      // ≥ 1
   const void* x;         // A8Block [columns][x_stride] or float [columns][x_stride], x_stride in elements
   size_t x_stride;
-  size_t columns;      // ≥ 1
-  float* y;            // [columns][y_stride]; 16 · row_tiles floats are written per column
-  size_t y_stride;     // in floats
-  const float* bias;   // [16 · row_tiles] or null
+  size_t columns;     // ≥ 1
+  float* y;           // [columns][y_stride]; 16 · row_tiles floats are written per column
+  size_t y_stride;    // in floats
+  const float* bias;  // [16 · row_tiles] or null
   bool accumulate;
 };
 using LinearKernel = void (*)(const LinearTask& task) noexcept;
@@ -38,26 +38,28 @@ inline constexpr size_t kSplitTokens = 256;
 ///   l = Σ p_t (sixteen-lane);  o_d = Σ_t p_t·V_td (fma over t ascending from +0).
 /// A column that sees no position of the split gets m = −infinity, l = 0, o = 0.
 struct AttentionTask {
-  const float* q;    // query i, head h at q + i·q_stride + h·head_dim
-  size_t q_stride;   // in floats
-  size_t queries;    // ≥ 1
-  size_t group;      // query heads per KV head, ≥ 1
-  size_t head_dim;   // multiple of 16, ≤ 256
+  const float* q;   // query i, head h at q + i·q_stride + h·head_dim
+  size_t q_stride;  // in floats
+  size_t queries;   // ≥ 1
+  size_t group;     // query heads per KV head, ≥ 1
+  size_t head_dim;  // multiple of 16, ≤ 256
   float scale;
   size_t first_position;
-  size_t split;            // positions [256·split, 256·split + 256)
-  const int32_t* blocks;   // block ids of the sequence, from position 0
+  size_t split;           // positions [256·split, 256·split + 256)
+  const int32_t* blocks;  // block ids of the sequence, from position 0
   const uint8_t* pool;
-  size_t block_bytes;      // distance of two blocks of the pool
-  size_t k_offset;         // of K of this (layer, head) in a block: f16 [head_dim][16 tokens]
-  size_t v_offset;         // of V: f16 [16 tokens][head_dim]
-  float* o;                // [queries·group][head_dim], column (i, h) is row i·group + h
-  float* m;                // [queries·group]
-  float* l;                // [queries·group]
-  float* scratch;          // attention_scratch_floats(queries·group) floats, 64-byte aligned
+  size_t block_bytes;  // distance of two blocks of the pool
+  size_t k_offset;     // of K of this (layer, head) in a block: f16 [head_dim][16 tokens]
+  size_t v_offset;     // of V: f16 [16 tokens][head_dim]
+  float* o;            // [queries·group][head_dim], column (i, h) is row i·group + h
+  float* m;            // [queries·group]
+  float* l;            // [queries·group]
+  float* scratch;      // attention_scratch_floats(queries·group) floats, 64-byte aligned
 };
 /// Scores of one split for every column.
-constexpr size_t attention_scratch_floats(size_t columns) noexcept { return columns * kSplitTokens; }
+constexpr size_t attention_scratch_floats(size_t columns) noexcept {
+  return columns * kSplitTokens;
+}
 /// A task has at most this many columns (queries · group), so that its scratch stays in the L2 cache.
 inline constexpr size_t kAttentionColumnsMax = 64;
 
