@@ -69,7 +69,7 @@ test('the real model, ruined on disk', async () => {
 
 test('a model that becomes shorter while it is loaded', async () => {
   const path = await defaultModelPath();
-  for (const afterMs of [0, 5, 20, 60]) {
+  for (const afterMs of [0, 5, 20]) {
     const result = (await probe('--cut-after', String(afterMs), path)).get(path) ?? '';
     assert.ok(['model_file_unreadable', 'model_tensor_out_of_range', 'loaded'].includes(result), result);
     // Later cuts may come too late on a quick machine.

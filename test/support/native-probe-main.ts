@@ -18,6 +18,7 @@ const say = (line: object) => writeSync(1, `${JSON.stringify(line)}\n`);
 
 async function cutWhileLoading(original: string, afterMs: number): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'nibble-cut-'));
+  let timer: NodeJS.Timeout | undefined;
   try {
     // Only ever a copy: the original may be shared with others.
     const path = join(folder, 'copy.gguf');
@@ -26,13 +27,14 @@ async function cutWhileLoading(original: string, afterMs: number): Promise<strin
     const sizes = { contextTokensMax: 128, kvBlockCount: 8, slotCount: 1 };
     const loading = loadNativeModel(file, { threads: 2, activations: 'a8', ...sizes });
     if (afterMs === 0) truncateSync(path, CUT_BYTES);
-    else setTimeout(() => truncateSync(path, CUT_BYTES), afterMs);
+    else timer = setTimeout(() => truncateSync(path, CUT_BYTES), afterMs);
     await (await loading).close();
     return 'loaded';
   } catch (error) {
     if (error instanceof NibbleError) return error.code;
     throw error;
   } finally {
+    clearTimeout(timer);
     rmSync(folder, { recursive: true });
   }
 }
