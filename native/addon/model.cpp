@@ -194,6 +194,7 @@ void ModelObject::finish_step(Napi::Env env, StepDone& done) {
   object.Set("failed", to_js(env, done.result.failed));
   object.Set("logits", done.result.logits.empty() ? env.Null() : to_js(env, done.result.logits).As<Napi::Value>());
   object.Set("counters", counters_to_js(env, done.result.counters));
+  engine_->returned();
   if (--in_flight_ == 0) completed_.Unref(env);
   done.deferred.Resolve(object);
   Unref();

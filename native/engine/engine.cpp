@@ -34,6 +34,7 @@ Status check_architecture(const ArchitectureSpec& a) {
 Status Engine::load(const EngineOptions& options, const std::function<void(float)>& progress) {
   options_ = options;
   const ArchitectureSpec& a = options.architecture;
+  if (!isa_cap_valid()) return invalid("NIBBLE_ISA must be scalar, avx2, avxvnni, avx512 or neon.");
   if (Status status = check_architecture(a); !status.ok()) return status;
   const Topology topology = read_topology();
   // A quota that the team fills leaves nothing for spinning: the kernel would stop every thread for the rest of a
@@ -77,10 +78,8 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
 
 Status Engine::close_slot(size_t slot) {
   if (slot >= slots_.size() || !slots_[slot].open) return invalid("Slot " + std::to_string(slot) + " is not open.");
-  {
-    const std::lock_guard lock(mutex_);
-    if (slots_[slot].last_step > completed_)
-      return invalid("Slot " + std::to_string(slot) + " is in a step that runs.");
+  if (slots_[slot].last_step > returned_) {
+    return invalid("Slot " + std::to_string(slot) + " is in a step that runs.");
   }
   slots_[slot].open = false;
   slots_[slot].sampling_step = slots_[slot].last_step = 0;
@@ -151,10 +150,7 @@ Status Engine::check(const StepBatch& b) const {
 
 Status Engine::submit(StepBatch&& batch, Completion completion) {
   if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
-  {
-    const std::lock_guard lock(mutex_);
-    if (in_flight_ >= kStepsInFlight) return invalid("Two steps are in flight already.");
-  }
+  if (submitted_ - returned_ >= kStepsInFlight) return invalid("Two steps are in flight already.");
   if (Status status = check(batch); !status.ok()) return status;
   ++submitted_;
   for (const int32_t slot : batch.slots) slots_[static_cast<size_t>(slot)].last_step = submitted_;
@@ -164,7 +160,6 @@ Status Engine::submit(StepBatch&& batch, Completion completion) {
   }
   {
     const std::lock_guard lock(mutex_);
-    ++in_flight_;
     queue_.push_back({std::move(batch), std::move(completion)});
   }
   wake_.notify_one();
@@ -195,11 +190,6 @@ void Engine::execute(Job& job) {
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, scratch_, result);
   graph_->run(job.batch, tokens, rows, result.counters);
-  {
-    const std::lock_guard lock(mutex_);
-    --in_flight_;
-    ++completed_;
-  }
   job.completion(std::move(result));
 }
 

@@ -60,6 +60,10 @@ class Engine {
   /// Checks every argument, then queues. On failure nothing has changed.
   Status submit(StepBatch&& batch, Completion completion);
 
+  /// Tells, for each completion and in order, that its result has arrived on the submitting thread: until then the step
+  /// counts as in flight.
+  void returned() noexcept { ++returned_; }
+
   /// Runs what is queued, stops the thread, frees everything. Idempotent.
   void close();
 
@@ -83,13 +87,12 @@ class Engine {
   std::vector<Slot> slots_;
   std::vector<SamplerScratch> scratch_;  // one per thread
   uint64_t submitted_ = 0;
+  uint64_t returned_ = 0;
 
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> queue_;
-  size_t in_flight_ = 0;
-  uint64_t completed_ = 0;
   bool stopping_ = false;
 };
 

@@ -8,14 +8,16 @@ import { joinText, RealServer, readChunks } from '../support/real-server.js';
 const flags = ['--kv-tokens', '8192', '--max-sequences', '4'];
 const body = { prompt: 'Once upon a time', temperature: 0, ignore_eos: true };
 
+const waiting = async (server: RealServer) => (await server.metrics()).get('nibble_sequences_waiting') ?? 0;
 const running = async (server: RealServer) => (await server.metrics()).get('nibble_sequences_running') ?? 0;
 
 test('SIGTERM: all who were let in get their whole answer, exit code 0', async () => {
   const server = await RealServer.start({ flags });
-  const { text: expected } = await server.choice({ ...body, max_tokens: 80 });
-  const streams = Array.from({ length: 8 }, () => server.stream({ ...body, max_tokens: 80 }));
-  const whole = server.complete({ ...body, max_tokens: 80 });
-  while ((await running(server)) < 4) await sleep(2);
+  // Long enough that none has ended when the last of them has been let in.
+  const { text: expected } = await server.choice({ ...body, max_tokens: 300 });
+  const streams = Array.from({ length: 8 }, () => server.stream({ ...body, max_tokens: 300 }));
+  const whole = server.complete({ ...body, max_tokens: 300 });
+  while ((await running(server)) + (await waiting(server)) < 9) await sleep(2);
   server.signal('SIGTERM');
   for (const chunks of await Promise.all(streams)) {
     assert.equal(joinText(chunks), expected);

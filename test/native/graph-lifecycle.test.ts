@@ -77,6 +77,17 @@ test('loading fails with a code and leaves nothing behind', async () => {
   }
 });
 
+test('an unknown NIBBLE_ISA is an error that names the levels', async () => {
+  const before = process.env.NIBBLE_ISA;
+  process.env.NIBBLE_ISA = 'avx1024';
+  try {
+    await assert.rejects(NativeKit.open(path), /NIBBLE_ISA must be scalar, avx2/);
+  } finally {
+    if (before === undefined) delete process.env.NIBBLE_ISA;
+    else process.env.NIBBLE_ISA = before;
+  }
+});
+
 test('many cycles of load, step and close keep memory flat', async () => {
   // Each model holds about 8 MB of cache, packed weights and step buffers: 40 lost ones would show at once.
   const cycle = async () => {

@@ -1,5 +1,6 @@
 /**
- * Kernels of levels that this CPU lacks (emulated), of ARM (cross-built, under qemu), and everything under sanitizers.
+ * Kernels of levels that this CPU lacks (emulated), of ARM (cross-built, under qemu), and everything under AddressSanitizer and
+ * UBSan (ThreadSanitizer: threads.test.ts).
  * A kind that this machine can't build says so and passes, except with CI=true or when NIBBLE_EXPECT_CHECKS names it.
  */
 import assert from 'node:assert/strict';
@@ -14,7 +15,6 @@ const levelsOf: Readonly<Record<string, readonly string[]>> = {
   simde: ['avx512', 'neon'],
   aarch64: ['scalar', 'neon'],
   asan: ['scalar'],
-  tsan: ['scalar'],
 };
 
 async function run(kind: string): Promise<{ readonly status: number | null; readonly output: string }> {

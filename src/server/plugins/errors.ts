@@ -89,6 +89,9 @@ export function describeError(error: unknown, log: FastifyBaseLogger, contentTyp
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const { status, retryAfterSeconds, body } = describeError(error, request.log, request.headers['content-type']);
   request.errorCode = body.error.code;
+  // Fastify would close the connection under a client that still sends, which then sees a broken pipe and no answer.
+  // Left open, the rest of the body is read and thrown away, for REQUEST_RECEIVE_MS_MAX at most.
+  if (body.error.code === 'body_too_large') reply.removeHeader('connection');
   if (retryAfterSeconds !== null) reply.header('retry-after', String(retryAfterSeconds));
   void reply.code(status).send(body);
 }
