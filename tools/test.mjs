@@ -1,5 +1,5 @@
-// Runs the tests, after building what is stale: those of test/unit in parallel, then those of test/native,
-// test/integration and test/e2e one file at a time, because they measure, start processes or want the whole machine.
+// Runs the tests, after building what is stale: the files of test/unit in parallel, then those of test/native and
+// test/integration in parallel, then those of test/e2e one at a time, because they want the machine for themselves.
 // Usage: node tools/test.mjs [--quick] [file …]
 //   --quick  test/unit only: no model file, no network
 import { spawnSync } from 'node:child_process';
@@ -11,7 +11,6 @@ import { parseArgs } from 'node:util';
 import { buildNative, isNativeStale } from './build-native.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const serialFolders = ['test/native', 'test/integration', 'test/e2e'];
 /** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
 const fileMsMax = 15 * 60_000;
 const slowestShown = 10;
@@ -65,6 +64,15 @@ function runFiles(files, concurrency, env) {
   }
 }
 
+/** What runs together: lists of files, each with the number of files that run at once. */
+function groups(isQuick, chosen) {
+  const width = availableParallelism();
+  if (chosen.length > 0) return [[chosen, 1]];
+  const unit = [filesOf('test/unit'), width];
+  if (isQuick) return [unit];
+  return [unit, [[...filesOf('test/native'), ...filesOf('test/integration')], width], [filesOf('test/e2e'), 1]];
+}
+
 function printSlowest(times) {
   const slowest = times.toSorted(([, a], [, b]) => b - a).slice(0, slowestShown);
   console.log('\nSlowest files:');
@@ -84,12 +92,7 @@ function main() {
     }
     env.NIBBLE_TEST_MODEL = model;
   }
-  const parallel = positionals.length > 0 ? [] : filesOf('test/unit');
-  const serial = values.quick === true ? [] : serialFolders.flatMap(filesOf);
-  const results = [
-    runFiles(parallel, availableParallelism(), env),
-    runFiles(positionals.length > 0 ? positionals : serial, 1, env),
-  ];
+  const results = groups(values.quick === true, positionals).map(([files, width]) => runFiles(files, width, env));
   printSlowest(results.flatMap(({ times }) => times));
   const skipped = results.flatMap((result) => result.skipped);
   for (const name of skipped) console.log(`Skipped: ${name}`);
