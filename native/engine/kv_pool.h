@@ -18,7 +18,9 @@ class KvPool {
         layer_bytes_(a.kv_heads * head_bytes_),
         block_bytes_(a.layers * layer_bytes_),
         blocks_(blocks),
-        pages_(blocks * block_bytes_) {}
+        pages_(blocks * block_bytes_) {
+    pages_.advise_huge();  // a head's part of a block is only a few kB: with small pages each one is a TLB miss
+  }
 
   uint8_t* data() const noexcept { return pages_.data(); }
   size_t blocks() const noexcept { return blocks_; }
