@@ -1,7 +1,7 @@
 /**
  * Kernels of levels that this CPU lacks (emulated), of ARM (cross-built, under qemu), and everything under
- * AddressSanitizer and UBSan (ThreadSanitizer: threads.test.ts). A kind that this machine can't build says so and passes,
- * except with CI=true or when NIBBLE_EXPECT_CHECKS names it.
+ * AddressSanitizer and UBSan (ThreadSanitizer: threads.test.ts). A kind that this machine can't build says so and
+ * passes, except with CI=true or when NIBBLE_EXPECT_CHECKS names it.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
