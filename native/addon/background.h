@@ -23,13 +23,20 @@ Napi::Promise run_in_background(Napi::Env env, const char* name, Napi::ObjectRef
     Result result{};
     Status status;
     std::thread thread;
+
+    /// Environment clean-up: the work ends before anything that it reports through is gone.
+    static void join(void* self) {
+      auto* context = static_cast<Context*>(self);
+      if (context->thread.joinable()) context->thread.join();
+    }
   };
   auto* context =
       new Context{Napi::Promise::Deferred::New(env), std::move(keep), std::move(work), std::move(settle), {}, {}, {}};
   const Napi::Promise promise = context->deferred.Promise();
   auto done = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), name, 0, 1,
-                                            [context](Napi::Env) {
-                                              if (context->thread.joinable()) context->thread.join();
+                                            [context](Napi::Env finalizer_env) {
+                                              napi_remove_env_cleanup_hook(finalizer_env, Context::join, context);
+                                              Context::join(context);
                                               delete context;
                                             });
   context->thread = std::thread([context, done] {
@@ -45,6 +52,9 @@ Napi::Promise run_in_background(Napi::Env env, const char* name, Napi::ObjectRef
     });
     const_cast<Napi::ThreadSafeFunction&>(done).Release();
   });
+  // At process.exit, thread-safe functions go while the work may still want to report. Hooks run in reverse order, so
+  // this one runs before theirs.
+  napi_add_env_cleanup_hook(env, Context::join, context);
   return promise;
 }
 

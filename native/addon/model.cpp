@@ -30,9 +30,18 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   completed_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
                                              "nibble.step", Engine::kStepsInFlight, 1);
   completed_.Unref(env);
+  // At process.exit the thread-safe function goes first: no step may still want to report through it then. Hooks run
+  // in reverse order, so this one runs before its own.
+  napi_add_env_cleanup_hook(env, stop, this);
+}
+
+void ModelObject::stop(void* model) {
+  const auto* self = static_cast<ModelObject*>(model);
+  if (self->engine_) self->engine_->close();
 }
 
 ModelObject::~ModelObject() {
+  napi_remove_env_cleanup_hook(Env(), stop, this);
   if (engine_) engine_->close();
   if (!closed_) completed_.Release();
 }

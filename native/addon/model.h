@@ -19,6 +19,8 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
 
  private:
   struct StepDone;
+  /// Environment clean-up: waits for steps in flight.
+  static void stop(void* model);
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value open_slot(const Napi::CallbackInfo& info);
   void close_slot(const Napi::CallbackInfo& info);

@@ -1,9 +1,13 @@
 /** Loading, closing, and what happens between: nothing is lost, nothing leaks, nobody waits for ever. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { loadNativeModel } from '../../src/engine/open.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import { ROW_SAMPLE } from '../../src/native/contract.js';
+import { defaultModelPath } from '../support/default-model.js';
 import { greedy, NativeKit } from '../support/native-kit.js';
 import { assertSameRows, logitsOf, randomTokens } from '../support/native-logits.js';
 import { modelFolder } from '../support/native-models.js';
@@ -85,6 +89,20 @@ test('an unknown NIBBLE_ISA is an error that names the levels', async () => {
   } finally {
     if (before === undefined) delete process.env.NIBBLE_ISA;
     else process.env.NIBBLE_ISA = before;
+  }
+});
+
+test('process.exit while a model loads or steps run: the process ends with its own code, not by a signal', async () => {
+  const script = fileURLToPath(new URL('../support/native-exit-main.ts', import.meta.url));
+  const model = await defaultModelPath();
+  for (const moment of ['load', 'step']) {
+    for (const ms of [0, 10, 60]) {
+      const child = spawn(process.execPath, ['--import', 'tsx', script, model, moment, String(ms)], {
+        stdio: 'ignore',
+      });
+      const [code, signal] = await once(child, 'exit');
+      assert.deepEqual([code, signal], [7, null], `${moment}, ${ms} ms`);
+    }
   }
 });
 
