@@ -52,7 +52,7 @@ struct LayerWeights {
 /// All weights of a model, packed. Immutable after `load`.
 class Weights {
  public:
-  /// Maps the file, checks every tensor that the architecture needs, packs with the team and unmaps.
+  /// Checks every tensor that the architecture needs, then reads and packs them with the team.
   /// @param progress called on the calling thread with the share of packed bytes
   Status load(const std::string& path, const ArchitectureSpec& architecture, const std::vector<TensorSpec>& tensors,
               Team& team, const std::function<void(float)>& progress);
