@@ -34,6 +34,9 @@ export const INLINE_TOKENIZE_BYTES_MAX = 4096;
 export const STOP_STRINGS_MAX = 4;
 export const STOP_STRING_LENGTH_MAX = 256;
 
+/** `stop_token_ids` of a request: looked up in a set, so the bound is on the body. */
+export const STOP_TOKEN_IDS_MAX = 128;
+
 /** Prompts × n of one request: more would starve other users of slots. */
 export const SEQUENCES_PER_REQUEST_MAX = 128;
 

@@ -77,7 +77,7 @@ async function writeGeneration(opened: OpenedModel, prompt: string, flags: Gener
   const controller = new AbortController();
   const stop = () => controller.abort();
   process.once('SIGINT', stop);
-  const promptIds = await opened.encodeLong(prompt);
+  const promptIds = await opened.encodeLong(prompt, { addSpecialTokens: true, parseSpecial: true });
   const [generation] = opened.engine.submit([generationRequest(promptIds, flags)], controller.signal);
   if (generation === undefined) throw new NibbleError('engine_failed', { message: 'nothing was queued' });
   for await (const event of generation) if (event.kind === 'text') await writeStdout(event.text);

@@ -30,10 +30,13 @@ export function deliver(
     observer.onToken?.({ interTokenSeconds });
     const logprob =
       live.request.logprobs === null ? null : readLogprob(result, sampleRow, plan.topCount, live.topCount);
-    if (!live.request.ignoreEos && endIds.has(token)) {
+    const { ignoreEos, stopIds, includeStop } = live.request;
+    const isStop = stopIds?.has(token) === true;
+    if (isStop || (!ignoreEos && endIds.has(token))) {
       // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on
       // it.
-      live.output?.pushEnd(token, logprob);
+      if (isStop && includeStop === true) live.output?.push(token, logprob);
+      else live.output?.pushEnd(token, logprob);
       return 'stop';
     }
     if (live.output?.push(token, logprob) === true) return 'stop';

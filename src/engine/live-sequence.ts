@@ -57,12 +57,13 @@ export class LiveSequence {
   }
 
   start(tokenizer: Tokenizer, nowMs: number): void {
-    const { stop } = this.request;
+    const { stop, includeStop = false, keepSpecial = false } = this.request;
     this.admittedMs = nowMs;
     this.output = new TextOutput(
-      tokenizer.createDetokenizer(),
+      tokenizer.createDetokenizer(keepSpecial),
       stop.length > 0 ? new StopMatcher(stop) : null,
       this.channel,
+      includeStop,
     );
   }
 

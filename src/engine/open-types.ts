@@ -1,4 +1,4 @@
-import type { ModelFile, Tokenizer } from '../model/types.js';
+import type { EncodeOptions, ModelFile, Tokenizer } from '../model/types.js';
 import type { ActivationFormat, NativeModel } from '../native/contract.js';
 import type { Engine, EngineObserver } from './types.js';
 
@@ -30,8 +30,8 @@ export type OpenedModel = {
   readonly tokenizer: Tokenizer;
   readonly modelFile: ModelFile;
   readonly nativeModel: NativeModel;
-  /** Encodes off the event loop, for long prompts. Adds special tokens and parses them, as requests want. */
-  readonly encodeLong: (text: string) => Promise<Int32Array>;
+  /** Encodes off the event loop, for long prompts. */
+  readonly encodeLong: (text: string, options: EncodeOptions) => Promise<Int32Array>;
   /** Aborts what still runs, then frees engine, model and tokenizer worker. Idempotent. */
   close(): Promise<void>;
 };

@@ -108,7 +108,7 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
     tokenizer,
     modelFile,
     nativeModel,
-    encodeLong: (text) => worker.encode(text, { addSpecialTokens: true, parseSpecial: true }),
+    encodeLong: (text, options) => worker.encode(text, options),
     close: async () => {
       await engine.close();
       await worker.close();

@@ -13,6 +13,7 @@ export class StopMatcher {
   private readonly matched: Int32Array;
   private length = 0;
   private firstMatch = Number.POSITIVE_INFINITY;
+  private firstMatchEnd = Number.POSITIVE_INFINITY;
 
   /** Empty strings never match, nor does half a surrogate pair: text consists of whole characters. */
   constructor(stops: readonly string[]) {
@@ -45,6 +46,11 @@ export class StopMatcher {
     return this.firstMatch === Number.POSITIVE_INFINITY ? null : this.firstMatch;
   }
 
+  /** Where that occurrence ends; of two that begin at one place the shorter counts. */
+  get matchEnd(): number | null {
+    return this.firstMatch === Number.POSITIVE_INFINITY ? null : this.firstMatchEnd;
+  }
+
   /** Where the earliest unfinished occurrence would begin; the end of the text if there is none. */
   private earliestCandidate(): number {
     let longest = 0;
@@ -59,7 +65,11 @@ export class StopMatcher {
     while (count > 0 && stop.charCodeAt(count) !== unit) count = borders[count - 1] as number;
     if (stop.charCodeAt(count) === unit) count++;
     if (count === stop.length) {
-      this.firstMatch = Math.min(this.firstMatch, this.length - count);
+      const start = this.length - count;
+      if (start < this.firstMatch || (start === this.firstMatch && this.length < this.firstMatchEnd)) {
+        this.firstMatch = start;
+        this.firstMatchEnd = this.length;
+      }
       count = 0; // A later occurrence of the same string can't be the first one.
     }
     this.matched[s] = count;

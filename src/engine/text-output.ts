@@ -11,6 +11,7 @@ export class TextOutput {
   private readonly detokenizer: Detokenizer;
   private readonly stops: StopMatcher | null;
   private readonly channel: EventChannel;
+  private readonly includeStop: boolean;
   private held = '';
   private sentLength = 0;
   private totalLength = 0;
@@ -20,10 +21,12 @@ export class TextOutput {
   private readonly starts: number[] = [];
   private readonly thresholds: number[] = [];
 
-  constructor(detokenizer: Detokenizer, stops: StopMatcher | null, channel: EventChannel) {
+  /** `includeStop`: the text ends after the stop string instead of before it. */
+  constructor(detokenizer: Detokenizer, stops: StopMatcher | null, channel: EventChannel, includeStop = false) {
     this.detokenizer = detokenizer;
     this.stops = stops;
     this.channel = channel;
+    this.includeStop = includeStop;
   }
 
   /** Returns true if a stop string has ended the text; `finish` must follow. */
@@ -50,13 +53,13 @@ export class TextOutput {
   }
 
   /**
-   * Sends what is left, up to the first stop string. Tokens that begin at or after it aren't reported. Returns whether
-   * there was one.
+   * Sends what is left, up to the first stop string. Tokens that begin at or after that end aren't reported. Returns
+   * whether there was one.
    */
   finish(): boolean {
     // After a settled stop nothing can change, and the tokenizer's rest lies beyond it.
     if (this.stops?.settledMatch == null) this.append(this.detokenizer.flush());
-    const cut = this.stops?.matchSoFar ?? null;
+    const cut = (this.includeStop ? this.stops?.matchEnd : this.stops?.matchSoFar) ?? null;
     const end = cut ?? this.totalLength;
     const text = this.held.slice(0, end - this.sentLength);
     let count = this.ids.length;

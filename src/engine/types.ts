@@ -16,6 +16,12 @@ export type GenerationRequest = {
   /** Report log-probabilities of the prompt tokens too (needs `logprobs`). */
   readonly scorePrompt: boolean;
   readonly ignoreEos: boolean;
+  /** Further tokens that end the sequence; `ignoreEos` doesn't concern them. */
+  readonly stopIds?: ReadonlySet<number>;
+  /** The stop string, or the text of the stop token, stays in the text. */
+  readonly includeStop?: boolean;
+  /** Special (control) tokens have their text in the output. */
+  readonly keepSpecial?: boolean;
 };
 
 export type TokenLogprob = {

@@ -10,7 +10,7 @@ import {
   required,
 } from './gguf-metadata.js';
 import type { GgufMetadata } from './gguf-types.js';
-import type { TokenizerMetadata } from './types.js';
+import type { InfillIds, TokenizerMetadata } from './types.js';
 
 const TOKEN_NORMAL = 1;
 const TOKEN_CONTROL = 3;
@@ -74,7 +74,41 @@ export function readTokenizerMetadata(metadata: GgufMetadata): TokenizerMetadata
     addEos: bool('add_eos_token') ?? false,
     addSpacePrefix: bool('add_space_prefix') ?? isSentencePiece,
     chatTemplate: optionalString(metadata, 'tokenizer.chat_template'),
+    infill: readInfill(tokens, tokenTypes, id),
   };
+}
+
+/** Keys of the three ids, today's and yesterday's, and the texts by which llama.cpp finds what files don't name. */
+const infillParts = {
+  prefixId: {
+    keys: ['fim_pre', 'prefix'],
+    texts: ['<|fim_prefix|>', '<fim-prefix>', '<fim_prefix>', '<｜fim▁begin｜>', '<PRE>', '▁<PRE>', '<|code_prefix|>'],
+  },
+  suffixId: {
+    keys: ['fim_suf', 'suffix'],
+    texts: ['<|fim_suffix|>', '<fim-suffix>', '<fim_suffix>', '<｜fim▁hole｜>', '<SUF>', '▁<SUF>', '<|code_suffix|>'],
+  },
+  middleId: {
+    keys: ['fim_mid', 'middle'],
+    texts: ['<|fim_middle|>', '<fim-middle>', '<fim_middle>', '<｜fim▁end｜>', '<MID>', '▁<MID>', '<|code_middle|>'],
+  },
+} as const;
+
+/** All three, or none. */
+function readInfill(
+  tokens: readonly string[],
+  types: Int32Array,
+  id: (name: string, fallback: null) => number | null,
+): InfillIds | null {
+  const find = ({ keys, texts }: { readonly keys: readonly string[]; readonly texts: readonly string[] }) => {
+    const stated = keys.map((key) => id(key, null)).find((found) => found !== null);
+    if (stated !== undefined) return stated;
+    const at = tokens.findIndex((token, index) => types[index] !== TOKEN_NORMAL && texts.includes(token));
+    return at < 0 ? null : at;
+  };
+  const [prefixId, suffixId, middleId] = [infillParts.prefixId, infillParts.suffixId, infillParts.middleId].map(find);
+  if (prefixId == null || suffixId == null || middleId == null) return null;
+  return { prefixId, suffixId, middleId };
 }
 
 function readTokenTypes(metadata: GgufMetadata, vocab: number): Int32Array {

@@ -20,7 +20,12 @@ export type TokenizerMetadata = {
   readonly addEos: boolean;
   readonly addSpacePrefix: boolean;
   readonly chatTemplate: string | null;
+  /** Tokens for filling a gap in a text, in models that were trained for it. */
+  readonly infill?: InfillIds | null;
 };
+
+/** Ids that mark the text before a gap, the text after it, and where to go on. */
+export type InfillIds = { readonly prefixId: number; readonly suffixId: number; readonly middleId: number };
 
 /** A model file as described by its metadata: validated, nothing of the weights read. */
 export type ModelFile = {
@@ -61,5 +66,6 @@ export interface Tokenizer {
   tokenBytes(id: number): Uint8Array;
   /** Printable form for log-probabilities: its text, or `bytes:\xNN…` when it isn't whole UTF-8 (as OpenAI's API). */
   tokenText(id: number): string;
-  createDetokenizer(): Detokenizer;
+  /** Special (control) tokens have no text unless `keepSpecial`. */
+  createDetokenizer(keepSpecial?: boolean): Detokenizer;
 }

@@ -1,5 +1,5 @@
 import type { Engine } from '../engine/types.js';
-import type { Tokenizer } from '../model/types.js';
+import type { EncodeOptions, InfillIds, Tokenizer } from '../model/types.js';
 
 /** A loaded model as the routes see it. */
 export type ServedModel = {
@@ -10,6 +10,8 @@ export type ServedModel = {
   readonly fingerprint: string;
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
-  /** Encodes off the event loop, with special tokens added and parsed. */
-  readonly encodeLong: (text: string) => Promise<Int32Array>;
+  /** Tokens for filling a gap in a text; null if the model has none. */
+  readonly infill: InfillIds | null;
+  /** Encodes off the event loop. */
+  readonly encodeLong: (text: string, options: EncodeOptions) => Promise<Int32Array>;
 };

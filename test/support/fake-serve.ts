@@ -23,9 +23,9 @@ async function openModel(): Promise<OpenedModel> {
     engine,
     tokenizer,
     // Of file and native model `serve` reads no more than this.
-    modelFile: { id: 'fake-model', fileBytes: 1 } as OpenedModel['modelFile'],
+    modelFile: { id: 'fake-model', fileBytes: 1, tokenizer: {} } as OpenedModel['modelFile'],
     nativeModel: { info } as OpenedModel['nativeModel'],
-    encodeLong: async (text) => tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: true }),
+    encodeLong: async (text, encodeOptions) => tokenizer.encode(text, encodeOptions),
     close: async () => {},
   };
 }

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
-import type { Tokenizer } from '../../src/model/types.js';
+import type { InfillIds, Tokenizer } from '../../src/model/types.js';
 import { buildApp } from '../../src/server/app.js';
 import { Metrics } from '../../src/server/metrics.js';
 import { Readiness } from '../../src/server/readiness.js';
@@ -22,6 +22,7 @@ export type FakeServer = {
 
 export type FakeServerOptions = FakeEngineOptions & {
   readonly tokenizer?: Tokenizer;
+  readonly infill?: InfillIds;
   readonly loading?: boolean;
   readonly pingMs?: number;
   readonly stallMs?: number;
@@ -38,9 +39,10 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     fingerprint: 'fp_fake',
     engine,
     tokenizer,
-    encodeLong: async (text) => {
+    infill: options.infill ?? null,
+    encodeLong: async (text, encodeOptions) => {
       longTexts.push(text);
-      return tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: true });
+      return tokenizer.encode(text, encodeOptions);
     },
   };
   const readiness = new Readiness();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { StopMatcher } from '../../src/engine/stop-matcher.js';
+import type { GenerationRequest } from '../../src/engine/types.js';
 import { collect, piecesTokenizer, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
 
 /** Where the first occurrence begins, looking at the whole text at once. */
@@ -12,7 +13,12 @@ function firstOccurrence(text: string, stops: readonly string[]): number | null 
 }
 
 /** Generates `pieces` one token each (then the last one for ever) from a one-token prompt. */
-async function generate(pieces: readonly string[], stop: readonly string[], maxTokens = pieces.length) {
+async function generate(
+  pieces: readonly string[],
+  stop: readonly string[],
+  maxTokens = pieces.length,
+  more: Partial<GenerationRequest> = {},
+) {
   const vocabulary = ['<prompt>', '<end>', ...pieces];
   const kit = startKit({
     tokenizer: piecesTokenizer(vocabulary, [1]),
@@ -23,7 +29,7 @@ async function generate(pieces: readonly string[], stop: readonly string[], maxT
     },
   });
   const shown: string[] = [];
-  const generation = submitOne(kit.engine, request([0], maxTokens, { stop }));
+  const generation = submitOne(kit.engine, request([0], maxTokens, { stop, ...more }));
   const result = await collect(
     (async function* () {
       for await (const event of generation) {
@@ -49,6 +55,14 @@ describe('stop strings', () => {
   it('leave out the tokens that begin with them', async () => {
     const result = await generate(['one ', 'EN', 'D'], ['END']);
     assert.deepEqual([result.text, result.tokenIds, result.completionTokens], ['one ', [2], 3]);
+  });
+
+  it('stay in the text with includeStop, which then ends after them', async () => {
+    const result = await generate(['one ', 'EN', 'Dx', 'y'], ['END'], 4, { includeStop: true });
+    assert.deepEqual([result.text, result.tokenIds, result.reason], ['one END', [2, 3, 4], 'stop']);
+    // Of two that begin at one place the shorter ends the text, whatever else was hoped for.
+    const two = await generate(['a', 'bc', 'd'], ['abcdX', 'bcd', 'bc'], 3, { includeStop: true });
+    assert.deepEqual([two.text, two.reason], ['abc', 'stop']);
   });
 
   it('release text that only looked like a beginning', async () => {
@@ -130,6 +144,15 @@ describe('end tokens', () => {
     assert.deepEqual(result.tokenIds, [2, 3, 1]); // reported, so that scores and counts agree
     assert.equal(result.logprobs.length, 3);
     await stopKit(kit);
+  });
+
+  it('may be further ids, which ignoreEos does not concern and includeStop shows', async () => {
+    const pieces = ['a', 'b', 'c', 'd'];
+    const stopIds = new Set([4]);
+    const plain = await generate(pieces, [], 4, { stopIds, ignoreEos: true });
+    assert.deepEqual([plain.text, plain.tokenIds, plain.reason], ['ab', [2, 3, 4], 'stop']);
+    const shown = await generate(pieces, [], 4, { stopIds, includeStop: true });
+    assert.deepEqual([shown.text, shown.tokenIds, shown.reason], ['abc', [2, 3, 4], 'stop']);
   });
 
   it('are ordinary tokens with ignoreEos', async () => {

@@ -4,7 +4,7 @@ import { Value } from 'typebox/value';
 import { NibbleError } from '../../src/errors.js';
 import { CompletionBody } from '../../src/server/schemas/completion-response.js';
 import { createFakeTokenizer, FAKE_BOS, FAKE_END } from '../support/fake-engine.js';
-import { complete, createFakeServer } from '../support/fake-server.js';
+import { complete, createFakeServer, sseData } from '../support/fake-server.js';
 
 const base = { model: 'fake-model', prompt: 'hi' };
 const idsOf = (text: string): number[] => [...new TextEncoder().encode(text)];
@@ -38,7 +38,8 @@ test('defaults, and null meaning the default as in the OpenAI contract', async (
   const optional = [
     ...['best_of', 'echo', 'frequency_penalty', 'logit_bias', 'logprobs', 'max_tokens', 'n', 'presence_penalty'],
     ...['seed', 'stop', 'stream', 'stream_options', 'suffix', 'temperature', 'top_p', 'top_k', 'min_p'],
-    ...['repetition_penalty', 'ignore_eos'],
+    ...['repetition_penalty', 'ignore_eos', 'stop_token_ids', 'include_stop_str_in_output', 'skip_special_tokens'],
+    ...['return_token_ids'],
   ];
   const nulls = Object.fromEntries(optional.map((name) => [name, null]));
   for (const body of [base, { ...base, ...nulls }]) {
@@ -90,6 +91,9 @@ test('every sampling field reaches the engine', async () => {
     logprobs: 5,
     echo: true,
     ignore_eos: true,
+    stop_token_ids: [9, 257, 9],
+    include_stop_str_in_output: true,
+    skip_special_tokens: false,
     user: 'someone',
   });
   assert.equal(response.status, 200, response.text);
@@ -116,7 +120,68 @@ test('every sampling field reaches the engine', async () => {
     logprobs: 5,
     scorePrompt: true,
     ignoreEos: true,
+    stopIds: new Set([9, 257]),
+    includeStop: true,
+    keepSpecial: true,
   });
+});
+
+test('best_of returns the n sequences with the best mean log-probability, best first, and counts them all', async () => {
+  // The log-probability of a byte falls with its value: choice 2 is the best, then 1 and 3 (alike), then 0.
+  const texts = ['zz', 'cb', 'aaaa', 'bc'];
+  const server = createFakeServer({ continuation: ({ sampling }) => texts[sampling.choice] ?? '' });
+  const response = await complete(server, { ...base, prompt: ['one', 'two'], n: 2, best_of: 4, max_tokens: 4 });
+  const { choices, usage } = response.json();
+  assert.deepEqual(
+    choices.map(({ index, text, logprobs }: { index: number; text: string; logprobs: null }) => [
+      index,
+      text,
+      logprobs,
+    ]),
+    [
+      [0, 'aaaa', null],
+      [1, 'cb', null],
+      [2, 'aaaa', null],
+      [3, 'cb', null],
+    ],
+  );
+  assert.equal(usage.completion_tokens, 2 * (2 + 2 + 4 + 2));
+  assert.equal(usage.prompt_tokens, 6);
+  const shown = await complete(server, { ...base, best_of: 4, max_tokens: 4, logprobs: 1 });
+  assert.deepEqual(shown.json().choices[0].logprobs.tokens, ['a', 'a', 'a', 'a']);
+});
+
+test('suffix fills the gap with the tokens that the model has for it', async () => {
+  const infill = { prefixId: 1, suffixId: 2, middleId: 3 };
+  const server = createFakeServer({ infill, tokenizer: createFakeTokenizer({ addBos: true }) });
+  // What looks like a special token is text here: `<|end|>` is 7 bytes.
+  await complete(server, { ...base, prompt: ['a', '<|end|>'], suffix: 'z' });
+  await complete(server, { ...base, prompt: [97, 98], suffix: 'z' });
+  assert.deepEqual(
+    server.engine.submitted.map((request) => [...request.promptIds]),
+    [
+      [FAKE_BOS, 1, 97, 2, 122, 3],
+      [FAKE_BOS, 1, ...idsOf('<|end|>'), 2, 122, 3],
+      [FAKE_BOS, 1, 97, 98, 2, 122, 3],
+    ],
+  );
+});
+
+test('return_token_ids adds the ids of prompt and completion', async () => {
+  const body = { ...base, n: 2, max_tokens: 2, return_token_ids: true, echo: true };
+  const whole = (await complete(createFakeServer(), body)).json().choices;
+  assert.deepEqual([whole[1].token_ids, whole[1].prompt_token_ids], [idsOf('bc'), idsOf('hi')]);
+  const stream = await complete(createFakeServer(), { ...body, stream: true });
+  const chunks = sseData(stream.text).slice(0, -1);
+  const own = chunks.map((data) => JSON.parse(data).choices[0]).filter((choice) => choice.index === 1);
+  assert.deepEqual(
+    own.flatMap((choice) => choice.token_ids),
+    idsOf('bc'),
+  );
+  assert.deepEqual(
+    own.map((choice) => choice.prompt_token_ids),
+    [idsOf('hi'), ...own.slice(1).map(() => undefined)],
+  );
 });
 
 test('values at the edges of their ranges are accepted', async () => {
@@ -270,10 +335,10 @@ test('a stop ends with the reason stop', async () => {
 
 test('unknown fields are accepted and named in the log, without their values', async () => {
   const server = createFakeServer();
-  const response = await complete(server, { ...base, no_stop_trim: true, skip_special_tokens: 'hush-hush' });
+  const response = await complete(server, { ...base, no_stop_trim: true, return_hidden_states: 'hush-hush' });
   assert.equal(response.status, 200);
   const line = server.log.find((text) => text.includes('fields ignored')) ?? '';
-  assert.deepEqual(JSON.parse(line).fields, ['no_stop_trim', 'skip_special_tokens']);
+  assert.deepEqual(JSON.parse(line).fields, ['no_stop_trim', 'return_hidden_states']);
   assert.ok(!server.log.join('').includes('hush-hush'));
 });
 

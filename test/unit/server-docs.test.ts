@@ -1,15 +1,53 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CompletionRequest, expectedOf } from '../../src/server/schemas/completion-request.js';
+import type { TSchema } from 'typebox';
+import { CompletionRequest } from '../../src/server/schemas/completion-request.js';
+import { expectedAt, extensionFields, samplingFields, streamFields } from '../../src/server/schemas/fields.js';
 import { createFakeServer } from '../support/fake-server.js';
 
 const page = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8');
 
-test('docs/api.md has a row for every field of a completion request, in the words of the schema', () => {
-  const documented = [...page.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)].map(([, name, expected]) => [name, expected]);
-  const known = Object.keys(CompletionRequest.properties).map((name) => [name, expectedOf(name)]);
-  assert.deepEqual(documented.sort(), known.sort());
+/** The text below a heading, up to the next one of any depth. */
+function sectionOf(heading: string): string {
+  const start = page.indexOf(`\n${heading}\n`);
+  assert.ok(start >= 0, heading);
+  const rest = page.slice(start + heading.length + 2);
+  return rest.slice(0, rest.search(/^##/m) + 1 || undefined);
+}
+
+const shared = { ...samplingFields, ...streamFields, ...extensionFields };
+const sections: readonly (readonly [string, Readonly<Record<string, TSchema>>])[] = [
+  ['### Fields of every endpoint that generates', shared],
+  ['## POST /v1/completions', own(CompletionRequest)],
+];
+
+function own(schema: TSchema & { readonly properties: Readonly<Record<string, TSchema>> }) {
+  return Object.fromEntries(Object.entries(schema.properties).filter(([name]) => !Object.hasOwn(shared, name)));
+}
+
+test('docs/api.md has a row for every field of a request, in the words of the schema', () => {
+  for (const [heading, properties] of sections) {
+    const rows = [...sectionOf(heading).matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)];
+    const documented = rows.map(([, name, expected]) => [name, expected]);
+    const known = Object.keys(properties).map((name) => [
+      name,
+      expectedAt({ properties } as unknown as TSchema, [name])?.expected,
+    ]);
+    assert.deepEqual(documented.sort(), known.sort(), heading);
+  }
+});
+
+test('each of these rows names a test file that speaks of the field', () => {
+  const rows = [...page.matchAll(/^\| `(\w+)` \|.*\| `([\w-]+)` \|$/gm)];
+  assert.ok(rows.length > 25);
+  for (const [, field = '', name = ''] of rows) {
+    const paths = ['unit', 'e2e', 'integration'].map((folder) => `../${folder}/${name}.test.ts`);
+    const urls = paths.map((path) => new URL(path, import.meta.url)).filter((url) => existsSync(url));
+    const [url] = urls;
+    assert.ok(url, `${field}: no test file ${name}`);
+    assert.match(readFileSync(url, 'utf8'), new RegExp(`\\b${field}\\b`), `${field} in ${name}`);
+  }
 });
 
 test('docs/api.md names every metric, and no others', async () => {

@@ -65,7 +65,7 @@ export function createTokenizer(metadata: TokenizerMetadata): Tokenizer {
 
     tokenBytes,
     tokenText: (id) => printable(tokenBytes(id)),
-    createDetokenizer: () => createDetokenizer(textBytes),
+    createDetokenizer: (keepSpecial = false) => createDetokenizer(keepSpecial ? tokenBytes : textBytes),
   };
 }
 

@@ -1,6 +1,6 @@
-import type { Generation } from '../../engine/types.js';
-import { NibbleError } from '../../errors.js';
-import type { LogprobsBody, UsageBody } from '../schemas/completion-response.js';
+import type { Generation, TokenLogprob } from '../../engine/types.js';
+import { completeEvents, type OnSequenceEnd, type UsageCounter } from '../generation/usage.js';
+import type { LogprobsBody } from '../schemas/completion-response.js';
 import type { ServedModel } from '../served-model.js';
 import { LogprobsWriter } from './logprobs.js';
 import type { CompletionPlan } from './plan.js';
@@ -14,79 +14,85 @@ export type ResponseHead = {
   readonly system_fingerprint: string;
 };
 
-/** What arrives of one choice, in order. `end` is the last. */
+/** What arrives of one sequence, in order. `end` is the last. */
 export type ChoicePiece =
-  | { readonly kind: 'text'; readonly text: string; readonly logprobs: LogprobsBody | null }
-  | { readonly kind: 'end'; readonly reason: 'stop' | 'length' };
-
-/** Tokens of a response, counted while its choices end. Prompts count once, however many choices they have. */
-export class UsageCounter {
-  readonly #promptTokens: number;
-  #completionTokens = 0;
-  #cachedTokens = 0;
-
-  constructor(plan: CompletionPlan) {
-    this.#promptTokens = plan.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
-  }
-
-  add(completionTokens: number, cachedTokens: number): void {
-    this.#completionTokens += completionTokens;
-    this.#cachedTokens += cachedTokens;
-  }
-
-  body(): UsageBody {
-    return {
-      prompt_tokens: this.#promptTokens,
-      completion_tokens: this.#completionTokens,
-      total_tokens: this.#promptTokens + this.#completionTokens,
-      prompt_tokens_details: { cached_tokens: this.#cachedTokens },
+  | {
+      readonly kind: 'text';
+      readonly text: string;
+      readonly tokenIds: readonly number[];
+      readonly logprobs: LogprobsBody | null;
+    }
+  | {
+      readonly kind: 'end';
+      readonly reason: 'stop' | 'length';
+      /** Mean log-probability of the generated tokens, by which `best_of` ranks; 0 without tokens. */
+      readonly meanLogprob: number;
     };
-  }
+
+/** What a sequence reports to, whichever it is. */
+export type ChoiceContext = {
+  readonly plan: CompletionPlan;
+  readonly model: ServedModel;
+  readonly usage: UsageCounter;
+  readonly onSequenceEnd: OnSequenceEnd;
+};
+
+export function promptTokens(plan: CompletionPlan): number {
+  return plan.prompts.reduce((sum, prompt) => sum + prompt.ids.length, 0);
 }
 
-/** Called when a sequence has ended: tokens of its prompt, and how many of them were found in the prefix cache. */
-export type OnSequenceEnd = (promptTokens: number, cachedTokens: number) => void;
+const sumOf = (logprobs: readonly TokenLogprob[]): number =>
+  logprobs.reduce((sum, { logprob }) => sum + (logprob ?? 0), 0);
 
 /**
- * Reads one choice: the echo first (with the first event, so that nothing is sent while the prompt is computed), then
+ * Reads one sequence: the echo first (with the first event, so that nothing is sent while the prompt is computed), then
  * the text as it comes. Throws what the sequence fails with, and `draining` if the engine cut it.
  */
 export async function* readChoice(
-  plan: CompletionPlan,
+  context: ChoiceContext,
   index: number,
   generation: Generation,
-  model: ServedModel,
-  usage: UsageCounter,
-  onSequenceEnd: OnSequenceEnd,
 ): AsyncGenerator<ChoicePiece> {
-  const prompt = plan.prompts[Math.floor(index / plan.n)];
+  const { plan, model, usage } = context;
+  const prompt = plan.prompts[Math.floor(index / plan.bestOf)];
   const request = plan.requests[index];
   if (prompt === undefined || request === undefined) throw new RangeError(`no choice ${index}`);
-  const writer = request.logprobs === null ? null : new LogprobsWriter(model.tokenizer);
+  const writer = plan.showLogprobs ? new LogprobsWriter(model.tokenizer) : null;
   const echoText = plan.echo ? (prompt.text ?? model.tokenizer.decode(prompt.ids, true)) : '';
   let echoPending = plan.echo && !request.scorePrompt;
-  for await (const event of generation) {
+  let [sum, count] = [0, 0];
+  for await (const event of completeEvents(generation)) {
     if (echoPending) {
       echoPending = false;
-      yield { kind: 'text', text: echoText, logprobs: null };
+      yield { kind: 'text', text: echoText, tokenIds: [], logprobs: null };
     }
     switch (event.kind) {
       case 'prompt':
-        yield { kind: 'text', text: echoText, logprobs: writer?.writePrompt(event.logprobs, echoText) ?? null };
+        yield {
+          kind: 'text',
+          text: echoText,
+          tokenIds: [],
+          logprobs: writer?.writePrompt(event.logprobs, echoText) ?? null,
+        };
         break;
       case 'text':
-        if (event.text === '' && (writer === null || event.logprobs.length === 0)) break;
-        yield { kind: 'text', text: event.text, logprobs: writer?.writeCompletion(event.logprobs) ?? null };
+        sum += sumOf(event.logprobs);
+        count += event.logprobs.length;
+        if (event.text === '' && !plan.showTokenIds && (writer === null || event.logprobs.length === 0)) break;
+        yield {
+          kind: 'text',
+          text: event.text,
+          tokenIds: event.tokenIds,
+          logprobs: writer?.writeCompletion(event.logprobs) ?? null,
+        };
         break;
       case 'end':
-        if (event.reason === 'abort') throw new NibbleError('draining', {}, { retryAfterSeconds: 1 });
-        usage.add(event.completionTokens, index % plan.n === 0 ? event.cachedTokens : 0);
-        onSequenceEnd(prompt.ids.length, event.cachedTokens);
-        yield { kind: 'end', reason: event.reason };
+        usage.add(event.completionTokens, index % plan.bestOf === 0 ? event.cachedTokens : 0);
+        context.onSequenceEnd(prompt.ids.length, event.cachedTokens);
+        yield { kind: 'end', reason: event.reason, meanLogprob: count === 0 ? 0 : sum / count };
         return;
       default:
         event satisfies never;
     }
   }
-  throw new NibbleError('engine_failed', { message: 'a sequence ended without a reason' });
 }

@@ -1,9 +1,22 @@
 import type { Generation } from '../../engine/types.js';
+import type { SseStream } from '../generation/sse.js';
+import { type OnSequenceEnd, UsageCounter } from '../generation/usage.js';
 import type { CompletionChunk } from '../schemas/completion-response.js';
 import type { ServedModel } from '../served-model.js';
-import { type OnSequenceEnd, type ResponseHead, readChoice, UsageCounter } from './choices.js';
+import { type ChoicePiece, promptTokens, type ResponseHead, readChoice } from './choices.js';
 import type { CompletionPlan } from './plan.js';
-import type { SseStream } from './sse.js';
+
+type ChunkChoice = CompletionChunk['choices'][number];
+
+/** The ids of a chunk; those of the prompt come with the first chunk of a choice. */
+function idsOf(plan: CompletionPlan, index: number, piece: ChoicePiece, isFirst: boolean): Partial<ChunkChoice> {
+  if (!plan.showTokenIds) return {};
+  const prompt = isFirst ? plan.prompts[Math.floor(index / plan.n)] : undefined;
+  return {
+    token_ids: piece.kind === 'text' ? [...piece.tokenIds] : [],
+    ...(prompt === undefined ? {} : { prompt_token_ids: [...prompt.ids] }),
+  };
+}
 
 /**
  * Sends every choice as it grows, interleaved, then the usage if it was asked for. A choice whose client reads slowly
@@ -17,14 +30,18 @@ export async function streamCompletion(
   model: ServedModel,
   onSequenceEnd: OnSequenceEnd,
 ): Promise<void> {
-  const usage = new UsageCounter(plan);
+  const usage = new UsageCounter(promptTokens(plan));
   const noUsage = plan.includeUsage ? { usage: null } : {};
+  const context = { plan, model, usage, onSequenceEnd };
   const sendChoice = async (generation: Generation, index: number): Promise<void> => {
-    for await (const piece of readChoice(plan, index, generation, model, usage, onSequenceEnd)) {
-      const isEnd = piece.kind === 'end';
-      const choice = isEnd
-        ? { text: '', index, logprobs: null, finish_reason: piece.reason }
-        : { text: piece.text, index, logprobs: piece.logprobs, finish_reason: null };
+    let isFirst = true;
+    for await (const piece of readChoice(context, index, generation)) {
+      const said =
+        piece.kind === 'end'
+          ? { text: '', index, logprobs: null, finish_reason: piece.reason }
+          : { text: piece.text, index, logprobs: piece.logprobs, finish_reason: null };
+      const choice: ChunkChoice = { ...said, ...idsOf(plan, index, piece, isFirst) };
+      isFirst = false;
       const chunk: CompletionChunk = { ...head, choices: [choice], ...noUsage };
       await sse.send(chunk);
     }

@@ -1,8 +1,9 @@
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import Type, { type TSchema } from 'typebox';
 import { type ErrorCode, NibbleError } from '../../errors.js';
 import { BODY_BYTES_MAX } from '../../limits.js';
-import { expectedOf } from '../schemas/completion-request.js';
 import type { ErrorBody } from '../schemas/error.js';
+import { expectedAt } from '../schemas/fields.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -28,23 +29,25 @@ const invalid = (message: string, param?: string) =>
   new NibbleError('invalid_request', { message }, param === undefined ? {} : { param });
 
 /** The first failure of the schema, in the words of the schema. */
-function fromValidation(error: FastifyError): NibbleError {
+function fromValidation(error: FastifyError, schema: TSchema): NibbleError {
   const failure = error.validation?.[0];
   const missing = failure?.keyword === 'required' ? failure.params.missingProperty : undefined;
-  if (failure?.instancePath === '' && typeof missing === 'string') {
-    return invalid(`'${missing}' is required; it must be ${expectedOf(missing) ?? 'given'}.`, missing);
-  }
   const path = (failure?.instancePath ?? '').split('/').slice(1);
-  const [field] = path;
-  if (field === undefined) return invalid('The body must be a JSON object.');
-  const dotted = path.join('.');
-  const param = expectedOf(dotted) === null ? field : dotted;
-  return invalid(`'${param}' must be ${expectedOf(param) ?? 'something else'}.`, param);
+  if (typeof missing === 'string') {
+    const whole = [...path, missing];
+    const param = whole.join('.');
+    const found = expectedAt(schema, whole);
+    const expected = found?.param === param ? `; it must be ${found.expected}` : '';
+    return invalid(`'${param}' is required${expected}.`, param);
+  }
+  if (path.length === 0) return invalid('The body must be a JSON object.');
+  const { param, expected } = expectedAt(schema, path) ?? { param: path[0], expected: 'something else' };
+  return invalid(`'${param}' must be ${expected}.`, param);
 }
 
 /** Fastify's own errors as ours; null for what isn't a fault of the request. */
-function fromFastify(error: FastifyError, contentType: string): NibbleError | null {
-  if (error.validation !== undefined) return fromValidation(error);
+function fromFastify(error: FastifyError, contentType: string, schema: TSchema): NibbleError | null {
+  if (error.validation !== undefined) return fromValidation(error, schema);
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new NibbleError('body_too_large', { limitBytes: BODY_BYTES_MAX });
@@ -66,9 +69,14 @@ function fromFastify(error: FastifyError, contentType: string): NibbleError | nu
 const isFastifyError = (error: unknown): error is FastifyError =>
   error instanceof Error && !(error instanceof NibbleError) && 'code' in error;
 
-/** Any error as an error object. What isn't expected is logged and shown as `internal`, without its details. */
-export function describeError(error: unknown, log: FastifyBaseLogger, contentType = ''): ErrorResponse {
-  const known = isFastifyError(error) ? fromFastify(error, contentType) : null;
+/** Any error as an error object; `schema` is the one that the body had to fit. What isn't expected is logged and shown as `internal`, without its details. */
+export function describeError(
+  error: unknown,
+  log: FastifyBaseLogger,
+  contentType = '',
+  schema: TSchema = Type.Object({}),
+): ErrorResponse {
+  const known = isFastifyError(error) ? fromFastify(error, contentType, schema) : null;
   const shown: NibbleError = error instanceof NibbleError ? error : (known ?? new NibbleError('internal', {}));
   if (shown.status >= 500 && shown.status !== 503) log.error({ err: error }, 'request failed');
   return {
@@ -87,7 +95,9 @@ export function describeError(error: unknown, log: FastifyBaseLogger, contentTyp
 
 /** Answers with an error object. */
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const { status, retryAfterSeconds, body } = describeError(error, request.log, request.headers['content-type']);
+  const schema = request.routeOptions.schema?.body as TSchema | undefined;
+  const contentType = request.headers['content-type'];
+  const { status, retryAfterSeconds, body } = describeError(error, request.log, contentType, schema);
   request.errorCode = body.error.code;
   // Fastify would close the connection under a client that still sends, which then sees a broken pipe and no answer.
   // Left open, the rest of the body is read and thrown away, for REQUEST_RECEIVE_MS_MAX at most.

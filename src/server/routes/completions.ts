@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { LOGGED_FIELDS_MAX } from '../../limits.js';
-import { abortOnDisconnect } from '../completions/abort.js';
-import type { OnSequenceEnd, ResponseHead } from '../completions/choices.js';
+import type { FastifyInstance } from 'fastify';
+import type { ResponseHead } from '../completions/choices.js';
 import { collectCompletion } from '../completions/collect.js';
-import { type CompletionPlan, planCompletion } from '../completions/plan.js';
-import { type SseOptions, SseStream } from '../completions/sse.js';
+import { planCompletion } from '../completions/plan.js';
 import { streamCompletion } from '../completions/stream.js';
-import { describeError } from '../plugins/errors.js';
+import { type Job, logIgnoredFields, respond } from '../generation/respond.js';
+import type { SseOptions } from '../generation/sse.js';
+import type { OnSequenceEnd } from '../generation/usage.js';
 import type { Readiness } from '../readiness.js';
-import { CompletionRequest, unknownFields } from '../schemas/completion-request.js';
+import { CompletionRequest } from '../schemas/completion-request.js';
+import { unknownFields } from '../schemas/fields.js';
 import type { ServedModel } from '../served-model.js';
 
-export type CompletionRouteOptions = {
+/** What every route that generates is given. */
+export type GenerationRouteOptions = {
   readonly readiness: Readiness;
   readonly sse: SseOptions;
   readonly onSequenceEnd: OnSequenceEnd;
@@ -28,39 +29,9 @@ function responseHead(model: ServedModel): ResponseHead {
   };
 }
 
-/** Names only, shortened: values are the user's, and even a name can be long. */
-function logIgnoredFields(request: FastifyRequest, body: object): void {
-  const names = unknownFields(body);
-  if (names.length === 0) return;
-  const fields = names.slice(0, LOGGED_FIELDS_MAX).map((name) => name.slice(0, 64));
-  request.log.debug({ fields, fieldCount: names.length }, 'fields ignored');
-}
-
 /** POST /v1/completions. */
-export function registerCompletions(app: FastifyInstance, options: CompletionRouteOptions): void {
+export function registerCompletions(app: FastifyInstance, options: GenerationRouteOptions): void {
   const { readiness, onSequenceEnd } = options;
-
-  const answerStream = async (
-    request: FastifyRequest,
-    reply: FastifyReply,
-    plan: CompletionPlan,
-    model: ServedModel,
-    controller: AbortController,
-  ): Promise<void> => {
-    const generations = model.engine.submit(plan.requests, controller.signal);
-    const sse = new SseStream(reply, options.sse);
-    try {
-      await streamCompletion(sse, responseHead(model), plan, generations, model, onSequenceEnd);
-    } catch (error) {
-      if (!controller.signal.aborted) {
-        // The head is out, so the failure travels in the stream; the other choices end with it.
-        controller.abort();
-        await sse.send(describeError(error, request.log).body);
-      }
-    }
-    await sse.end();
-  };
-
   app.post<{ Body: CompletionRequest }>(
     '/v1/completions',
     {
@@ -68,24 +39,19 @@ export function registerCompletions(app: FastifyInstance, options: CompletionRou
       // Before the body is read: a server that can't answer shouldn't take it in.
       onRequest: async () => void readiness.requireModel(),
     },
-    async (request, reply) => {
-      const controller = abortOnDisconnect(reply);
+    (request, reply) => {
       const model = readiness.requireModel();
-      logIgnoredFields(request, request.body);
-      const plan = await planCompletion(request.body, model);
-      if (controller.signal.aborted) return reply.hijack();
-      if (request.body.stream === true) {
-        await answerStream(request, reply, plan, model, controller);
-        return reply;
-      }
-      try {
-        const generations = model.engine.submit(plan.requests, controller.signal);
-        return await collectCompletion(responseHead(model), plan, generations, model, onSequenceEnd);
-      } catch (error) {
-        if (controller.signal.aborted) return reply.hijack();
-        controller.abort();
-        throw error;
-      }
+      logIgnoredFields(request, unknownFields(CompletionRequest, request.body));
+      return respond(request, reply, model, options.sse, async (): Promise<Job> => {
+        const plan = await planCompletion(request.body, model);
+        const head = responseHead(model);
+        return {
+          requests: plan.requests,
+          isStream: request.body.stream === true,
+          collect: (generations) => collectCompletion(head, plan, generations, model, onSequenceEnd),
+          stream: (sse, generations) => streamCompletion(sse, head, plan, generations, model, onSequenceEnd),
+        };
+      });
     },
   );
 }

@@ -31,6 +31,9 @@ const choice = {
   text: Type.String(),
   index: Type.Integer(),
   logprobs: nullable(LogprobsBody),
+  /** Extensions, with `return_token_ids`: ids of the generated tokens and of the prompt. */
+  token_ids: Type.Optional(Type.Array(Type.Integer())),
+  prompt_token_ids: Type.Optional(Type.Array(Type.Integer())),
 };
 const FinishReasonBody = Type.Enum(['stop', 'length']);
 const head = {

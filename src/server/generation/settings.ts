@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto';
+import type { GenerationRequest, SamplingRequest } from '../../engine/types.js';
+import { NibbleError } from '../../errors.js';
+import { LOGIT_BIAS_MAX } from '../../limits.js';
+import type { SettingsFields } from '../schemas/fields.js';
+import type { ServedModel } from '../served-model.js';
+
+export const invalid = (param: string, message: string) => new NibbleError('invalid_request', { message }, { param });
+export const unsupported = (parameter: string, message: string) =>
+  new NibbleError('unsupported_parameter', { parameter, message }, { param: parameter });
+
+/** What the fields common to all endpoints say about each sequence of a request. */
+export type Settings = Pick<GenerationRequest, 'stop' | 'ignoreEos' | 'stopIds' | 'includeStop' | 'keepSpecial'> & {
+  readonly sampling: Omit<SamplingRequest, 'choice'>;
+};
+
+/** Values of fields that aren't given. */
+const defaults = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 } as const;
+
+/** Throws `model_not_found` unless the request means the model that is served. */
+export function requireModelName(name: string, model: ServedModel): void {
+  if (name === model.id || name === 'default') return;
+  const parameters = { model: name.slice(0, 128), available: [model.id] };
+  throw new NibbleError('model_not_found', parameters, { param: 'model' });
+}
+
+function readLogitBias(
+  bias: Readonly<Record<string, number>>,
+  vocabSize: number,
+): { ids: Int32Array; values: Float32Array } {
+  const entries = Object.entries(bias);
+  if (entries.length > LOGIT_BIAS_MAX) {
+    throw invalid('logit_bias', `'logit_bias' has ${entries.length} entries; at most ${LOGIT_BIAS_MAX} are allowed.`);
+  }
+  const ids = entries.map(([key]) => {
+    const id = /^(0|[1-9]\d{0,9})$/.test(key) ? Number(key) : Number.POSITIVE_INFINITY;
+    if (id < vocabSize) return id;
+    const shown = JSON.stringify(key.slice(0, 32));
+    throw invalid('logit_bias', `'logit_bias' has the key ${shown}; keys are token ids below ${vocabSize}.`);
+  });
+  return { ids: Int32Array.from(ids), values: Float32Array.from(entries, ([, value]) => value) };
+}
+
+/** Uniform over all 64-bit seeds: without a seed two equal requests should differ. */
+const randomSeed = (): bigint => randomBytes(8).readBigUInt64LE();
+
+function readSampling(body: SettingsFields, vocabSize: number): Omit<SamplingRequest, 'choice'> {
+  const bias = readLogitBias(body.logit_bias ?? {}, vocabSize);
+  return {
+    temperature: body.temperature ?? defaults.temperature,
+    topK: Math.min(Math.max(body.top_k ?? defaults.topK, 0), vocabSize),
+    topP: body.top_p ?? defaults.topP,
+    minP: body.min_p ?? defaults.minP,
+    presencePenalty: body.presence_penalty ?? 0,
+    frequencyPenalty: body.frequency_penalty ?? 0,
+    repetitionPenalty: body.repetition_penalty ?? defaults.repetitionPenalty,
+    seed: body.seed == null ? randomSeed() : BigInt.asUintN(64, BigInt(body.seed)),
+    biasIds: bias.ids,
+    biasValues: bias.values,
+  };
+}
+
+function readStopIds(ids: readonly number[], vocabSize: number): ReadonlySet<number> {
+  const outside = ids.find((id) => id >= vocabSize);
+  if (outside === undefined) return new Set(ids);
+  throw invalid('stop_token_ids', `'stop_token_ids' holds the id ${outside}; the vocabulary has ${vocabSize}.`);
+}
+
+/** Reads the fields that all endpoints share. Throws `invalid_request`. */
+export function readSettings(body: SettingsFields, model: ServedModel): Settings {
+  const { vocabSize } = model.tokenizer;
+  const stopIds = readStopIds(body.stop_token_ids ?? [], vocabSize);
+  return {
+    sampling: readSampling(body, vocabSize),
+    stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
+    ignoreEos: body.ignore_eos ?? false,
+    ...(stopIds.size === 0 ? {} : { stopIds }),
+    ...(body.include_stop_str_in_output === true ? { includeStop: true } : {}),
+    ...(body.skip_special_tokens === false ? { keepSpecial: true } : {}),
+  };
+}

@@ -1,0 +1,56 @@
+import type { Generation, GenerationEvent } from '../../engine/types.js';
+import { NibbleError } from '../../errors.js';
+import type { UsageBody } from '../schemas/completion-response.js';
+
+/** Called when a sequence has ended: tokens of its prompt, and how many of them were found in the prefix cache. */
+export type OnSequenceEnd = (promptTokens: number, cachedTokens: number) => void;
+
+/** Tokens of a response, counted while its sequences end. Prompts count once, however many choices they have. */
+export class UsageCounter {
+  readonly #promptTokens: number;
+  #completionTokens = 0;
+  #cachedTokens = 0;
+
+  constructor(promptTokens: number) {
+    this.#promptTokens = promptTokens;
+  }
+
+  get completionTokens(): number {
+    return this.#completionTokens;
+  }
+
+  add(completionTokens: number, cachedTokens: number): void {
+    this.#completionTokens += completionTokens;
+    this.#cachedTokens += cachedTokens;
+  }
+
+  body(): UsageBody {
+    return {
+      prompt_tokens: this.#promptTokens,
+      completion_tokens: this.#completionTokens,
+      total_tokens: this.#promptTokens + this.#completionTokens,
+      prompt_tokens_details: { cached_tokens: this.#cachedTokens },
+    };
+  }
+}
+
+type EndEvent = Extract<GenerationEvent, { kind: 'end' }>;
+/** An event of a sequence that ran to its end. */
+export type CompleteEvent =
+  | Exclude<GenerationEvent, { kind: 'end' }>
+  | (Omit<EndEvent, 'reason'> & { readonly reason: Exclude<EndEvent['reason'], 'abort'> });
+
+/** The events of one sequence. Throws what it fails with, and `draining` if the engine cut it. */
+export async function* completeEvents(generation: Generation): AsyncGenerator<CompleteEvent> {
+  for await (const event of generation) {
+    if (event.kind !== 'end') {
+      yield event;
+      continue;
+    }
+    const { reason } = event;
+    if (reason === 'abort') throw new NibbleError('draining', {}, { retryAfterSeconds: 1 });
+    yield { ...event, reason };
+    return;
+  }
+  throw new NibbleError('engine_failed', { message: 'a sequence ended without a reason' });
+}
