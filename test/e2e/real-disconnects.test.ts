@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '../support/random.js';
+import { Random } from '../../src/model/generated/random.js';
 import { RealServer } from '../support/real-server.js';
 
 const KV_TOKENS = 1024;

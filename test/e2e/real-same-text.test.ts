@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { loadAddon } from '../../src/native/load.js';
-import { Random } from '../support/random.js';
+import { Random } from '../../src/model/generated/random.js';
 import { type Choice, RealServer } from '../support/real-server.js';
 
 /** A prompt of several groups, so that attention, tails and splits take part. */

@@ -3,9 +3,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NibbleError } from '../../src/errors.js';
+import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import { writeTinyModel } from './gguf-fixtures.js';
-import { Random } from './random.js';
 
 export type FuzzResult = {
   readonly cases: number;

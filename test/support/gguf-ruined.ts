@@ -1,9 +1,10 @@
 /** Generated models that are each wrong in one way, with the code that loading them must end with. */
 import { readFile, writeFile } from 'node:fs/promises';
 import type { ErrorCode } from '../../src/errors.js';
+import type { TensorTypeName } from '../../src/model/generated/tensor-data.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type { GgufValue } from '../../src/model/gguf-types.js';
-import { type TensorTypeName, type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
+import { type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
 
 export type RuinedModel = {
   readonly name: string;

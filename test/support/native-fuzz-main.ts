@@ -6,12 +6,13 @@ import { writeSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Random } from '../../src/model/generated/random.js';
+import type { TensorTypeName } from '../../src/model/generated/tensor-data.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type { LoadOptions } from '../../src/native/contract.js';
-import { type TensorTypeName, type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
+import { type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
 import { mutate } from './gguf-fuzz.js';
 import { probeFile, probeLoad, probeOptions } from './native-probe.js';
-import { Random } from './random.js';
 
 const say = (line: object) => writeSync(1, `${JSON.stringify(line)}\n`);
 

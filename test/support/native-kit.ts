@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { loadNativeModel } from '../../src/engine/open.js';
 import { KV_BLOCK_TOKENS } from '../../src/limits.js';
+import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type {
   ActivationFormat,
@@ -11,7 +12,6 @@ import type {
   StepBatch,
   StepResult,
 } from '../../src/native/contract.js';
-import { Random } from './random.js';
 
 export const greedy: SamplingSpec = {
   temperature: 0,

@@ -1,8 +1,8 @@
 /** Logits of chosen positions of a sequence, however it is fed, and their comparison bit by bit. */
 import assert from 'node:assert/strict';
+import { Random } from '../../src/model/generated/random.js';
 import { ROW_SAMPLE, type SamplingSpec, type StepResult, TOKEN_FROM_PREVIOUS_STEP } from '../../src/native/contract.js';
 import type { NativeKit, Part, Sequence } from './native-kit.js';
-import { Random } from './random.js';
 
 /** Position → logits. */
 export type Rows = Map<number, Float32Array>;

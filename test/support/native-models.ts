@@ -2,10 +2,11 @@
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TensorTypeName } from '../../src/model/generated/tensor-data.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type { IsaLevel } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
-import { type TensorTypeName, type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
+import { type TinyModelOptions, writeTinyModel } from './gguf-fixtures.js';
 
 /** Odd shapes on purpose: rows that are no multiple of 16, groups of 1, 3 and 4 query heads, head sizes 16 to 96. */
 export const architectures: Readonly<Record<string, TinyModelOptions>> = {

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gguf } from '@huggingface/gguf';
+import type { TensorTypeName } from '../../src/model/generated/tensor-data.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import { readGgufHeader } from '../../src/model/gguf-reader.js';
 import { GgufWriter } from '../../src/model/gguf-writer.js';
 import { defaultModelPath } from '../support/default-model.js';
-import type { TensorTypeName } from '../support/gguf-encode.js';
 import { type TinyModelOptions, tinySpec, writeTinyModel } from '../support/gguf-fixtures.js';
 import { fuzzHeader } from '../support/gguf-fuzz.js';
 

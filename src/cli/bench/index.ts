@@ -2,6 +2,7 @@ import { loadavg } from 'node:os';
 import type { Command } from 'commander';
 import { registerEngine } from './engine.js';
 import { registerKernels } from './kernels.js';
+import { registerMakeModel } from './make-model.js';
 import { registerPeers } from './peers.js';
 import { registerRoofline } from './roofline.js';
 import { registerServeBench } from './serve.js';
@@ -30,4 +31,5 @@ export function registerBench(program: Command): void {
   registerEngine(bench);
   registerPeers(bench);
   registerServeBench(bench);
+  registerMakeModel(bench);
 }

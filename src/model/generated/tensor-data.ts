@@ -2,6 +2,7 @@
  * Tensor data for generated models. The simple formats are encoded from values as ggml's reference does
  * (ggml-quants.c); K-quants get random but valid super-blocks of the wanted spread.
  */
+import { findTensorFormatByName } from '../gguf-types.js';
 import { Random } from './random.js';
 
 const floatBits = new DataView(new ArrayBuffer(4));
@@ -132,15 +133,40 @@ const superFormats: Readonly<
   Q6_K: { bytes: 210, scaleAt: 208, minAt: -1, spread: 1366, minRatio: 0 },
 };
 
-/** Bytes of `count` values of the given standard deviation around `mean`, in the format. */
-export function randomTensor(
+/** Every format that can be generated. */
+export const tensorTypeNames: readonly TensorTypeName[] = [
+  ...(['F32', 'F16', 'BF16'] as const),
+  ...(Object.keys(groupFormats) as GroupFormat[]),
+  ...(Object.keys(superFormats) as SuperFormat[]),
+];
+
+/** Elements that are drawn afresh at a time, whole super-blocks: a piece is at most 1 MiB. */
+const PIECE_ELEMENTS = 1 << 18;
+
+/**
+ * Bytes of `count` values of the given standard deviation around `mean`, in the format, in pieces. What exceeds the
+ * first piece repeats it from another block on: speed doesn't depend on values, and drawing billions takes minutes.
+ */
+export function* randomTensor(
   type: TensorTypeName,
   count: number,
   mean: number,
   deviation: number,
   seed: number,
-): Buffer {
+): Generator<Buffer> {
   const random = new Random(seed);
+  const first = randomPiece(type, Math.min(count, PIECE_ELEMENTS), mean, deviation, random);
+  yield first;
+  const blockBytes = findTensorFormatByName(type)?.blockBytes ?? first.length;
+  const bytesPerElement = first.length / Math.min(count, PIECE_ELEMENTS);
+  for (let done = PIECE_ELEMENTS; done < count; done += PIECE_ELEMENTS) {
+    const bytes = Math.min(count - done, PIECE_ELEMENTS) * bytesPerElement;
+    const start = random.below(first.length / blockBytes) * blockBytes;
+    yield Buffer.concat([first.subarray(start), first.subarray(0, start)], first.length).subarray(0, bytes);
+  }
+}
+
+function randomPiece(type: TensorTypeName, count: number, mean: number, deviation: number, random: Random): Buffer {
   if (type in superFormats) return randomSuperBlocks(type as SuperFormat, count, deviation, random);
   return encodeTensor(
     type as FloatFormat | GroupFormat,

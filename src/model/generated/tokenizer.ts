@@ -1,5 +1,5 @@
 /** The tokenizer section of generated models: byte-level BPE that can encode any text. */
-import type { GgufValue } from '../../src/model/gguf-types.js';
+import type { GgufValue } from '../gguf-types.js';
 
 export const tinySpecials = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'] as const;
 /** Id of the first special token; 256 byte tokens come before, merged tokens after. */
@@ -20,6 +20,11 @@ export function byteCharacters(): readonly string[] {
   });
 }
 
+/** GGUF's token types. */
+const TOKEN_NORMAL = 1;
+const TOKEN_CONTROL = 3;
+const TOKEN_UNUSED = 5;
+
 const commonMerges = [
   'Ġ t,Ġ a,h e,i n,r e,o n,Ġt he,e r,Ġ s,a t,Ġ w,Ġ o,e n,Ġ c,i t,i s,a n,o r,e s,Ġ b,e d,Ġ f,in g,Ġ p,o u,Ġa n',
   'a l,a r,Ġt o,Ġ m,Ġo f,Ġ in,Ġ d,Ġ h,Ġan d',
@@ -27,7 +32,7 @@ const commonMerges = [
   .join(',')
   .split(',');
 
-/** Enough merges for `count` new tokens: common English ones, then all pairs of capital letters. */
+/** Merges for at most `count` new tokens: common English ones, then all pairs of capital letters. */
 function mergeList(count: number): string[] {
   const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
   const merges = [...commonMerges];
@@ -36,16 +41,22 @@ function mergeList(count: number): string[] {
     for (let i = 0; i < 26 * 26; i += 1) {
       merges.push(`${pair}${pair} ${letters[Math.floor(i / 26)]}${letters[i % 26]}`);
     }
-  if (count > merges.length)
-    throw new Error(`a generated vocabulary has at most ${TINY_VOCAB_MIN + merges.length} tokens`);
   return merges.slice(0, count);
 }
 
-export function tinyTokenizer(vocab: number, pre: string, addBos: boolean): Map<string, GgufValue> {
+/**
+ * `vocab` tokens: bytes, special ones, merges; the rest of a large vocabulary are tokens that no text gives.
+ */
+export function generatedTokenizer(vocab: number, pre: string, addBos: boolean): Map<string, GgufValue> {
   if (vocab < TINY_VOCAB_MIN) throw new Error(`a generated vocabulary has at least ${TINY_VOCAB_MIN} tokens`);
   const merges = mergeList(vocab - TINY_VOCAB_MIN);
-  const tokens = [...byteCharacters(), ...tinySpecials, ...merges.map((merge) => merge.replace(' ', ''))];
-  const types = tokens.map((_, id) => (id >= TINY_SPECIAL_ID && id < TINY_VOCAB_MIN ? 3 : 1));
+  const words = [...byteCharacters(), ...tinySpecials, ...merges.map((merge) => merge.replace(' ', ''))];
+  const unused = Array.from({ length: vocab - words.length }, (_, i) => `<|unused_${i}|>`);
+  const tokens = [...words, ...unused];
+  const isSpecial = (id: number) => id >= TINY_SPECIAL_ID && id < TINY_VOCAB_MIN;
+  const types = tokens.map((_, id) =>
+    id >= words.length ? TOKEN_UNUSED : isSpecial(id) ? TOKEN_CONTROL : TOKEN_NORMAL,
+  );
   const u32 = (value: number): GgufValue => ({ type: 'u32', value });
   return new Map<string, GgufValue>([
     ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
