@@ -7,6 +7,11 @@ import type { CpuInfo, IsaLevel } from '../native/contract.js';
 /** The package's folder: two levels up, from src/cli and from dist/cli alike. */
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url));
 
+/** The program's own file, beside this one: `main.ts` of the sources, `main.js` of the bundle. */
+export const programFile = fileURLToPath(
+  new URL(`./main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
+);
+
 /** Where a measurement was taken. */
 export type Machine = {
   readonly cpu: string;

@@ -106,15 +106,13 @@ function firstSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-async function load(server: Server, openModel: OpenModel, url: string, signal: AbortSignal): Promise<OpenedModel> {
-  const opened = await openModel({ ...openOptions(server.config), observer: server.metrics.observer, signal });
-  if (signal.aborted) return opened;
+/** Joins the opened model to the server and says so. */
+async function becomeReady(server: Server, opened: OpenedModel, url: string): Promise<void> {
   const model = servedModel(opened, server.config);
   const { level, threads } = opened.nativeModel.info;
   server.metrics.attach({ id: model.id, engine: model.engine, level, threads });
   server.readiness.becomeReady(model);
   await writeStdout(readyLine(url, opened));
-  return opened;
 }
 
 /**
@@ -123,8 +121,7 @@ async function load(server: Server, openModel: OpenModel, url: string, signal: A
  */
 export async function serve(config: Config, openModel: OpenModel): Promise<void> {
   const stopped = firstSignal();
-  const [{ buildApp }, { createLogger }, { Metrics }, { Readiness }] = await Promise.all([
-    import('../server/app.js'),
+  const [{ createLogger }, { Metrics }, { Readiness }] = await Promise.all([
     import('../server/logger.js'),
     import('../server/metrics.js'),
     import('../server/readiness.js'),
@@ -132,14 +129,17 @@ export async function serve(config: Config, openModel: OpenModel): Promise<void>
   const logger = createLogger(config.logLevel);
   const metrics = new Metrics(packageVersion());
   const readiness = new Readiness();
+  const loading = new AbortController();
+  // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
+  const opening = openModel({ ...openOptions(config), observer: metrics.observer, signal: loading.signal });
+  opening.catch(() => undefined);
+  const { buildApp } = await import('../server/app.js');
   const app = buildApp({ readiness, metrics, logger });
   const server: Server = { app, config, logger, metrics, readiness };
 
-  // Listening comes first: probes should see "loading", not a refused connection.
+  // Listening doesn't wait for the model: probes should see "loading", not a refused connection.
   const url = await listen(app, config);
   logger.info({ url, model: config.model }, 'loading');
-  const loading = new AbortController();
-  const opening = load(server, openModel, url, loading.signal);
   const first = await Promise.race([opening, stopped]);
   if (typeof first === 'string') {
     // Stopped while loading: nothing to drain, and loading may not be interruptible.
@@ -147,6 +147,7 @@ export async function serve(config: Config, openModel: OpenModel): Promise<void>
     loading.abort();
     process.exit(0);
   }
+  await becomeReady(server, first, url);
   const signal = await stopped;
   logger.info({ signal }, 'draining');
   await shutDown(server, first);

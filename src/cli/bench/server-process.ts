@@ -2,8 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { NibbleError } from '../../errors.js';
+import { programFile } from '../output.js';
 
 /** Loading a large model from a slow disk takes this long at most, ms. */
 const READY_MS_MAX = 300_000;
@@ -15,8 +15,6 @@ export type ServerProcess = {
   readonly url: string;
   stop(): Promise<void>;
 };
-
-const mainFile = fileURLToPath(new URL(`../main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
 
 async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
@@ -46,7 +44,7 @@ async function readyUrl(child: ChildProcess): Promise<string> {
 
 /** `settings` are flags of `nibble serve`. */
 export async function startServer(settings: readonly string[]): Promise<ServerProcess> {
-  const serve = [mainFile, 'serve', '--host', '127.0.0.1', '--port', '0', '--log-level', 'warn', ...settings];
+  const serve = [programFile, 'serve', '--host', '127.0.0.1', '--port', '0', '--log-level', 'warn', ...settings];
   const child = spawn(process.execPath, [...process.execArgv, ...serve], { stdio: ['ignore', 'pipe', 'inherit'] });
   try {
     return { url: await readyUrl(child), stop: () => stop(child) };

@@ -8,6 +8,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Dispatcher, request } from 'undici';
 import { NibbleError } from '../../errors.js';
+import { Refused } from './refused.js';
 
 export type DownloadRequest = {
   /** For messages. */
@@ -46,9 +47,6 @@ class Interrupted extends Error {
     super(message);
   }
 }
-
-/** Another attempt would end the same. */
-export class Refused extends Error {}
 
 /** The `.part` file with the hash of what it holds. */
 class Part {

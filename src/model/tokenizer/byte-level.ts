@@ -123,7 +123,7 @@ function findPreTokenizer(name: string): PreTokenizer {
 
 function readMerges(merges: readonly string[], ids: ReadonlyMap<string, number>): PairTable {
   if (merges.length > RANK_MAX) throw invalidVocabulary('merges', `${merges.length} merges; at most ${RANK_MAX}`);
-  const pairs = new PairTable();
+  const pairs = new PairTable(merges.length);
   merges.forEach((merge, rank) => {
     const blank = merge.indexOf(' ', 1);
     const left = ids.get(merge.slice(0, blank));

@@ -10,8 +10,9 @@ export class PairTable {
   #mask: number;
   #size = 0;
 
-  constructor() {
-    const capacity = 1024;
+  /** Has room for `pairs`; grows beyond. */
+  constructor(pairs = 0) {
+    const capacity = 2 ** Math.ceil(Math.log2(Math.max(1024, 2 * pairs + 1)));
     this.#lefts = new Int32Array(capacity).fill(-1);
     this.#rights = new Int32Array(capacity);
     this.#ranks = new Int32Array(capacity);

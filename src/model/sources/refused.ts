@@ -1,0 +1,2 @@
+/** Another attempt would end the same. */
+export class Refused extends Error {}

@@ -1,0 +1,44 @@
+// Bundles src and what it needs of node_modules into dist/cli (docs/decisions/0016-bundled-program.md). All files lie in
+// one folder, two levels below the root as their sources do, so that paths relative to `import.meta.url` stay right.
+// Usage: node tools/build-ts.mjs
+import { chmodSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The program, and what it starts as a process or thread of its own. */
+const entries = ['src/cli/main.ts', 'src/cli/bench/peer-process.ts', 'src/model/tokenizer/worker-main.ts'];
+
+/** A file that is started by its name has to be an entry: the bundle would lack it, and only notice when it is used. */
+function checkStarted() {
+  const known = entries.map((entry) => basename(entry, '.ts'));
+  const sources = readdirSync(join(root, 'src'), { recursive: true }).filter((name) => name.endsWith('.ts'));
+  for (const source of sources) {
+    const text = readFileSync(join(root, 'src', source), 'utf8');
+    for (const [, name] of text.matchAll(/new URL\(\s*['"`]\.\/([\w-]+)/g)) {
+      if (!known.includes(name)) throw new Error(`src/${source} starts ${name}, which is not in tools/build-ts.mjs`);
+    }
+  }
+}
+
+checkStarted();
+rmSync(join(root, 'dist'), { recursive: true, force: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: entries.map((entry) => ({ in: entry, out: basename(entry, '.ts') })),
+  outdir: 'dist/cli',
+  bundle: true,
+  // Commands load what they need by import(); that stays apart, in files of its own.
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  logLevel: 'warning',
+  // CommonJS packages call require for Node's own modules.
+  banner: {
+    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  },
+});
+chmodSync(join(root, 'dist/cli/main.js'), 0o755);
