@@ -18,10 +18,11 @@ struct ModelObject::StepDone {
 };
 
 Napi::Function ModelObject::define(Napi::Env env) {
-  return DefineClass(env, "NativeModel",
-                     {InstanceAccessor<&ModelObject::info>("info"), InstanceMethod<&ModelObject::open_slot>("openSlot"),
-                      InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::step>("step"),
-                      InstanceMethod<&ModelObject::close>("close")});
+  return DefineClass(
+      env, "NativeModel",
+      {InstanceAccessor<&ModelObject::info>("info"), InstanceMethod<&ModelObject::open_slot>("openSlot"),
+       InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::set_mask>("setMask"),
+       InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::close>("close")});
 }
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
@@ -88,6 +89,7 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
   settings.bias_values = reader.floats("biasValues");
   settings.prompt_ids = reader.int32s("promptIds");
   settings.generated_ids = reader.int32s("generatedIds");
+  if (!reader.value("constrained").IsUndefined()) settings.constrained = reader.boolean("constrained");
   Status status = reader.status();
   // A closing model is closed: its thread is being joined elsewhere.
   if (!engine_ || closed_) status = Status::failure(ErrorCode::native_closed, "The model is closed.");
@@ -100,19 +102,38 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, static_cast<double>(slot));
 }
 
-void ModelObject::close_slot(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Status status;
+Status ModelObject::read_slot(const Napi::Value& value, size_t& slot) const {
+  if (!engine_ || closed_) return Status::failure(ErrorCode::native_closed, "The model is closed.");
   // Compared as a double: a conversion would wrap 2³² to slot 0.
-  const double slot = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
-  if (!engine_ || closed_) {
-    status = Status::failure(ErrorCode::native_closed, "The model is closed.");
-  } else if (!(slot >= 0 && slot < static_cast<double>(engine_->options().slot_count) && slot == std::floor(slot))) {
-    status = Status::failure(ErrorCode::native_invalid_argument, "slot must be the number of an open slot.");
-  } else {
-    status = engine_->close_slot(static_cast<size_t>(slot));
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= 0 && number < static_cast<double>(engine_->options().slot_count) && number == std::floor(number))) {
+    return Status::failure(ErrorCode::native_invalid_argument, "slot must be the number of an open slot.");
   }
-  if (!status.ok()) throw_status(env, status);
+  slot = static_cast<size_t>(number);
+  return Status::success();
+}
+
+void ModelObject::close_slot(const Napi::CallbackInfo& info) {
+  size_t slot = 0;
+  Status status = read_slot(info[0], slot);
+  if (status.ok()) status = engine_->close_slot(slot);
+  if (!status.ok()) throw_status(info.Env(), status);
+}
+
+void ModelObject::set_mask(const Napi::CallbackInfo& info) {
+  size_t slot = 0;
+  Status status = read_slot(info[0], slot);
+  const double position = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : -1;
+  const bool is_mask = info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_int32_array;
+  if (status.ok() && !(position >= 0 && position < UINT32_MAX && position == std::floor(position) && is_mask)) {
+    status = Status::failure(ErrorCode::native_invalid_argument, "A position and an Int32Array are expected.");
+  }
+  if (status.ok()) {
+    const auto array = info[2].As<Napi::Int32Array>();
+    const std::span<const uint32_t> mask(reinterpret_cast<const uint32_t*>(array.Data()), array.ElementLength());
+    status = guard([&] { return engine_->set_mask(slot, static_cast<uint32_t>(position), mask); });
+  }
+  if (!status.ok()) throw_status(info.Env(), status);
 }
 
 namespace {

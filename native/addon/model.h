@@ -24,6 +24,9 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value open_slot(const Napi::CallbackInfo& info);
   void close_slot(const Napi::CallbackInfo& info);
+  void set_mask(const Napi::CallbackInfo& info);
+  /// The slot an argument names, checked against the size of the slot table.
+  Status read_slot(const Napi::Value& value, size_t& slot) const;
   Napi::Value step(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void finish_step(Napi::Env env, StepDone& done);

@@ -13,6 +13,7 @@
 #include "check_formats.h"
 #include "check_rope.h"
 #include "check_sampler.h"
+#include "check_sampler_mask.h"
 #include "check_team.h"
 
 namespace {
@@ -42,6 +43,7 @@ bool check_parts(uint64_t seed) {
   bool ok = report_part("formats", nibble::check_formats(seed));
   ok = report_part("rope", nibble::check_rope(seed)) && ok;
   ok = report_part("sampler", nibble::check_sampler(seed)) && ok;
+  ok = report_part("sampler mask", nibble::check_sampler_mask(seed)) && ok;
   ok = report_part("team", nibble::check_team(seed)) && ok;
   return report_part("topology", nibble::check_topology()) && ok;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "../threads/topology.h"
-#include "row_results.h"
 
 namespace nibble {
 namespace {
@@ -72,6 +71,9 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
   if (!status.ok()) return status;
   free->open = true;
   free->generated = static_cast<uint32_t>(settings.generated_ids.size());
+  free->constrained = settings.constrained;
+  free->left_out = free->is_void = false;
+  free->mask_position = UINT32_MAX;  // no step of the slot runs
   slot = static_cast<size_t>(free - slots_.begin());
   return Status::success();
 }
@@ -83,6 +85,24 @@ Status Engine::close_slot(size_t slot) {
   }
   slots_[slot].open = false;
   slots_[slot].sampling_step = slots_[slot].last_step = 0;
+  return Status::success();
+}
+
+Status Engine::set_mask(size_t slot, uint32_t position, std::span<const uint32_t> mask) {
+  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  if (slot >= slots_.size() || !slots_[slot].open || !slots_[slot].constrained) {
+    return invalid("Slot " + std::to_string(slot) + " is not open and constrained.");
+  }
+  const size_t vocab = options_.architecture.vocab;
+  if (mask.size() != (vocab + 31) / 32 || !allows_any(mask, vocab)) {
+    return invalid("The mask must have a bit for every token, and allow one at least.");
+  }
+  {
+    const std::lock_guard lock(gate_.mutex);
+    slots_[slot].mask.assign(mask.begin(), mask.end());
+    slots_[slot].mask_position = position;
+  }
+  gate_.arrived.notify_all();
   return Status::success();
 }
 
@@ -185,10 +205,13 @@ void Engine::execute(Job& job) {
   std::vector<int32_t> tokens = job.batch.tokens;
   for (size_t s = 0; s < job.batch.slots.size(); ++s) {
     int32_t& first = tokens[static_cast<size_t>(job.batch.seq_start[s])];
-    if (first == -1) first = slots_[static_cast<size_t>(job.batch.slots[s])].sampled;
+    Slot& slot = slots_[static_cast<size_t>(job.batch.slots[s])];
+    slot.is_void = first == -1 && slot.left_out;
+    if (!slot.is_void) slot.left_out = false;
+    if (first == -1) first = slot.sampled;
   }
   StepResult result;
-  RowResults rows(*model_, job.batch, slots_, scratch_, result);
+  RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
   graph_->run(job.batch, tokens, rows, result.counters);
   job.completion(std::move(result));
 }

@@ -6,12 +6,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "graph.h"
 #include "model.h"
+#include "row_results.h"
 #include "sampler.h"
 #include "slots.h"
 #include "step.h"
@@ -51,9 +53,12 @@ class Engine {
     std::vector<float> bias_values;
     std::vector<int32_t> prompt_ids;
     std::vector<int32_t> generated_ids;
+    bool constrained = false;
   };
   Status open_slot(const SlotSettings& settings, size_t& slot);
   Status close_slot(size_t slot);
+  /// Which tokens a constrained slot may sample at `position` of its generated tokens, ⌈vocab / 32⌉ words. Any time.
+  Status set_mask(size_t slot, uint32_t position, std::span<const uint32_t> mask);
 
   /// Called on the engine thread when the step has run.
   using Completion = std::function<void(StepResult&&)>;
@@ -85,6 +90,7 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Graph> graph_;
   std::vector<Slot> slots_;
+  MaskGate gate_;
   std::vector<SamplerScratch> scratch_;  // one per thread
   uint64_t submitted_ = 0;
   uint64_t returned_ = 0;

@@ -5,9 +5,9 @@
 
 namespace nibble {
 
-RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots,
+RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots, MaskGate& gate,
                        std::vector<SamplerScratch>& scratch, StepResult& result)
-    : model_(model), batch_(batch), slots_(slots), scratch_(scratch), result_(result) {
+    : model_(model), batch_(batch), slots_(slots), gate_(gate), scratch_(scratch), result_(result) {
   const size_t rows = batch.rows.size();
   result.tokens.assign(rows, 0);
   result.logprobs.assign(rows, std::numeric_limits<float>::quiet_NaN());
@@ -22,6 +22,21 @@ RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<S
   }
 }
 
+bool RowResults::take_mask(Slot& slot, SamplerScratch& scratch) {
+  constexpr int kWaitShare = 16;
+  std::unique_lock lock(gate_.mutex);
+  const auto is_there = [&] { return slot.mask_position == slot.generated; };
+  if (!is_there()) {
+    // One deadline for all rows of the step.
+    const auto now = Clock::now();
+    if (deadline_ == Clock::time_point()) deadline_ = now + (now - start_) / kWaitShare;
+    if (!gate_.arrived.wait_until(lock, deadline_, is_there)) return false;
+  }
+  std::swap(slot.mask, scratch.mask);
+  slot.mask_position = UINT32_MAX;
+  return true;
+}
+
 void RowResults::row(size_t index, const float* logits, size_t thread) noexcept {
   const KernelTable& kernels = *model_.kernels;
   const size_t vocab = model_.spec.vocab;
@@ -29,15 +44,26 @@ void RowResults::row(size_t index, const float* logits, size_t thread) noexcept 
   Slot& slot = slots_[static_cast<size_t>(batch_.slots[static_cast<size_t>(row_sequence_[index])])];
   if (batch_.want_logits) std::memcpy(result_.logits.data() + index * vocab, logits, vocab * sizeof(float));
 
+  if (target < 0 && slot.is_void) {
+    result_.failed[index] = kRowWithoutMask;
+    return;
+  }
   const RowStats stats = kernels.row_stats(logits, vocab);
   if (!stats.finite) {
-    result_.failed[index] = 1;
+    result_.failed[index] = kRowNotFinite;
     if (target < 0) slot.sampled = 0;
     return;
   }
   int32_t token = target;
   if (target < 0) {
-    token = sample(kernels, slot.sampler, logits, vocab, slot.generated, scratch_[thread]);
+    SamplerScratch& scratch = scratch_[thread];
+    if (slot.constrained && !take_mask(slot, scratch)) {
+      slot.left_out = true;
+      result_.failed[index] = kRowWithoutMask;
+      return;
+    }
+    const TokenMask mask = slot.constrained ? TokenMask(scratch.mask) : TokenMask();
+    token = sample(kernels, slot.sampler, logits, vocab, slot.generated, scratch, mask);
     ++slot.generated;
     slot.sampled = token;
   }

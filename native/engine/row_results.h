@@ -1,4 +1,7 @@
 #pragma once
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <vector>
 
 #include "graph.h"
@@ -9,24 +12,43 @@
 
 namespace nibble {
 
+/// Where masks, which come from the event loop, meet the threads that sample.
+struct MaskGate {
+  std::mutex mutex;
+  std::condition_variable arrived;
+};
+
+/// Values of StepResult::failed.
+constexpr uint8_t kRowNotFinite = 1;
+constexpr uint8_t kRowWithoutMask = 2;
+
 /// Turns rows of logits into the step's results: log-probabilities and most likely tokens of the raw logits, then the
 /// sampled token. A row with NaN or infinity is marked as failed and yields token 0.
+/// A row of a constrained slot whose mask isn't there yet is waited for a little: at most a sixteenth of the time that
+/// the step has taken, so that a slow grammar can't hold up the other sequences. After that nothing is sampled for it.
 class RowResults final : public RowSink {
  public:
   /// Sizes `result`; everything must outlive this.
   /// @param scratch one per thread of the team
-  RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots, std::vector<SamplerScratch>& scratch,
-             StepResult& result);
+  RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots, MaskGate& gate,
+             std::vector<SamplerScratch>& scratch, StepResult& result);
 
   void row(size_t index, const float* logits, size_t thread) noexcept override;
 
  private:
+  using Clock = std::chrono::steady_clock;
+  /// Takes the slot's mask for its next token into the scratch; false if it didn't come in time.
+  bool take_mask(Slot& slot, SamplerScratch& scratch);
+
   const Model& model_;
   const StepBatch& batch_;
   std::vector<Slot>& slots_;
+  MaskGate& gate_;
   std::vector<SamplerScratch>& scratch_;
   StepResult& result_;
   std::vector<int32_t> row_sequence_;  // [R]
+  const Clock::time_point start_ = Clock::now();
+  Clock::time_point deadline_{};  // of waiting for masks, once a row had to; guarded by the gate
 };
 
 }  // namespace nibble

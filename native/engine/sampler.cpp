@@ -1,6 +1,7 @@
 #include "sampler.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cstring>
 #include <limits>
 
@@ -14,12 +15,26 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+/// Forbidden tokens get −FLT_MAX, as banned ones do: differences stay numbers. Within a structure nearly all words are
+/// zero, within a text nearly all are full.
+void forbid(float* x, size_t n, TokenMask mask) noexcept {
+  for (size_t w = 0; w < mask.size(); ++w) {
+    const uint32_t bits = mask[w];
+    if (bits == UINT32_MAX) continue;
+    const size_t begin = w * 32;
+    const size_t end = std::min(begin + 32, n);
+    for (size_t i = begin; i < end; ++i) x[i] = (bits >> (i - begin) & 1) != 0 ? x[i] : -FLT_MAX;
+  }
+}
+
 /// The raw row itself, or its adjusted copy.
-const float* adjusted_row(const SamplerState& state, const float* logits, size_t vocab, SamplerScratch& scratch) {
-  if (!state.adjusts()) return logits;
+const float* adjusted_row(const SamplerState& state, const float* logits, size_t vocab, SamplerScratch& scratch,
+                          TokenMask mask) {
+  if (!state.adjusts() && mask.empty()) return logits;
   scratch.adjusted.resize(vocab);
   std::memcpy(scratch.adjusted.data(), logits, vocab * sizeof(float));
   state.adjust(scratch.adjusted.data());
+  forbid(scratch.adjusted.data(), vocab, mask);
   return scratch.adjusted.data();
 }
 
@@ -30,10 +45,18 @@ int32_t largest(const KernelTable& kernels, const float* x, size_t n) noexcept {
 
 }  // namespace
 
+bool allows_any(TokenMask mask, size_t vocab) noexcept {
+  for (size_t w = 0; w < mask.size(); ++w) {
+    const size_t left = vocab - w * 32;
+    if ((left < 32 ? mask[w] & ((1u << left) - 1) : mask[w]) != 0) return true;
+  }
+  return false;
+}
+
 int32_t sample(const KernelTable& kernels, SamplerState& state, const float* logits, size_t vocab, uint32_t position,
-               SamplerScratch& scratch) {
+               SamplerScratch& scratch, TokenMask mask) {
   const SamplingParams& params = state.params();
-  const float* x = adjusted_row(state, logits, vocab, scratch);
+  const float* x = adjusted_row(state, logits, vocab, scratch, mask);
   int32_t token = 0;
   if (params.temperature == 0.0) {
     token = largest(kernels, x, vocab);
@@ -48,8 +71,8 @@ int32_t sample(const KernelTable& kernels, SamplerState& state, const float* log
 }
 
 std::vector<int32_t> sampling_candidates(const KernelTable& kernels, const SamplerState& state, const float* logits,
-                                         size_t vocab, SamplerScratch& scratch) {
-  const float* x = adjusted_row(state, logits, vocab, scratch);
+                                         size_t vocab, SamplerScratch& scratch, TokenMask mask) {
+  const float* x = adjusted_row(state, logits, vocab, scratch, mask);
   if (state.params().temperature == 0.0) return {largest(kernels, x, vocab)};
   return TokenSelection(kernels, state.params(), x, vocab, scratch).list();
 }

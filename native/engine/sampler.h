@@ -1,6 +1,7 @@
 #pragma once
-// Sampling from one row of raw logits (docs/arithmetic.md, "Sampling"). Order: bias, penalties, temperature, top-k,
-// min-p, top-p, draw. The order of tokens is everywhere: larger adjusted logit first, ties to the lower id.
+// Sampling from one row of raw logits (docs/arithmetic.md, "Sampling"). Order: bias, penalties, grammar mask,
+// temperature, top-k, min-p, top-p, draw. The order of tokens is everywhere: larger adjusted logit first, ties to the
+// lower id.
 //   weight  w = exp((x − max)·(1/T)) in f32 by the level's kernel; its mass is the integer RNE(w · 2^40). All sums are
 //           sums of integers, hence exact in any order: none depends on how tokens were found.
 //   top-k   the first k tokens.   min-p: of these, those with w ≥ min_p (the best token has w = 1).
@@ -9,6 +10,7 @@
 // Tokens lighter than 2^-41 of the best have no mass and are never drawn.
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "../kernels/kernel_table.h"
@@ -17,14 +19,22 @@
 
 namespace nibble {
 
+/// Which tokens a grammar allows: bit i % 32 of word i / 32 is token i. Empty: all of them. Otherwise ⌈vocab / 32⌉
+/// words that allow one token at least; bits past the vocabulary mean nothing.
+using TokenMask = std::span<const uint32_t>;
+
+/// Whether some token of the vocabulary is allowed, the mask having the right size.
+bool allows_any(TokenMask mask, size_t vocab) noexcept;
+
 /// Chooses the next token of a slot and counts it for the penalties. `position`: index among the generated tokens.
-/// The row must be finite (RowStats), 1 ≤ vocab ≤ 2^22, the state reset for this vocabulary.
+/// The row must be finite (RowStats), 1 ≤ vocab ≤ 2^22, the state reset for this vocabulary. A token that the mask
+/// forbids is never chosen, unless a bias holds every allowed one at −FLT_MAX.
 int32_t sample(const KernelTable& kernels, SamplerState& state, const float* logits, size_t vocab, uint32_t position,
-               SamplerScratch& scratch);
+               SamplerScratch& scratch, TokenMask mask = {});
 
 /// The tokens that `sample` draws from (those with mass), in order. For tests.
 std::vector<int32_t> sampling_candidates(const KernelTable& kernels, const SamplerState& state, const float* logits,
-                                         size_t vocab, SamplerScratch& scratch);
+                                         size_t vocab, SamplerScratch& scratch, TokenMask mask = {});
 
 /// The `k` largest logits in order; ids[k], values[k]. 0 ≤ k ≤ vocab; about k comparisons per new candidate, so meant
 /// for small k.

@@ -14,6 +14,15 @@ struct Slot {
   uint32_t generated = 0;
   /// Written by the engine thread, read by the next step in place of −1.
   int32_t sampled = 0;
+  /// Whether a token may be sampled only under the mask of its position.
+  bool constrained = false;
+  /// The last mask given and the position it is for; guarded by the engine's MaskGate.
+  std::vector<uint32_t> mask;
+  uint32_t mask_position = UINT32_MAX;
+  /// Engine thread: the last sample was left out for want of its mask, so `sampled` isn't the token before −1.
+  bool left_out = false;
+  /// Engine thread: this step's input of the slot refers to a token that was left out.
+  bool is_void = false;
   /// Submission side: number of the last submitted step that samples for this slot, and that contains it; 0 = none.
   uint64_t sampling_step = 0;
   uint64_t last_step = 0;

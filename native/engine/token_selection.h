@@ -23,6 +23,7 @@ struct SamplerScratch {
     uint64_t mass;
     uint64_t count;
   };
+  std::vector<uint32_t> mask;  // of the row at hand
   std::vector<float> adjusted;
   std::vector<float> weights;
   std::vector<Candidate> head;

@@ -1,7 +1,7 @@
 import type { SamplingSpec, StepCounters } from '../native/contract.js';
 
 /** Sampling as requested; ids of prompt and history are added by the engine. */
-export type SamplingRequest = Omit<SamplingSpec, 'promptIds' | 'generatedIds'>;
+export type SamplingRequest = Omit<SamplingSpec, 'promptIds' | 'generatedIds' | 'constrained'>;
 
 /** One sequence: one prompt, one continuation. `n` choices are `n` requests. */
 export type GenerationRequest = {

@@ -135,6 +135,8 @@ export type SamplingSpec = {
   /** Prompt ids (for the repetition penalty) and, after a preemption, generated ids (all penalties). */
   readonly promptIds: Int32Array;
   readonly generatedIds: Int32Array;
+  /** Tokens are sampled only under a mask, given by `setMask` for each position. Absent: false. */
+  readonly constrained?: boolean;
 };
 
 /** One pruning stage of layers: its cached length and block table per slot. One stage unless tokens are pruned. */
@@ -149,6 +151,9 @@ export type StepStage = {
 
 /** In `StepBatch.targets`: what to do with a wanted row. Values ≥ 0 score that token id instead of sampling. */
 export const ROW_SAMPLE = -1;
+
+/** In `StepResult.failed`: the mask of a constrained slot hadn't come when the row was to be sampled. */
+export const ROW_WITHOUT_MASK = 2;
 
 /** In `StepBatch.tokens`: the token that this slot sampled in the step submitted before this one. */
 export const TOKEN_FROM_PREVIOUS_STEP = -1;
@@ -200,7 +205,11 @@ export type StepResult = {
   /** [R·topCount] most likely tokens of the raw logits, best first, ties to the lower id. */
   readonly topIds: Int32Array;
   readonly topLogprobs: Float32Array;
-  /** [R] 0, or 1 if the row held NaN or infinity (the sequence must be failed). */
+  /**
+   * [R] 0, or 1 if the row held NaN or infinity (the sequence must be failed), or ROW_WITHOUT_MASK: nothing was sampled
+   * and the row's token has to be computed again once its mask was given; rows of a later step that already refer to
+   * the missing token are marked in the same way.
+   */
   readonly failed: Uint8Array;
   readonly logits: Float32Array | null;
   readonly counters: StepCounters;
@@ -225,6 +234,12 @@ export interface NativeModel {
   /** Returns the slot id. Throws `native_invalid_argument` when none is free. */
   openSlot(sampling: SamplingSpec): number;
   closeSlot(slot: number): void;
+  /**
+   * Which tokens a constrained slot may sample at `position` of its generated tokens: [⌈vocab / 32⌉] words, bit i % 32
+   * of word i / 32 for token i, one set at least. Copied. May come while the step that needs it runs, which is what
+   * it is made for: the forward pass hides the time that a grammar takes.
+   */
+  setMask(slot: number, position: number, mask: Int32Array): void;
   /**
    * Queues a step on the engine's own thread; up to two may be in flight. Resolves when it has run. Rejects with a
    * coded error if an argument is out of range (checked before anything runs; nothing else is affected).

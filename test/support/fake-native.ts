@@ -8,6 +8,7 @@ import {
   type LoadedModelInfo,
   type NativeModel,
   ROW_SAMPLE,
+  ROW_WITHOUT_MASK,
   type SamplingSpec,
   type StepBatch,
   type StepCounters,
@@ -36,6 +37,10 @@ type Slot = {
   readonly history: number[];
   readonly blocks: Set<number>;
   sampled: { readonly step: number; readonly token: number } | null;
+  /** By position among the generated tokens. */
+  readonly masks: Map<number, Int32Array>;
+  /** The last sample had no mask: what is computed on −1 means nothing, and the next token given is a repetition. */
+  leftOut: boolean;
 };
 
 type Job = {
@@ -128,7 +133,7 @@ export class FakeNative implements NativeModel {
     if (this.openFaults.length > 0) throw this.openFaults.shift();
     const id = this.slots.indexOf(null);
     if (id < 0 || this.isClosed) this.refuse('openSlot: no slot is free');
-    this.slots[id] = { sampling, history: [], blocks: new Set(), sampled: null };
+    this.slots[id] = { sampling, history: [], blocks: new Set(), sampled: null, masks: new Map(), leftOut: false };
     this.openSlots++;
     return id;
   }
@@ -141,6 +146,12 @@ export class FakeNative implements NativeModel {
     for (const block of slot.blocks) this.writers[block] = null;
     this.slots[id] = null;
     this.openSlots--;
+  }
+
+  setMask(id: number, position: number, mask: Int32Array): void {
+    const slot = this.slots[id] ?? this.refuse(`setMask: slot ${id} is not open`);
+    if (slot.sampling.constrained !== true) this.refuse(`setMask: slot ${id} is not constrained`);
+    slot.masks.set(position, mask.slice());
   }
 
   step(batch: StepBatch): Promise<StepResult> {
@@ -219,11 +230,17 @@ export class FakeNative implements NativeModel {
     if (this.rejectedSteps.has(step - 1) && batch.stages[0]?.cachedTokens[index] !== slot.history.length) {
       throw violation(`slot ${id} continues a rejected step`);
     }
+    const first = batch.seqStart[index] ?? 0;
+    if (slot.leftOut) {
+      if (batch.tokens[first] === TOKEN_FROM_PREVIOUS_STEP) return leaveOut(batch, index, firstRow, result);
+      slot.leftOut = false;
+      if (batch.tokens[first] !== slot.history.pop()) this.refuse(`slot ${id} repeats another token`);
+    }
     const table = this.blockTable(batch, index, id, slot);
     let row = firstRow;
     let sampleRows = 0;
     const end = batch.seqStart[index + 1] ?? 0;
-    for (let t = batch.seqStart[index] ?? 0; t < end; t++) {
+    for (let t = first; t < end; t++) {
       const position = batch.positions[t] ?? -1;
       if (position !== slot.history.length)
         this.refuse(`slot ${id}: position ${position} after ${slot.history.length}`);
@@ -253,7 +270,14 @@ export class FakeNative implements NativeModel {
     );
     if (history.some((token, p) => token !== slot.history[p])) this.refuse('the block table does not hold the history');
     const target = batch.targets[row] ?? ROW_SAMPLE;
-    const token = target === ROW_SAMPLE ? this.sample(history, slot.sampling) : target;
+    const mask = slot.masks.get(history.length - slot.sampling.promptIds.length);
+    if (target === ROW_SAMPLE && slot.sampling.constrained === true && mask === undefined) {
+      slot.leftOut = true;
+      result.failed[row] = ROW_WITHOUT_MASK;
+      return;
+    }
+    let token = target === ROW_SAMPLE ? this.sample(history, slot.sampling) : target;
+    while (target === ROW_SAMPLE && mask !== undefined && !allows(mask, token)) token = (token + 1) % this.vocab;
     if (target === ROW_SAMPLE) slot.sampled = { step, token };
     result.tokens[row] = token;
     result.failed[row] = this.options.isFailed?.(history) === true ? 1 : 0;
@@ -308,6 +332,18 @@ export class FakeNative implements NativeModel {
     if (tokenCount > (this.options.stepTokensMax ?? 512)) this.refuse(`a step of ${tokenCount} tokens`);
     if (rowCount > (this.options.stepRowsMax ?? 512)) this.refuse(`a step of ${rowCount} rows`);
   }
+}
+
+export const allows = (mask: Int32Array, token: number): boolean =>
+  (((mask[token >> 5] as number) >>> (token & 31)) & 1) === 1;
+
+/** Marks the rows of one place of a batch; returns the row behind them. */
+function leaveOut(batch: StepBatch, index: number, firstRow: number, result: StepResult): number {
+  let row = firstRow;
+  for (; row < batch.rowCount && (batch.rows[row] as number) < (batch.seqStart[index + 1] as number); row++) {
+    result.failed[row] = ROW_WITHOUT_MASK;
+  }
+  return row;
 }
 
 /** As the contract says: arrays are copied before `step` returns, and only as far as the counts reach. */
