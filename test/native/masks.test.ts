@@ -1,12 +1,12 @@
 /** Sampling under masks: what may be drawn, and what happens when a mask isn't there in time. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { Random } from '../../src/model/generated/random.js';
 import { type IsaLevel, ROW_SAMPLE, ROW_WITHOUT_MASK } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
 import { NativeKit, type Sequence } from '../support/native-kit.js';
 import { randomTokens } from '../support/native-logits.js';
 import { modelFolder } from '../support/native-models.js';
-import { Random } from '../support/random.js';
 
 let folder: Awaited<ReturnType<typeof modelFolder>>;
 let path: string;
