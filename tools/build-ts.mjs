@@ -1,5 +1,5 @@
-// Bundles src and what it needs of node_modules into dist/cli (docs/decisions/0016-bundled-program.md). All files lie in
-// one folder, two levels below the root as their sources do, so that paths relative to `import.meta.url` stay right.
+// Bundles src and what it needs of node_modules into dist/cli (docs/decisions/0016-bundled-program.md). All files lie
+// in one folder, two levels below the root as their sources do, so that paths relative to `import.meta.url` stay right.
 // Usage: node tools/build-ts.mjs
 import { chmodSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -18,7 +18,7 @@ function checkStarted() {
   for (const source of sources) {
     const text = readFileSync(join(root, 'src', source), 'utf8');
     for (const [, name] of text.matchAll(/new URL\(\s*['"`]\.\/([\w-]+)/g)) {
-      if (!known.includes(name)) throw new Error(`src/${source} starts ${name}, which is not in tools/build-ts.mjs`);
+      if (!known.includes(name)) throw new Error(`src/${source} starts ${name}: add it to the entries`);
     }
   }
 }
