@@ -97,6 +97,34 @@ test('bench engine: one run per batch and context', async () => {
   assert.equal(result.model, 'tiny');
 });
 
+/** A peer that answers as the protocol says, twice as fast in its second phase whatever it is asked. */
+const fakePeer = `#!${process.execPath}
+const { createInterface } = require('node:readline');
+const { writeSync } = require('node:fs');
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const request = JSON.parse(line);
+  const isAsked = request.kind === 'load' ? request.tokensMax === 48 : request.prompts.every((p) => p.length === 40);
+  const ran = { kind: 'ran', prefillSeconds: 2, decodeSeconds: 1 };
+  const answer = request.kind === 'load' ? { kind: 'loaded', settings: 'made up' } : ran;
+  writeSync(3, JSON.stringify(isAsked ? answer : { kind: 'failed', message: 'not what was asked for' }) + '\\n');
+});`;
+
+test('bench peers: one run per peer and count of sequences, on the same tokens', async () => {
+  const peer = join(folder, 'peer.cjs');
+  writeFileSync(peer, fakePeer, { mode: 0o755 });
+  const args = ['--peer', peer, '--sequences', '1,2', '-p', '40', '-n', '8', '--rounds', '5', '--threads', '1'];
+  const result = await run('bench-peers', 'bench', 'peers', '--model', model, ...args);
+  const same = (tokensPerS: number) => ({ median: tokensPerS, min: tokensPerS, max: tokensPerS });
+  assert.deepEqual(
+    runsOf(result).map(({ peer: name, settings, sequences, theirs }) => [name, settings, sequences, theirs]),
+    [
+      ['peer.cjs', 'made up', 1, { prefillTokensPerS: same(20), decodeTokensPerS: same(8) }],
+      ['peer.cjs', 'made up', 2, { prefillTokensPerS: same(40), decodeTokensPerS: same(16) }],
+    ],
+  );
+  assert.equal(result.peerModel, 'tiny');
+});
+
 test('bench serve: one run per concurrency, without errors', async () => {
   const args = ['--concurrency', '1,2', '-p', '8', '-n', '4', '--seconds', '1', '--threads', '1'];
   const result = await run('bench-serve', 'bench', 'serve', '--model', model, ...args);
@@ -145,6 +173,8 @@ test('refusals are coded, and leave stdout empty', async () => {
     ['context_length_exceeded', ['bench', 'engine', '--model', model, '-p', '1024', '-n', '16']],
     ['invalid_request', ['bench', 'kernels', '--family', 'w3a8']],
     ['peer_failed', ['bench', 'peers', '--model', model, '--offline', '--home', folder]],
+    ['peer_failed', ['bench', 'peers', '--model', model, '--peer', join(folder, 'missing')]],
+    ['peer_failed', ['bench', 'peers', '--model', model, '--peer', '/bin/true']],
   ];
   writeFileSync(join(folder, 'short.txt'), 'short');
   for (const [code, args] of cases) {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvalidArgumentError } from 'commander';
 import { chooseLevels, integersIn, readLevels, readShape } from '../../src/cli/bench/arguments.js';
-import { cpuPackage, installPeer } from '../../src/cli/bench/peer-install.js';
-import { summarize } from '../../src/cli/bench/peers.js';
+import { readAnswer } from '../../src/cli/bench/peer-connection.js';
+import { cpuPackage, peerNames, peerProgram } from '../../src/cli/bench/peer-install.js';
+import { summarize } from '../../src/cli/bench/peer-rounds.js';
 import { randomTokens } from '../../src/cli/bench/random-tokens.js';
 import { isWholeCompletion } from '../../src/cli/bench/serve-load.js';
 import { readStream } from '../../src/cli/bench/stream-client.js';
@@ -48,9 +49,12 @@ test('ratios are taken within rounds, so that drift of the machine cancels', () 
   // The machine halves its speed in the second round and again in the third: each ratio stays 3 (prefill) and 2.
   const rounds = [1, 0.5, 0.25].map((drift) => ({
     ours: { prefill: 300 * drift, decode: 40 * drift },
-    theirs: { prefill: 100 * drift, decode: 20 * drift },
+    theirs: [
+      { prefill: 1, decode: 1 },
+      { prefill: 100 * drift, decode: 20 * drift },
+    ],
   }));
-  const { ratio, ours } = summarize(rounds);
+  const { ratio, ours } = summarize(rounds, 1);
   assert.deepEqual(ratio.prefill, { median: 3, min: 3, max: 3 });
   assert.deepEqual(ratio.decode, { median: 2, min: 2, max: 2 });
   assert.deepEqual(ours.prefillTokensPerS, { median: 150, min: 75, max: 300 });
@@ -72,10 +76,21 @@ test('the peer is a CPU build for this platform, or none', () => {
 });
 
 test('without network a missing peer is a coded error', async () => {
-  await assert.rejects(
-    installPeer({ home: '/nonexistent-nibble-home', offline: true }),
-    (error) => error instanceof NibbleError && error.code === 'peer_failed',
-  );
+  for (const name of peerNames) {
+    await assert.rejects(
+      peerProgram(name, { home: '/nonexistent-nibble-home', offline: true }),
+      (error) => error instanceof NibbleError && error.code === 'peer_failed',
+      name,
+    );
+  }
+});
+
+test('what a peer answers is checked', () => {
+  const ran = { kind: 'ran', prefillSeconds: 0.5, decodeSeconds: 0.25 };
+  assert.deepEqual(readAnswer({ ...ran, more: 1 }), ran);
+  assert.deepEqual(readAnswer({ kind: 'failed', message: 'no' }), { kind: 'failed', message: 'no' });
+  const wrong = [null, 7, {}, { kind: 'loaded' }, { ...ran, decodeSeconds: 0 }, { ...ran, prefillSeconds: '1' }];
+  for (const answer of wrong) assert.throws(() => readAnswer(answer), JSON.stringify(answer));
 });
 
 test('lists, shapes and levels are checked', () => {

@@ -50,7 +50,20 @@ def load_library() -> ctypes.CDLL:
 
 
 class Peer:
-    def __init__(self, path: str, context_tokens: int, threads: int = 2) -> None:
+    def __init__(
+        self,
+        path: str,
+        context_tokens: int,
+        threads: int = 2,
+        sequences: int = 1,
+        step_tokens: int | None = None,
+        flash_attention: int = -1,
+    ) -> None:
+        """
+        Each sequence has `context_tokens` of its own; a step takes `step_tokens` (default: so many as well).
+        `flash_attention`: 1 on, 0 off, -1 llama.cpp's choice.
+        """
+        step_tokens = step_tokens or context_tokens
         self.library = library = load_library()
         quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
         self.quiet = quiet  # kept alive
@@ -64,14 +77,20 @@ class Peer:
         n_threads = next(i for i in range(4, 12) if words[i] == words[i + 1] == THREADS_DEFAULT)
         if list(words[0:4]) != [512, 2048, 512, 1]:
             raise SystemExit("llama_context_params has another layout")
-        words[0] = words[1] = words[2] = context_tokens  # n_ctx, n_batch, n_ubatch
+        flash = n_threads + 6
+        if list(words[n_threads + 3 : flash + 1]) != [-1] * 4:  # rope scaling, pooling, attention, flash attention
+            raise SystemExit("llama_context_params has another layout")
+        words[0] = context_tokens * sequences
+        words[1] = words[2] = step_tokens  # n_batch, n_ubatch
+        words[3] = sequences
+        words[flash] = flash_attention
         words[n_threads] = words[n_threads + 1] = threads
         self.context = library.llama_init_from_model(ctypes.c_void_p(self.model), parameters)
         if not self.context:
             raise SystemExit("llama.cpp can't make a context")
         self.vocab = ctypes.c_void_p(library.llama_model_get_vocab(ctypes.c_void_p(self.model)))
         self.vocab_size = library.llama_vocab_n_tokens(self.vocab)
-        self.batch = library.llama_batch_init(context_tokens, 0, 1)
+        self.batch = library.llama_batch_init(step_tokens, 0, 1)
 
     def system_info(self) -> str:
         return self.library.llama_print_system_info().decode()
@@ -89,6 +108,11 @@ class Peer:
         memory = ctypes.c_void_p(self.library.llama_get_memory(ctypes.c_void_p(self.context)))
         self.library.llama_memory_clear(memory, True)
 
+    def decode(self) -> None:
+        status = self.library.llama_decode(ctypes.c_void_p(self.context), self.batch)
+        if status != 0:
+            raise SystemExit(f"llama_decode: {status}")
+
     def logits(self, ids: list[int], start: int, wanted: range) -> np.ndarray:
         """Feeds ids at positions start…; returns f32 [len(wanted), vocab], rows of the ids with these indices."""
         batch = self.batch
@@ -97,9 +121,7 @@ class Peer:
             batch.token[i], batch.pos[i] = token, start + i
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
             batch.logits[i] = int(i in wanted)
-        status = self.library.llama_decode(ctypes.c_void_p(self.context), batch)
-        if status != 0:
-            raise SystemExit(f"llama_decode: {status}")
+        self.decode()
         rows = np.empty((len(wanted), self.vocab_size), np.float32)
         for row, i in zip(rows, wanted):
             pointer = self.library.llama_get_logits_ith(ctypes.c_void_p(self.context), i)

@@ -35,3 +35,9 @@ export function spread(values: readonly number[]): Spread {
 export function significant(value: number, digits = 4): number {
   return Number.isFinite(value) ? Number(value.toPrecision(digits)) : value;
 }
+
+export const rounded = ({ median, min, max }: Spread): Spread => ({
+  median: significant(median),
+  min: significant(min),
+  max: significant(max),
+});

@@ -1,7 +1,6 @@
-/**
- * Runs node-llama-cpp in a process of its own, so that neither its threads nor a crash touch the measurement of ours.
- * Started by fork(); answers one message at a time.
- */
+/** Runs node-llama-cpp for `bench peers`. Its argument is the URL of the library's entry module. */
+import { createWriteStream } from 'node:fs';
+import { createInterface } from 'node:readline';
 import type { PeerAnswer, PeerRequest } from './peer-messages.js';
 
 /** The part of the peer's interface that is used. */
@@ -14,10 +13,13 @@ type Model = { createContext(options: object): Promise<Context> };
 type Llama = { loadModel(options: object): Promise<Model> };
 type PeerModule = { getLlama(options: object): Promise<Llama> };
 
+/** A margin, for the peer rounds its context. */
+const CONTEXT_MARGIN = 64;
+
 let sequence: Sequence | undefined;
 
 async function load(request: Extract<PeerRequest, { kind: 'load' }>): Promise<PeerAnswer> {
-  const module = (await import(request.entry)) as PeerModule;
+  const module = (await import(process.argv[2] ?? '')) as PeerModule;
   const llama = await module.getLlama({
     gpu: false,
     build: 'never',
@@ -27,22 +29,23 @@ async function load(request: Extract<PeerRequest, { kind: 'load' }>): Promise<Pe
   });
   const model = await llama.loadModel({ modelPath: request.modelPath });
   const context = await model.createContext({
-    contextSize: request.contextTokens,
+    contextSize: request.tokensMax + CONTEXT_MARGIN,
     batchSize: 512,
     threads: { ideal: request.threads, min: request.threads },
   });
   sequence = context.getSequence();
-  return { kind: 'loaded' };
+  return { kind: 'loaded', settings: `threads ${request.threads}, batch 512, its own best CPU build` };
 }
 
 /** The first token marks the end of the prefill, as in our own measurement. */
 async function run(request: Extract<PeerRequest, { kind: 'run' }>): Promise<PeerAnswer> {
-  if (sequence === undefined) return { kind: 'failed', message: 'no model is loaded' };
+  const [prompt] = request.prompts;
+  if (sequence === undefined || prompt === undefined) return { kind: 'failed', message: 'no model is loaded' };
   await sequence.clearHistory();
   const start = performance.now();
   let middle = start;
   let count = 0;
-  for await (const _token of sequence.evaluate(request.tokens, { temperature: 0, yieldEogToken: true })) {
+  for await (const _token of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
     if (count === 0) middle = performance.now();
     if (count === request.generate) break;
     ++count;
@@ -52,12 +55,15 @@ async function run(request: Extract<PeerRequest, { kind: 'run' }>): Promise<Peer
   return { kind: 'ran', prefillSeconds: (middle - start) / 1e3, decodeSeconds: (end - middle) / 1e3 };
 }
 
-process.on('message', (request: PeerRequest) => {
-  const answer = (message: PeerAnswer) => process.send?.(message);
-  (request.kind === 'load' ? load(request) : run(request)).then(answer, (error: unknown) =>
-    answer({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }),
+const answers = createWriteStream('', { fd: 3 });
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line) as PeerRequest;
+  const answer = await (request.kind === 'load' ? load(request) : run(request)).catch(
+    (error: unknown): PeerAnswer => ({
+      kind: 'failed',
+      message: error instanceof Error ? error.message : String(error),
+    }),
   );
-});
-
-// The parent is gone: nobody will ask again.
-process.on('disconnect', () => process.exit(0));
+  answers.write(`${JSON.stringify(answer)}\n`);
+}
+process.exit(0);
