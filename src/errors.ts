@@ -32,6 +32,16 @@ export const errorTable = {
     (p) =>
       `Prompt and max_tokens need ${p.neededTokens} tokens of KV cache; the whole pool holds ${p.capacityTokens}. Lower max_tokens or shorten the prompt.`,
   ),
+  chat_template_missing: row<object>(
+    400,
+    'invalid_request_error',
+    () => 'This model has no chat template; use /v1/completions.',
+  ),
+  chat_template_failed: row<{ message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `The chat template of this model can't render these messages: ${p.message}`,
+  ),
   model_not_found: row<{ model: string; available: readonly string[] }>(
     404,
     'not_found_error',

@@ -64,3 +64,16 @@ export const TOKENIZER_CACHE_WORDS_MAX = 1 << 16;
 /** Texts that may wait for the tokenizer's worker, together no more than the characters of a few largest requests. */
 export const TOKENIZER_WAITING_MAX = 256;
 export const TOKENIZER_WAITING_CHARS_MAX = 16 * BODY_BYTES_MAX;
+
+/** Chat templates come with model files: what one may take, in time and memory, before its thread is ended. */
+export const CHAT_TEMPLATE_MS_MAX = 2000;
+export const CHAT_TEMPLATE_HEAP_MB_MAX = 256;
+
+/** Conversations that may wait for their template. */
+export const CHAT_TEMPLATE_WAITING_MAX = 256;
+
+/** Longest prompt that a template may make, characters: four per token of the longest context, and room. */
+export const CHAT_PROMPT_CHARS_MAX = 16 * CONTEXT_TOKENS_MAX;
+
+/** Functions that a request may offer (the OpenAI contract). */
+export const TOOLS_MAX = 128;

@@ -37,6 +37,7 @@ function servedModel(opened: OpenedModel, config: Config): ServedModel {
     fingerprint: `fp_${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`,
     engine: opened.engine,
     tokenizer: opened.tokenizer,
+    chat: opened.chatTemplate,
     infill: modelFile.tokenizer.infill ?? null,
     encodeLong: opened.encodeLong,
   };

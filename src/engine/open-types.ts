@@ -1,3 +1,4 @@
+import type { ChatTemplate } from '../model/chat-template/index.js';
 import type { EncodeOptions, ModelFile, Tokenizer } from '../model/types.js';
 import type { ActivationFormat, NativeModel } from '../native/contract.js';
 import type { Engine, EngineObserver } from './types.js';
@@ -30,6 +31,8 @@ export type OpenedModel = {
   readonly tokenizer: Tokenizer;
   readonly modelFile: ModelFile;
   readonly nativeModel: NativeModel;
+  /** The file's chat template, in a thread that starts when it is first used; null if the file has none. */
+  readonly chatTemplate: ChatTemplate | null;
   /** Encodes off the event loop, for long prompts. */
   readonly encodeLong: (text: string, options: EncodeOptions) => Promise<Int32Array>;
   /** Aborts what still runs, then frees engine, model and tokenizer worker. Idempotent. */

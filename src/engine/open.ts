@@ -3,6 +3,7 @@ import { freemem } from 'node:os';
 import { chooseKvTokens } from '../config.js';
 import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
+import { ChatTemplate } from '../model/chat-template/index.js';
 import { readModelFile } from '../model/gguf.js';
 import { resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
@@ -74,6 +75,13 @@ export async function loadNativeModel(
   }
 }
 
+function openChatTemplate({ tokenizer }: ModelFile): ChatTemplate | null {
+  const { chatTemplate, tokens, bosId, eosId } = tokenizer;
+  if (chatTemplate === null) return null;
+  const textOf = (id: number | null) => (id === null ? '' : (tokens[id] ?? ''));
+  return new ChatTemplate(chatTemplate, { bos_token: textOf(bosId), eos_token: textOf(eosId) });
+}
+
 /** Finds, reads and loads a model, and starts an engine on it. Rejects with a NibbleError and leaves nothing behind. */
 export async function openModel(options: OpenModelOptions): Promise<OpenedModel> {
   const path = await resolveModel(options.model, {
@@ -103,15 +111,17 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
     config: { ...sizes, sequencesMax: options.maxSequences, waitingMax: options.maxWaiting },
     ...(options.observer === undefined ? {} : { observer: options.observer }),
   });
+  const chatTemplate = openChatTemplate(modelFile);
   return {
     engine,
     tokenizer,
     modelFile,
     nativeModel,
+    chatTemplate,
     encodeLong: (text, options) => worker.encode(text, options),
     close: async () => {
       await engine.close();
-      await worker.close();
+      await Promise.all([worker.close(), chatTemplate?.close()]);
     },
   };
 }

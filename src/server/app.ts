@@ -6,7 +6,8 @@ import { refuseConnection } from './plugins/connections.js';
 import { registerAllowed, registerErrors, sendError } from './plugins/errors.js';
 import { registerRequests, requestIdFrom } from './plugins/requests.js';
 import type { Readiness } from './readiness.js';
-import { registerCompletions } from './routes/completions.js';
+import { registerChat } from './routes/chat.js';
+import { type GenerationRouteOptions, registerCompletions } from './routes/completions.js';
 import { registerHealth } from './routes/health.js';
 import { registerMetrics } from './routes/metrics.js';
 import { registerModels } from './routes/models.js';
@@ -63,14 +64,16 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerHealth(app, readiness);
   registerMetrics(app, metrics);
   registerModels(app, readiness);
-  registerCompletions(app, {
+  const generation: GenerationRouteOptions = {
     readiness,
     sse: { pingMs: options.pingMs ?? SSE_PING_MS, stallMs: options.stallMs ?? SSE_STALL_MS_MAX },
     onSequenceEnd: (promptTokens, cachedTokens) => metrics.countPrefixCache(promptTokens, cachedTokens),
-  });
+  };
+  registerCompletions(app, generation);
+  registerChat(app, generation);
   for (const url of ['/health', '/ready', '/metrics', '/v1/models', '/v1/models/:id']) {
     registerAllowed(app, url, ['GET', 'HEAD']);
   }
-  registerAllowed(app, '/v1/completions', ['POST']);
+  for (const url of ['/v1/completions', '/v1/chat/completions']) registerAllowed(app, url, ['POST']);
   return app;
 }

@@ -10,6 +10,11 @@ export type ServedModel = {
   readonly fingerprint: string;
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
+  /** The chat template and how to apply it; null if the model has none. */
+  readonly chat: {
+    readonly source: string;
+    render(variables: Readonly<Record<string, unknown>>): Promise<string>;
+  } | null;
   /** Tokens for filling a gap in a text; null if the model has none. */
   readonly infill: InfillIds | null;
   /** Encodes off the event loop. */

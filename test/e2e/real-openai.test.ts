@@ -44,6 +44,28 @@ test('a stream that is left costs nothing any more', async () => {
   assert.ok(generated < 1000, `${generated} tokens were generated`);
 });
 
+test('a conversation, whole and streamed', async () => {
+  const body = {
+    model: 'default',
+    messages: [{ role: 'user' as const, content: 'What is the capital of France? Answer in one sentence.' }],
+    max_completion_tokens: 24,
+    temperature: 0,
+  };
+  const whole = await client.chat.completions.create({ ...body, logprobs: true, top_logprobs: 2 });
+  const [choice] = whole.choices;
+  assert.match(choice?.message.content ?? '', /Paris/);
+  const tokens = choice?.logprobs?.content ?? [];
+  assert.equal(tokens.length, whole.usage?.completion_tokens);
+  // The end token, if it came, has a name but no text.
+  const bytes = tokens.flatMap((token) => token.bytes ?? []);
+  assert.ok(Buffer.from(bytes).toString().startsWith(choice?.message.content ?? 'nothing'));
+  let text = '';
+  for await (const chunk of await client.chat.completions.create({ ...body, stream: true })) {
+    text += chunk.choices[0]?.delta.content ?? '';
+  }
+  assert.equal(text, choice?.message.content);
+});
+
 test('an error', async () => {
   const tooLong = client.completions.create({ ...france, prompt: Array(9000).fill(1) });
   await assert.rejects(tooLong, (error: unknown) => {

@@ -25,6 +25,7 @@ async function openModel(): Promise<OpenedModel> {
     // Of file and native model `serve` reads no more than this.
     modelFile: { id: 'fake-model', fileBytes: 1, tokenizer: {} } as OpenedModel['modelFile'],
     nativeModel: { info } as OpenedModel['nativeModel'],
+    chatTemplate: null,
     encodeLong: async (text, encodeOptions) => tokenizer.encode(text, encodeOptions),
     close: async () => {},
   };

@@ -23,9 +23,16 @@ export type FakeServer = {
 export type FakeServerOptions = FakeEngineOptions & {
   readonly tokenizer?: Tokenizer;
   readonly infill?: InfillIds;
+  readonly chat?: ServedModel['chat'];
   readonly loading?: boolean;
   readonly pingMs?: number;
   readonly stallMs?: number;
+};
+
+/** Renders a conversation as JSON: what a test expects of a template it can read off the prompt. */
+export const fakeChat: NonNullable<ServedModel['chat']> = {
+  source: 'a template that knows tools and <tool_call>',
+  render: async (variables) => JSON.stringify(variables),
 };
 
 /** The application around a fake engine, not yet listening. */
@@ -39,6 +46,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     fingerprint: 'fp_fake',
     engine,
     tokenizer,
+    chat: options.chat === undefined ? fakeChat : options.chat,
     infill: options.infill ?? null,
     encodeLong: async (text, encodeOptions) => {
       longTexts.push(text);
@@ -71,11 +79,15 @@ export async function listen(app: FastifyInstance): Promise<string> {
   return `http://127.0.0.1:${port}`;
 }
 
-/** POSTs a completion through Fastify's injection. A string is sent as it is. */
-export async function complete(server: FakeServer, body: unknown, headers: Record<string, string> = {}) {
+/** POSTs a completion. */
+export const complete = (server: FakeServer, body: unknown, headers: Record<string, string> = {}) =>
+  post(server, '/v1/completions', body, headers);
+
+/** POSTs through Fastify's injection. A string is sent as it is. */
+export async function post(server: FakeServer, url: string, body: unknown, headers: Record<string, string> = {}) {
   const response = await server.app.inject({
     method: 'POST',
-    url: '/v1/completions',
+    url,
     headers: { 'content-type': 'application/json', ...headers },
     payload: typeof body === 'string' ? body : JSON.stringify(body),
   });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { TSchema } from 'typebox';
+import { ChatRequest } from '../../src/server/schemas/chat-request.js';
 import { CompletionRequest } from '../../src/server/schemas/completion-request.js';
 import { expectedAt, extensionFields, samplingFields, streamFields } from '../../src/server/schemas/fields.js';
 import { createFakeServer } from '../support/fake-server.js';
@@ -20,6 +21,7 @@ const shared = { ...samplingFields, ...streamFields, ...extensionFields };
 const sections: readonly (readonly [string, Readonly<Record<string, TSchema>>])[] = [
   ['### Fields of every endpoint that generates', shared],
   ['## POST /v1/completions', own(CompletionRequest)],
+  ['## POST /v1/chat/completions', own(ChatRequest)],
 ];
 
 function own(schema: TSchema & { readonly properties: Readonly<Record<string, TSchema>> }) {

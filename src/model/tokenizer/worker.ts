@@ -1,9 +1,10 @@
 /** Tokenization off the event loop: a long prompt takes seconds, during which `/health` must still answer. */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { NibbleError } from '../../errors.js';
 import { TOKENIZER_WAITING_CHARS_MAX, TOKENIZER_WAITING_MAX } from '../../limits.js';
 import type { EncodeOptions, TokenizerMetadata } from '../types.js';
-import { type PackedMetadata, packMetadata, type WorkerAnswer, type WorkerRequest } from './worker-messages.js';
+import { startThread } from '../worker-thread.js';
+import { packMetadata, type WorkerAnswer, type WorkerRequest } from './worker-messages.js';
 
 type Job = {
   readonly chars: number;
@@ -12,20 +13,6 @@ type Job = {
 };
 
 const WORKER_NAME = 'nibble-tokenizer';
-
-/**
- * Starts worker-main beside this file. Run from the sources, a thread doesn't inherit the TypeScript loader (tsx), so
- * it registers that first; the compiled package goes straight to the `.js`.
- */
-function startThread(workerData: PackedMetadata): Worker {
-  if (!import.meta.url.endsWith('.ts')) {
-    return new Worker(new URL('./worker-main.js', import.meta.url), { workerData, name: WORKER_NAME });
-  }
-  const loader = JSON.stringify(import.meta.resolve('tsx/esm/api'));
-  const entry = JSON.stringify(new URL('./worker-main.ts', import.meta.url).href);
-  const boot = `import(${loader}).then((tsx) => { tsx.register(); return import(${entry}); });`;
-  return new Worker(boot, { eval: true, workerData, name: WORKER_NAME });
-}
 
 /**
  * One worker thread with its own tokenizer, started at the first call and kept. An idle worker doesn't keep the
@@ -75,7 +62,10 @@ export class TokenizerWorker {
   }
 
   #start(): Worker {
-    const worker = startThread(packMetadata(this.#metadata));
+    const worker = startThread(import.meta.url, './worker-main', {
+      name: WORKER_NAME,
+      workerData: packMetadata(this.#metadata),
+    });
     worker.on('message', (answer: WorkerAnswer) => this.#finish(answer));
     const onDeath = (message: string) => {
       if (this.#worker !== worker) return;
