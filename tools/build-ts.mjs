@@ -9,7 +9,12 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** The program, and what it starts as a process or thread of its own. */
-const entries = ['src/cli/main.ts', 'src/cli/bench/peer-process.ts', 'src/model/tokenizer/worker-main.ts'];
+const entries = [
+  'src/cli/main.ts',
+  'src/cli/bench/peer-process.ts',
+  'src/model/tokenizer/worker-main.ts',
+  'src/model/chat-template/template-main.ts',
+];
 
 /** A file that is started by its name has to be an entry: the bundle would lack it, and only notice when it is used. */
 function checkStarted() {
@@ -17,7 +22,7 @@ function checkStarted() {
   const sources = readdirSync(join(root, 'src'), { recursive: true }).filter((name) => name.endsWith('.ts'));
   for (const source of sources) {
     const text = readFileSync(join(root, 'src', source), 'utf8');
-    for (const [, name] of text.matchAll(/new URL\(\s*['"`]\.\/([\w-]+)/g)) {
+    for (const [, name] of text.matchAll(/(?:new URL\(|startThread\(import\.meta\.url,)\s*['"`]\.\/([\w-]+)/g)) {
       if (!known.includes(name)) throw new Error(`src/${source} starts ${name}: add it to the entries`);
     }
   }

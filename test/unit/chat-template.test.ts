@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { NibbleError } from '../../src/errors.js';
 import { CHAT_PROMPT_CHARS_MAX } from '../../src/limits.js';
 import { ChatTemplate } from '../../src/model/chat-template/index.js';
-import { tinyChatTemplate } from '../support/tiny-tokenizer.js';
+import { tinyChatTemplate } from '../../src/model/generated/tokenizer.js';
 
 const constants = { bos_token: '<s>', eos_token: '</s>' };
 const isFailure = (pattern: RegExp) => (error: unknown) =>

@@ -88,7 +88,7 @@ export class ChatTemplate {
   }
 
   #start(): Worker {
-    const worker = startThread(import.meta.url, './worker-main', {
+    const worker = startThread(import.meta.url, './template-main', {
       name: 'nibble-chat-template',
       workerData: this.#data,
       env: {},
