@@ -21,6 +21,9 @@ export const SEQUENCES_MAX = 64;
 /** Sequences that may wait; beyond it 429. A user would rather retry elsewhere than wait behind this many. */
 export const WAITING_MAX = 256;
 
+/** Prompt tokens that may wait, so that few long prompts can't make a line of hours: two of the largest context. */
+export const WAITING_TOKENS_MAX = 2 * CONTEXT_TOKENS_MAX;
+
 /** Rows whose logits one step may return: every decode, or a tile of prompt scoring. */
 export const STEP_ROWS_MAX = 512;
 

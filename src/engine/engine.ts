@@ -6,6 +6,7 @@ import {
   STEP_ROWS_MAX,
   STEP_TOKENS_MAX,
   WAITING_MAX,
+  WAITING_TOKENS_MAX,
 } from '../limits.js';
 import type { Tokenizer } from '../model/types.js';
 import type { NativeModel, StepResult } from '../native/contract.js';
@@ -26,6 +27,7 @@ export type EngineConfig = {
   readonly kvBlockCount: number;
   readonly sequencesMax?: number;
   readonly waitingMax?: number;
+  readonly waitingTokensMax?: number;
   readonly stepTokensMax?: number;
   readonly stepRowsMax?: number;
   readonly lookAheadTokensMax?: number;
@@ -42,8 +44,6 @@ export type EngineOptions = {
   /** Milliseconds of a monotonic clock. */
   readonly now?: () => number;
 };
-
-const noIds = new Int32Array(0);
 
 /** Joins the scheduler with a loaded model, which the engine then owns: `close` frees it. */
 export function createEngine(options: EngineOptions): Engine {
@@ -78,6 +78,7 @@ class StepEngine implements Engine {
         blockCount: config.kvBlockCount,
         sequencesMax: config.sequencesMax ?? SEQUENCES_MAX,
         waitingMax: config.waitingMax ?? WAITING_MAX,
+        waitingTokensMax: config.waitingTokensMax ?? WAITING_TOKENS_MAX,
         stepTokensMax: config.stepTokensMax ?? STEP_TOKENS_MAX,
         stepRowsMax: config.stepRowsMax ?? STEP_ROWS_MAX,
         lookAheadTokensMax: config.lookAheadTokensMax ?? LOOK_AHEAD_TOKENS_MAX,
@@ -106,6 +107,9 @@ class StepEngine implements Engine {
         maxTokens: live.request.maxTokens,
         scorePrompt: live.request.scorePrompt,
         topCount: live.topCount,
+        priority: live.request.priority ?? 0,
+        tenant: live.request.tenant ?? '',
+        deadlineMs: Number.POSITIVE_INFINITY,
       })),
     );
     if (submission.kind === 'refused') throw refusalError(submission.refusal);
@@ -121,12 +125,14 @@ class StepEngine implements Engine {
   }
 
   gauges(): EngineGauges {
-    const { running, waiting, pool } = this.scheduler;
+    const { running, waiting, kv, preemptions } = this.scheduler;
     return {
       running: running.length,
       waiting: waiting.length,
-      kvBlocksTotal: pool.blockCount,
-      kvBlocksUsed: pool.usedCount,
+      kvBlocksTotal: kv.pool.blockCount,
+      kvBlocksUsed: kv.pool.usedCount,
+      kvBlocksCached: kv.pool.cachedCount,
+      preemptions,
     };
   }
 
@@ -164,7 +170,8 @@ class StepEngine implements Engine {
       const { sampling, promptIds } = live.request;
       live.start(this.tokenizer, this.now());
       try {
-        sequence.slot = this.model.openSlot({ ...sampling, promptIds, generatedIds: noIds });
+        const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
+        sequence.slot = this.model.openSlot({ ...sampling, promptIds, generatedIds });
       } catch (error) {
         this.fail(sequence, engineFailed(error));
       }
@@ -187,7 +194,7 @@ class StepEngine implements Engine {
 
   private deliverTo(plan: StepPlan<LiveSequence>, index: number, result: StepResult, nowMs: number): void {
     const sequence = plan.sequences[index] as Sequence<LiveSequence>;
-    if (sequence.state !== 'running') return;
+    if (sequence.state === 'ended' || sequence.state === 'released') return;
     try {
       const verdict = deliver(plan, index, result, this.tokenizer.endIds, this.observer, nowMs);
       if (verdict === 'continue') return;

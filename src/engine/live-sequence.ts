@@ -56,7 +56,9 @@ export class LiveSequence {
     this.channel = new EventChannel(() => cancel(this));
   }
 
+  /** At admission. One that was preempted goes on where it was. */
   start(tokenizer: Tokenizer, nowMs: number): void {
+    if (this.output !== null) return;
     const { stop, includeStop = false, keepSpecial = false } = this.request;
     this.admittedMs = nowMs;
     this.output = new TextOutput(

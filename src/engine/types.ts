@@ -22,6 +22,10 @@ export type GenerationRequest = {
   readonly includeStop?: boolean;
   /** Special (control) tokens have their text in the output. */
   readonly keepSpecial?: boolean;
+  /** Lower goes first; 0 if left out. */
+  readonly priority?: number;
+  /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
+  readonly tenant?: string;
 };
 
 export type TokenLogprob = {
@@ -61,7 +65,12 @@ export type EngineGauges = {
   readonly running: number;
   readonly waiting: number;
   readonly kvBlocksTotal: number;
+  /** Held by sequences. */
   readonly kvBlocksUsed: number;
+  /** Held by nobody, but still to be found by the prefix cache. */
+  readonly kvBlocksCached: number;
+  /** Sequences that had to give their blocks back and start again, since the start. */
+  readonly preemptions: number;
 };
 
 /** What the engine reports to whoever watches (metrics, cost): called on the event loop, must be cheap. */

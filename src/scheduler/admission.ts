@@ -1,6 +1,5 @@
-import type { BlockPool } from './block-pool.js';
-import type { Sequence } from './sequence.js';
-import { sampledTokensMax } from './sequence.js';
+import type { KvBlocks } from './kv-blocks.js';
+import { type Sequence, sampledTokensMax } from './sequence.js';
 import type { Refusal, SchedulerLimits, SequenceSpec } from './types.js';
 
 /** Whether a sequence could ever run on this server; null if so. */
@@ -17,62 +16,42 @@ export function refuseSpec<T>(spec: SequenceSpec<T>, limits: SchedulerLimits): R
 }
 
 /**
- * The waiting line, strictly first come, first served: a sequence that needs many blocks is never overtaken by smaller
- * ones, which could otherwise keep it waiting for ever. It is short (`waitingMax`), so plain array operations do.
+ * Room for starting sequences: slots, and blocks beyond those that running prompts still need. A sequence starts when
+ * the blocks of its prompt are there and a reserve of one for each running sequence remains: none of them has to be
+ * preempted for `blockTokens` tokens. The continuation's blocks are not set aside.
  */
-export class WaitingLine<T> {
-  private readonly line: Sequence<T>[] = [];
-  private readonly limits: SchedulerLimits;
+export class Room<T> {
+  private readonly kv: KvBlocks<T>;
+  private readonly blockTokens: number;
+  private slots: number;
+  private blocks: number;
+  private reserve = 0;
 
-  constructor(limits: SchedulerLimits) {
-    this.limits = limits;
-  }
-
-  get length(): number {
-    return this.line.length;
-  }
-
-  get head(): Sequence<T> | null {
-    return this.line[0] ?? null;
-  }
-
-  [Symbol.iterator](): Iterator<Sequence<T>> {
-    return this.line[Symbol.iterator]();
-  }
-
-  /** Whether all of `arrivals` may join; those in line that could start at once don't count as waiting. */
-  hasRoomFor(arrivals: readonly Sequence<T>[], freeSlots: number, freeBlocks: number): boolean {
-    const total = this.line.length + arrivals.length;
-    let slots = freeSlots;
-    let blocks = freeBlocks;
-    let startable = 0;
-    while (startable < total) {
-      const sequence = this.line[startable] ?? arrivals[startable - this.line.length];
-      slots--;
-      blocks -= sequence?.blocksNeeded ?? 0;
-      if (slots < 0 || blocks < 0) break;
-      startable++;
+  constructor(running: readonly Sequence<T>[], kv: KvBlocks<T>, limits: SchedulerLimits) {
+    this.kv = kv;
+    this.blockTokens = limits.blockTokens;
+    this.slots = limits.sequencesMax - running.length;
+    this.blocks = kv.pool.availableCount;
+    for (const sequence of running) {
+      if (sequence.state !== 'running') continue;
+      this.reserve++;
+      if (!sequence.isDecoding) this.blocks -= kv.missing(sequence, sequence.prefillTokens);
     }
-    return total - startable <= this.limits.waitingMax;
   }
 
-  join(arrivals: readonly Sequence<T>[]): void {
-    for (const sequence of arrivals) this.line.push(sequence);
-  }
-
-  leave(sequence: Sequence<T>): void {
-    const index = this.line.indexOf(sequence);
-    if (index >= 0) this.line.splice(index, 1);
-  }
-
-  /** Takes the first in line if a slot and all its blocks are free, reserving the blocks; null otherwise. */
-  admitHead(freeSlots: number, pool: BlockPool): Sequence<T> | null {
-    const head = this.line[0];
-    if (head === undefined || freeSlots <= 0) return null;
-    const blocks = pool.allocate(head.blocksNeeded);
-    if (blocks === null) return null;
-    this.line.shift();
-    head.admit(blocks, 0);
-    return head;
+  /** Takes the room that a sequence without blocks needs to start; false, and nothing taken, if there isn't enough. */
+  take(sequence: Sequence<T>): boolean {
+    if (this.slots <= 0) return false;
+    const needed = Math.ceil(sequence.known / this.blockTokens);
+    // Reading the cache takes longer than the rest: only where it decides.
+    if (this.blocks - needed < this.reserve) {
+      const { shared, sharedAvailable } = this.kv.lookUp(sequence);
+      if (this.blocks - sharedAvailable - (needed - shared) < this.reserve) return false;
+      this.blocks += shared - sharedAvailable;
+    }
+    this.slots--;
+    this.blocks -= needed;
+    this.reserve++;
+    return true;
   }
 }

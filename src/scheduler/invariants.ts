@@ -11,42 +11,59 @@ export function assertInvariants<T>(scheduler: Scheduler<T>): void {
   const { limits, running, waiting } = scheduler;
   check(running.length <= limits.sequencesMax, 'more sequences than slots');
   check(waiting.length <= limits.waitingMax + limits.sequencesMax, 'the waiting line is longer than its bound');
-  for (const sequence of waiting)
+  let waitingTokens = 0;
+  for (const sequence of waiting) {
+    waitingTokens += sequence.promptTokens;
     check(sequence.state === 'waiting', `sequence ${sequence.id} waits as ${sequence.state}`);
+    check(sequence.blockCount === 0 && sequence.inFlight === 0, `sequence ${sequence.id} waits and holds something`);
+  }
+  check(waiting.tokens === waitingTokens, 'the waiting line miscounts its tokens');
   const plans = scheduler.plansInFlight();
   check(plans.length <= 2, 'more than two steps in flight');
   for (const plan of plans) assertPlan(plan, scheduler);
-  const seen = new Set<number>();
-  for (const sequence of running) {
-    check(!seen.has(sequence.id), `sequence ${sequence.id} runs twice`);
-    seen.add(sequence.id);
-    assertSequence(sequence, plans);
+  for (let i = 0; i < running.length; i++) {
+    const sequence = running[i] as Sequence<T>;
+    const next = running[i + 1];
+    check(next === undefined || comesBefore(sequence, next), `sequence ${sequence.id} is out of rank`);
+    assertSequence(sequence, plans, limits.blockTokens);
   }
   assertBlocks(scheduler);
 }
 
-function assertSequence<T>(sequence: Sequence<T>, plans: readonly StepPlan<T>[]): void {
+function comesBefore<T>(a: Sequence<T>, b: Sequence<T>): boolean {
+  return a.priority < b.priority || (a.priority === b.priority && a.id < b.id);
+}
+
+function assertSequence<T>(sequence: Sequence<T>, plans: readonly StepPlan<T>[], blockTokens: number): void {
   const name = `sequence ${sequence.id}`;
-  check(sequence.state === 'running' || sequence.state === 'ended', `${name} holds a slot as ${sequence.state}`);
+  const { state, planned, computed, known, pending, blockCount } = sequence;
+  check(state === 'running' || state === 'preempted' || state === 'ended', `${name} holds a slot as ${state}`);
   let inFlight = 0;
-  let pending = 0;
+  let sampling = 0;
   for (const plan of plans) {
     const index = plan.sequences.indexOf(sequence);
     if (index < 0) continue;
     inFlight++;
-    if ((plan.sampleRow[index] as number) >= 0) pending++;
+    if ((plan.sampleRow[index] as number) >= 0) sampling++;
   }
   check(sequence.inFlight === inFlight, `${name} counts ${sequence.inFlight} steps in flight, there are ${inFlight}`);
-  check(sequence.pending === pending, `${name} counts ${sequence.pending} pending tokens, there are ${pending}`);
-  check(sequence.state !== 'ended' || inFlight > 0, `${name} has ended and no step holds it, yet it holds a slot`);
-  check(sequence.blocks.length === sequence.blocksNeeded, `${name} holds ${sequence.blocks.length} blocks`);
-  check(sequence.computed <= sequence.planned, `${name} computed more than planned`);
-  check(sequence.planned <= sequence.computeLimit, `${name} was planned beyond its limit`);
-  check(sequence.known <= sequence.tokenLimit, `${name} has more tokens than its limit`);
-  if (sequence.state === 'running') {
-    check(sequence.planned <= sequence.known + sequence.pending, `${name} was planned beyond its tokens`);
-    check(sequence.known + sequence.pending <= sequence.tokenLimit, `${name} samples beyond its limit`);
+  check(pending === sampling, `${name} counts ${pending} pending tokens, there are ${sampling}`);
+  check(computed <= planned, `${name} computed more than planned`);
+  check(planned <= sequence.computeLimit, `${name} was planned beyond its limit`);
+  check(known <= sequence.tokenLimit, `${name} has more tokens than its limit`);
+  check(sequence.cachedTokens < sequence.promptTokens, `${name} found all of its prompt in the cache`);
+  check(sequence.readyBlocks <= sequence.indexedBlocks, `${name} has more blocks ready than entered`);
+  check(sequence.indexedBlocks <= blockCount, `${name} has entered blocks that it doesn't hold`);
+  check(sequence.readyBlocks * blockTokens <= computed, `${name} shares a block that isn't computed`);
+  if (state !== 'running') {
+    check(inFlight > 0, `${name} is ${state} and no step holds it, yet it holds a slot`);
+    check(blockCount === 0, `${name} is ${state} and holds blocks`);
+    return;
   }
+  check(planned <= blockCount * blockTokens, `${name} is planned beyond its blocks`);
+  check(blockCount <= Math.ceil(sequence.tokenLimit / blockTokens), `${name} holds ${blockCount} blocks`);
+  check(planned <= known + pending, `${name} was planned beyond its tokens`);
+  check(known + pending <= sequence.tokenLimit, `${name} samples beyond its limit`);
 }
 
 function assertPlan<T>(plan: StepPlan<T>, scheduler: Scheduler<T>): void {
@@ -60,24 +77,31 @@ function assertPlan<T>(plan: StepPlan<T>, scheduler: Scheduler<T>): void {
     check(slot >= 0, `sequence ${plan.sequences[i]?.id} has no slot`);
     check(!slots.has(slot), `slot ${slot} is in a step twice`);
     slots.add(slot);
-    check(
-      running.includes(plan.sequences[i] as Sequence<T>),
-      `a step in flight holds a released sequence in slot ${slot}`,
-    );
+    check(running.includes(plan.sequences[i] as Sequence<T>), `a step in flight holds slot ${slot}, given up already`);
   }
 }
 
-function assertBlocks<T>(scheduler: Scheduler<T>): void {
-  const { pool, running } = scheduler;
+function assertBlocks<T>({ kv, running, limits }: Scheduler<T>): void {
+  const { pool, index } = kv;
+  const { blockTokens } = limits;
   const holders = new Int32Array(pool.blockCount);
   for (const sequence of running) {
-    for (const id of sequence.blocks) {
+    const { blocks, blockCount, indexedBlocks, readyBlocks, tokens } = sequence;
+    for (let at = 0; at < blockCount; at++) {
+      const id = blocks[at] as number;
       check(id >= 0 && id < pool.blockCount, `block ${id} does not exist`);
       holders[id] = (holders[id] as number) + 1;
+      check(index.has(id) === at < indexedBlocks, `block ${id} is in the index, or isn't, against its table`);
+      if (at >= indexedBlocks) continue;
+      const parent = at === 0 ? -1 : (blocks[at - 1] as number);
+      check(index.find(parent, tokens, at * blockTokens) === id, `block ${id} isn't found under its tokens`);
+      check(index.isReady(id) === at < readyBlocks, `block ${id} is ready, or isn't, against its table`);
     }
   }
   for (let id = 0; id < pool.blockCount; id++) {
     check(pool.referenceCount(id) === holders[id], `block ${id} has ${holders[id]} holders`);
+    if (index.has(id) && holders[id] === 0) check(index.isReady(id), `block ${id} is pending and nobody's`);
   }
+  for (const id of pool.cachedIds()) check(index.isReady(id), `block ${id} is cached, yet not in the index`);
   pool.assertConsistent();
 }

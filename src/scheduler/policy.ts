@@ -1,35 +1,74 @@
+import type { KvBlocks } from './kv-blocks.js';
 import type { Sequence } from './sequence.js';
 import type { StepPlan } from './step-plan.js';
 import type { SchedulerLimits } from './types.js';
 
+/** What the policy works on. `running` is in order of rank: priority, then arrival. */
+export type PolicyState<T> = {
+  readonly running: readonly Sequence<T>[];
+  readonly limits: SchedulerLimits;
+  readonly kv: KvBlocks<T>;
+  /** Takes blocks and turn from a sequence, which may leave `running` by that. */
+  readonly preempt: (victim: Sequence<T>) => void;
+};
+
 /**
  * Fills an empty plan: first one token for every sequence that decodes, so that a long prompt never holds up a running
- * answer; then prompts in order of admission, each as much as fits, in chunks.
+ * answer; then prompts in order of rank, each as much as fits, in chunks.
  *
  * Nobody starves: a decode always fits, since `sequencesMax` is at most the token and the row budget; for the same
- * reason at least one token and one row are left for the oldest prompt, which therefore advances in every step.
+ * reason at least one token and one row are left for the first prompt. When blocks run out, a sequence takes them from
+ * the last in rank behind itself, or else pauses for this step and keeps what it has. So the first in rank always goes
+ * on, and ends.
  */
-export function fillStep<T>(plan: StepPlan<T>, running: readonly Sequence<T>[], limits: SchedulerLimits): void {
+export function fillStep<T>(plan: StepPlan<T>, state: PolicyState<T>): void {
+  const { running } = state;
   let prefilling = 0;
   for (let i = 0; i < running.length; i++) {
     const sequence = running[i] as Sequence<T>;
     if (sequence.state !== 'running') continue;
     if (!sequence.isDecoding) prefilling++;
-    else if (sequence.plannable > 0) plan.add(sequence, 1);
+    else if (sequence.plannable > 0 && reserveOne(plan, i, state)) plan.add(sequence, 1);
   }
   for (let i = 0; i < running.length && prefilling > 0; i++) {
     const sequence = running[i] as Sequence<T>;
     if (sequence.state !== 'running' || sequence.isDecoding) continue;
     prefilling--;
-    const count = prefillCount(sequence, limits.stepTokensMax - plan.tokenCount, limits.stepRowsMax - plan.rowCount);
-    if (count > 0) plan.add(sequence, count);
+    // What another sequence is just computing is worth the wait of a step.
+    if (state.kv.share(sequence) === 'pending') continue;
+    const count = prefillCount(plan, i, state);
+    if (count === 0) continue;
+    plan.add(sequence, count);
+    state.kv.announce(sequence);
   }
 }
 
 /** How many prompt tokens fit: scoring needs a row for each, anything else one row at the prompt's end only. */
-function prefillCount<T>(sequence: Sequence<T>, tokensLeft: number, rowsLeft: number): number {
-  const count = Math.min(sequence.plannable, tokensLeft);
-  if (sequence.scorePrompt) return Math.min(count, rowsLeft);
-  const reachesEnd = sequence.planned + count >= sequence.promptTokens;
-  return reachesEnd && rowsLeft === 0 ? count - 1 : count;
+function prefillCount<T>(plan: StepPlan<T>, at: number, state: PolicyState<T>): number {
+  const { limits, kv } = state;
+  const sequence = state.running[at] as Sequence<T>;
+  const rowsLeft = limits.stepRowsMax - plan.rowCount;
+  let count = Math.min(sequence.plannable, limits.stepTokensMax - plan.tokenCount);
+  if (sequence.scorePrompt) count = Math.min(count, rowsLeft);
+  else if (rowsLeft === 0 && sequence.planned + count >= sequence.prefillTokens) count--;
+  if (count <= 0 || kv.reserve(sequence, sequence.planned + count)) return Math.max(0, count);
+  const held = sequence.blockCount * limits.blockTokens - sequence.planned;
+  if (held > 0) return Math.min(count, held);
+  return reserveOne(plan, at, state) ? 1 : 0;
+}
+
+/** A block for the next token of the sequence in place `at`, if need be from others; false if there is none. */
+function reserveOne<T>(plan: StepPlan<T>, at: number, { running, kv, preempt }: PolicyState<T>): boolean {
+  const sequence = running[at] as Sequence<T>;
+  while (!kv.reserve(sequence, sequence.planned + 1)) {
+    let victim: Sequence<T> | null = null;
+    for (let i = running.length - 1; i > at && victim === null; i--) {
+      const other = running[i] as Sequence<T>;
+      const canGive = other.state === 'running' && other.blockCount > 0 && !other.isFinishing;
+      if (canGive && !plan.sequences.includes(other)) victim = other;
+    }
+    if (victim === null) return false;
+    preempt(victim);
+  }
+  return true;
 }

@@ -1,39 +1,47 @@
-import { refuseSpec, WaitingLine } from './admission.js';
-import { BlockPool } from './block-pool.js';
-import { fillStep } from './policy.js';
+import { Room, refuseSpec } from './admission.js';
+import { FairShare, sampledTokenWeight } from './fair-share.js';
+import { KvBlocks } from './kv-blocks.js';
+import { fillStep, type PolicyState } from './policy.js';
 import { Sequence } from './sequence.js';
 import { StepPlan } from './step-plan.js';
 import type { Refusal, SchedulerLimits, SeqId, SequenceSpec } from './types.js';
+import { WaitingLine } from './waiting-line.js';
 
 export type Submission<T> =
   | { readonly kind: 'accepted'; readonly sequences: readonly Sequence<T>[] }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /**
- * Decides what each step computes; knows nothing of time, text or the addon. Life of a sequence: `submit` → `admitNext`
- * → any number of `plan` / `complete` → `end`. At most two steps are in flight and they return in the order in which
- * they were planned; the second may refer to the token that the first one samples.
+ * Decides what each step computes; knows nothing of text or the addon, and of time only what it is told. Life of a
+ * sequence: `submit` → `admitNext` → any number of `plan` / `complete` → `end`; a preemption leads back to the waiting
+ * line. At most two steps are in flight and they return in the order in which they were planned; the second may refer
+ * to the token that the first one samples.
  */
 export class Scheduler<T> {
   readonly limits: SchedulerLimits;
-  readonly pool: BlockPool;
-  readonly waiting: WaitingLine<T>;
-  /** Sequences that hold a slot, in order of admission; ended ones stay until their last step has returned. */
+  readonly kv: KvBlocks<T>;
+  readonly waiting = new WaitingLine<T>();
+  /** Sequences that hold a slot, in order of rank; ended and preempted ones stay until their last step has returned. */
   readonly running: Sequence<T>[] = [];
+  /** Sequences that had to give their blocks back, so far. */
+  preemptions = 0;
+  private readonly shares = new FairShare();
   private readonly plans: readonly [StepPlan<T>, StepPlan<T>];
-  private readonly onRelease: (sequence: Sequence<T>) => void;
+  private readonly policyState: PolicyState<T>;
+  private readonly onSlotFree: (sequence: Sequence<T>) => void;
   private plannedSteps = 0;
   private returnedSteps = 0;
   private nextId = 0;
 
-  /** `onRelease` is called once per admitted sequence, when no step uses its slot and blocks any more. */
-  constructor(limits: SchedulerLimits, onRelease: (sequence: Sequence<T>) => void) {
+  /** `onSlotFree` is called when no step uses the slot of an ended or preempted sequence any more. */
+  constructor(limits: SchedulerLimits, onSlotFree: (sequence: Sequence<T>) => void) {
     checkLimits(limits);
     this.limits = limits;
-    this.onRelease = onRelease;
-    this.pool = new BlockPool(limits.blockCount);
-    this.waiting = new WaitingLine(limits);
+    this.onSlotFree = onSlotFree;
+    this.kv = new KvBlocks(limits);
     this.plans = [new StepPlan(limits), new StepPlan(limits)];
+    const { running, kv } = this;
+    this.policyState = { running, limits, kv, preempt: (victim) => this.preempt(victim) };
   }
 
   get stepsInFlight(): number {
@@ -54,22 +62,38 @@ export class Scheduler<T> {
       const refusal = refuseSpec(spec, this.limits);
       if (refusal !== null) return { kind: 'refused', refusal };
     }
-    const { contextTokens, blockTokens, sequencesMax } = this.limits;
-    const sequences = specs.map((spec) => new Sequence(this.nextId++ as SeqId, spec, contextTokens, blockTokens));
+    const sequences = specs.map(
+      (spec) => new Sequence(this.nextId++ as SeqId, spec, this.shares.open(spec.tenant), this.limits),
+    );
     const arrivals = sequences.filter((sequence) => sequence.computeLimit > 0);
-    if (!this.waiting.hasRoomFor(arrivals, sequencesMax - this.running.length, this.pool.freeCount)) {
+    if (!this.hasRoomFor(arrivals)) {
+      for (const sequence of sequences) this.shares.close(sequence.account);
       return { kind: 'refused', refusal: { kind: 'queue_full', waiting: this.waiting.length } };
     }
-    for (const sequence of sequences) if (sequence.computeLimit === 0) sequence.release();
-    this.waiting.join(arrivals);
+    for (const sequence of sequences) {
+      if (sequence.computeLimit > 0) this.waiting.join(sequence);
+      else this.forget(sequence);
+    }
     return { kind: 'accepted', sequences };
   }
 
   /** Starts the first in line if it fits; the caller must set its `slot` before the next `plan`. */
   admitNext(): Sequence<T> | null {
-    const sequence = this.waiting.admitHead(this.limits.sequencesMax - this.running.length, this.pool);
-    if (sequence !== null) this.running.push(sequence);
+    const sequence = this.waiting.first();
+    if (sequence === null || !new Room(this.running, this.kv, this.limits).take(sequence)) return null;
+    this.waiting.leave(sequence);
+    sequence.admit();
+    this.insertByRank(sequence);
+    this.kv.share(sequence);
+    // What is computed twice is the machine's doing, not the tenant's.
+    const tokens = sequence.preemptions === 0 ? sequence.promptTokens - sequence.planned : 0;
+    this.shares.admit(sequence.account, tokens);
     return sequence;
+  }
+
+  /** Sequences that have waited past their deadline; the caller ends them. */
+  overdue(nowMs: number): readonly Sequence<T>[] {
+    return this.waiting.length === 0 ? [] : this.waiting.overdue(nowMs);
   }
 
   /** Whether another step may be put behind those in flight; says nothing about there being work. */
@@ -84,7 +108,7 @@ export class Scheduler<T> {
     if (!this.canPlan) return null;
     const plan = this.planAt(this.plannedSteps);
     plan.clear();
-    fillStep(plan, this.running, this.limits);
+    fillStep(plan, this.policyState);
     if (plan.slotCount === 0) return null;
     this.plannedSteps++;
     return plan;
@@ -92,18 +116,19 @@ export class Scheduler<T> {
 
   /**
    * The oldest step in flight has returned; `sampled` is `StepResult.tokens`. What it computed for sequences that have
-   * ended meanwhile is dropped, and they are released if this was their last step.
+   * ended meanwhile is dropped. Those that gave their blocks back meanwhile keep the token that it sampled.
    */
   complete(plan: StepPlan<T>, sampled: Int32Array): void {
     this.takeReturned(plan);
     for (let i = 0; i < plan.slotCount; i++) {
       const sequence = this.takeBack(plan, i);
       const row = plan.sampleRow[i] as number;
-      if (sequence.state === 'running') {
-        if (row >= 0) sequence.tokens[sequence.known++] = sampled[row] as number;
-      } else if (sequence.inFlight === 0) {
-        this.release(sequence);
+      if (row >= 0 && (sequence.state === 'running' || sequence.state === 'preempted')) {
+        sequence.append(sampled[row] as number);
+        sequence.account.served += sampledTokenWeight;
       }
+      if (sequence.state === 'running') this.kv.publish(sequence);
+      else if (sequence.inFlight === 0) this.freeSlot(sequence);
     }
   }
 
@@ -114,21 +139,23 @@ export class Scheduler<T> {
     for (let i = 0; i < plan.slotCount; i++) {
       const sequence = this.takeBack(plan, i);
       if (this.end(sequence)) ended.push(sequence);
-      else if (sequence.inFlight === 0) this.release(sequence);
+      else if (sequence.inFlight === 0) this.freeSlot(sequence);
     }
     return ended;
   }
 
-  /** Ends a sequence in any state; false if it had ended before. What steps in flight use is kept till they return. */
+  /** Ends a sequence in any state; false if it had ended before. Its slot is kept till steps in flight return. */
   end(sequence: Sequence<T>): boolean {
     switch (sequence.state) {
       case 'waiting':
         this.waiting.leave(sequence);
-        sequence.release();
+        this.forget(sequence);
         return true;
       case 'running':
-        if (sequence.inFlight === 0) this.release(sequence);
-        else sequence.state = 'ended';
+      case 'preempted':
+        this.kv.free(sequence);
+        sequence.state = 'ended';
+        if (sequence.inFlight === 0) this.freeSlot(sequence);
         return true;
       case 'ended':
       case 'released':
@@ -143,6 +170,50 @@ export class Scheduler<T> {
     const plans: StepPlan<T>[] = [];
     for (let step = this.returnedSteps; step < this.plannedSteps; step++) plans.push(this.planAt(step));
     return plans;
+  }
+
+  /** Whether arrivals may join the line; those that start at once don't wait, but nobody starts before the line. */
+  private hasRoomFor(arrivals: readonly Sequence<T>[]): boolean {
+    let starting = 0;
+    let tokens = this.waiting.tokens;
+    if (this.waiting.length === 0) {
+      const room = new Room(this.running, this.kv, this.limits);
+      while (starting < arrivals.length && room.take(arrivals[starting] as Sequence<T>)) starting++;
+    }
+    for (let i = starting; i < arrivals.length; i++) tokens += (arrivals[i] as Sequence<T>).promptTokens;
+    if (starting === arrivals.length) return true;
+    const { waitingMax, waitingTokensMax } = this.limits;
+    return this.waiting.length + arrivals.length - starting <= waitingMax && tokens <= waitingTokensMax;
+  }
+
+  private preempt(sequence: Sequence<T>): void {
+    this.preemptions++;
+    sequence.preemptions++;
+    this.kv.free(sequence);
+    sequence.state = 'preempted';
+    if (sequence.inFlight === 0) this.freeSlot(sequence);
+  }
+
+  /** The last step of an ended or preempted sequence has returned. */
+  private freeSlot(sequence: Sequence<T>): void {
+    this.running.splice(this.running.indexOf(sequence), 1);
+    const resumes = sequence.state === 'preempted';
+    if (!resumes) this.forget(sequence);
+    this.onSlotFree(sequence);
+    if (!resumes) return;
+    sequence.restart();
+    this.waiting.join(sequence);
+  }
+
+  private forget(sequence: Sequence<T>): void {
+    sequence.release();
+    this.shares.close(sequence.account);
+  }
+
+  private insertByRank(sequence: Sequence<T>): void {
+    let at = this.running.length;
+    while (at > 0 && ranksBefore(sequence, this.running[at - 1] as Sequence<T>)) at--;
+    this.running.splice(at, 0, sequence);
   }
 
   private planAt(step: number): StepPlan<T> {
@@ -163,13 +234,10 @@ export class Scheduler<T> {
     if ((plan.sampleRow[index] as number) >= 0) sequence.pending--;
     return sequence;
   }
+}
 
-  private release(sequence: Sequence<T>): void {
-    this.running.splice(this.running.indexOf(sequence), 1);
-    this.pool.release(sequence.blocks);
-    sequence.release();
-    this.onRelease(sequence);
-  }
+function ranksBefore<T>(a: Sequence<T>, b: Sequence<T>): boolean {
+  return a.priority === b.priority ? a.id < b.id : a.priority < b.priority;
 }
 
 function checkLimits(limits: SchedulerLimits): void {

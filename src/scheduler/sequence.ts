@@ -1,63 +1,87 @@
-import type { SeqId, SequenceSpec, SequenceState } from './types.js';
+import type { Account } from './fair-share.js';
+import type { SchedulerLimits, SeqId, SequenceSpec, SequenceState } from './types.js';
 
 const noIds = new Int32Array(0);
 
 /**
  * One prompt and its continuation, as a count that catches up with another: `planned` tokens have been given to steps
  * and must reach the tokens there are, `known` ones plus the `pending` one that a step in flight will sample. Prefill
- * and decode are the same thing with a larger or smaller distance. Only the scheduler changes a sequence.
+ * and decode are the same thing with a larger or smaller distance, and so is starting again after a preemption. Only
+ * the scheduler changes a sequence.
  */
 export class Sequence<T> {
   readonly id: SeqId;
   readonly owner: T;
+  readonly priority: number;
+  readonly deadlineMs: number;
+  readonly account: Account;
   readonly promptIds: Int32Array;
   readonly promptTokens: number;
   /** Prompt plus the most tokens that may be sampled: max_tokens, capped by the context. */
   readonly tokenLimit: number;
   /** Tokens that a step must compute in all. The last sampled one is never an input. */
   readonly computeLimit: number;
-  readonly blocksNeeded: number;
   readonly scorePrompt: boolean;
   readonly topCount: number;
 
   state: SequenceState = 'waiting';
-  /** The addon's slot, set by the caller after admission; −1 before. */
+  /** The addon's slot, set by the caller after admission; −1 while it has none. */
   slot = -1;
-  /** Prompt and sampled ids, from admission to release. Its size is bounded by the blocks reserved. */
+  /** Prompt and sampled ids, `known` of them. Grows as needed; empty before the first admission. */
   tokens: Int32Array = noIds;
-  blocks: Int32Array = noIds;
   known: number;
   pending = 0;
   planned = 0;
-  cachedTokens = 0;
-  /** Tokens of steps that have returned. */
+  /** Tokens of steps that have returned, or found in the prefix cache. */
   computed = 0;
   /** Steps in flight that contain the sequence. */
   inFlight = 0;
+  /** Where prefill ends: the tokens known at admission. */
+  prefillTokens: number;
+  /** Prompt tokens found in the prefix cache, what it computed itself before a preemption left out. */
+  cachedTokens = 0;
+  /** Prompt positions whose scores have been returned. A preemption doesn't ask for them again. */
+  scored = 0;
+  preemptions = 0;
 
-  constructor(id: SeqId, spec: SequenceSpec<T>, contextTokens: number, blockTokens: number) {
+  /** The block table: `blockCount` entries count. The first `indexedBlocks` are in the prefix index. */
+  blocks: Int32Array = noIds;
+  blockCount = 0;
+  indexedBlocks = 0;
+  /** Of these, blocks whose content is ready. */
+  readyBlocks = 0;
+
+  constructor(id: SeqId, spec: SequenceSpec<T>, account: Account, limits: SchedulerLimits) {
     const promptTokens = spec.promptIds.length;
-    const sampledMax = sampledTokensMax(promptTokens, spec.maxTokens, contextTokens);
+    const sampledMax = sampledTokensMax(promptTokens, spec.maxTokens, limits.contextTokens);
     this.id = id;
     this.owner = spec.owner;
+    this.priority = spec.priority;
+    this.deadlineMs = spec.deadlineMs;
+    this.account = account;
     this.promptIds = spec.promptIds;
     this.promptTokens = promptTokens;
     this.tokenLimit = promptTokens + sampledMax;
     this.computeLimit = sampledMax > 0 || spec.scorePrompt ? this.tokenLimit - 1 : 0;
-    this.blocksNeeded = Math.ceil(this.tokenLimit / blockTokens);
     this.scorePrompt = spec.scorePrompt;
     this.topCount = spec.topCount;
     this.known = promptTokens;
+    this.prefillTokens = promptTokens;
   }
 
-  /** All of the prompt has been given to steps: what follows is decoding, one token a step. */
+  /** All that was known at admission has been given to steps: what follows is decoding, one token a step. */
   get isDecoding(): boolean {
-    return this.planned >= this.promptTokens;
+    return this.planned >= this.prefillTokens;
   }
 
   /** Tokens that the next step could take. */
   get plannable(): number {
     return Math.min(this.known + this.pending, this.computeLimit) - this.planned;
+  }
+
+  /** Nothing is left to plan: it ends with the steps in flight. */
+  get isFinishing(): boolean {
+    return this.planned >= this.computeLimit;
   }
 
   get sampledTokens(): number {
@@ -66,21 +90,59 @@ export class Sequence<T> {
 
   /** Everything that was asked for has been computed and sampled. */
   get isComplete(): boolean {
-    return this.computed >= this.computeLimit && (this.known >= this.tokenLimit || this.computeLimit === 0);
+    return this.tokenLimit > this.promptTokens ? this.known >= this.tokenLimit : this.computed >= this.computeLimit;
   }
 
-  /** Starts it with the blocks reserved, the first `cachedTokens` of which hold prompt tokens computed already. */
-  admit(blocks: Int32Array, cachedTokens: number): void {
+  /**
+   * Tokens that may come from the prefix cache: the last known one has to be computed, for its logits, and so has every
+   * prompt token that is to be scored.
+   */
+  get cacheableTokens(): number {
+    return this.scorePrompt ? Math.min(this.scored, this.known - 1) : this.known - 1;
+  }
+
+  /** Where its tokens are: the prompt as it came in until the first admission copies it. */
+  get ids(): Int32Array {
+    return this.tokens.length > 0 ? this.tokens : this.promptIds;
+  }
+
+  admit(): void {
+    if (this.tokens.length === 0) {
+      this.tokens = new Int32Array(Math.min(this.tokenLimit, this.promptTokens + 256));
+      this.tokens.set(this.promptIds);
+    }
     this.state = 'running';
-    this.cachedTokens = cachedTokens;
-    this.planned = cachedTokens;
-    this.computed = cachedTokens;
-    this.blocks = blocks;
-    this.tokens = new Int32Array(this.tokenLimit);
-    this.tokens.set(this.promptIds);
+    this.prefillTokens = this.known;
   }
 
-  /** Drops what it held; the blocks themselves are given back by the caller. */
+  append(token: number): void {
+    if (this.known === this.tokens.length) {
+      const larger = new Int32Array(Math.min(this.tokenLimit, 2 * this.known));
+      larger.set(this.tokens);
+      this.tokens = larger;
+    }
+    this.tokens[this.known++] = token;
+  }
+
+  addBlock(id: number): void {
+    if (this.blockCount === this.blocks.length) {
+      const larger = new Int32Array(Math.max(8, 2 * this.blockCount));
+      larger.set(this.blocks);
+      this.blocks = larger;
+    }
+    this.blocks[this.blockCount++] = id;
+  }
+
+  /** Waits again: what it had computed is gone, what it has sampled stays. The caller has taken its blocks. */
+  restart(): void {
+    this.scored = Math.max(this.scored, Math.min(this.computed, this.promptTokens - 1));
+    this.state = 'waiting';
+    this.slot = -1;
+    this.planned = 0;
+    this.computed = 0;
+  }
+
+  /** Drops what it held; the caller has taken its blocks. */
   release(): void {
     this.state = 'released';
     this.blocks = noIds;

@@ -83,7 +83,7 @@ export class StepPlan<T> implements StepBatch {
     this.addTokens(sequence, first, count);
     this.seqStart[index + 1] = this.tokenCount;
     this.addBlocks(sequence, index, first, count);
-    const samples = first + count >= sequence.promptTokens;
+    const samples = first + count >= sequence.prefillTokens;
     this.addRows(sequence, index, first, count, samples);
     if (sequence.isDecoding) this.decodeTokens += count;
     else this.prefillTokens += count;
@@ -120,7 +120,7 @@ export class StepPlan<T> implements StepBatch {
     let row = this.rowStart[index] as number;
     if (sequence.scorePrompt) {
       const end = Math.min(first + count, sequence.promptTokens - 1);
-      for (let position = first; position < end; position++, row++) {
+      for (let position = Math.max(first, sequence.scored); position < end; position++, row++) {
         this.rows[row] = tokenStart + position - first;
         this.targets[row] = sequence.promptIds[position + 1] as number;
       }

@@ -12,6 +12,8 @@ export type SchedulerLimits = {
   /** Sequences that hold a slot; at most `stepTokensMax` and `stepRowsMax`, so that every decode fits every step. */
   readonly sequencesMax: number;
   readonly waitingMax: number;
+  /** Prompt tokens of all sequences that wait. */
+  readonly waitingTokensMax: number;
   readonly stepTokensMax: number;
   readonly stepRowsMax: number;
   /** A step is planned behind one still in flight only if that one has at most this many tokens; 0: never. */
@@ -28,6 +30,12 @@ export type SequenceSpec<T> = {
   readonly scorePrompt: boolean;
   /** −1: no log-probabilities; otherwise how many alternatives a row reports. */
   readonly topCount: number;
+  /** Lower goes first. */
+  readonly priority: number;
+  /** For whom it runs: tenants of a priority share the machine evenly. */
+  readonly tenant: string;
+  /** When it gives up waiting for its first turn, on the caller's clock, ms; Infinity: never. */
+  readonly deadlineMs: number;
 };
 
 /** Why a request was not queued: an expected answer, not an exception. */
@@ -37,7 +45,8 @@ export type Refusal =
   | { readonly kind: 'queue_full'; readonly waiting: number };
 
 /**
- * `waiting`: queued, holds nothing. `running`: admitted, holds a slot and blocks. `ended`: takes part in no further
- * step, but one in flight still uses its blocks. `released`: holds nothing any more.
+ * `waiting`: queued, holds nothing. `running`: admitted, holds a slot and blocks. `preempted`: has given its blocks
+ * back and waits again as soon as the steps in flight have returned. `ended`: takes part in no further step, but one in
+ * flight still uses its slot. `released`: holds nothing any more.
  */
-export type SequenceState = 'waiting' | 'running' | 'ended' | 'released';
+export type SequenceState = 'waiting' | 'running' | 'preempted' | 'ended' | 'released';

@@ -132,7 +132,7 @@ export class Metrics {
   }
 
   #addGauges(): void {
-    const none = { running: 0, waiting: 0, kvBlocksTotal: 0, kvBlocksUsed: 0 };
+    const none = { running: 0, waiting: 0, kvBlocksTotal: 0, kvBlocksUsed: 0, kvBlocksCached: 0, preemptions: 0 };
     const gauges = () => this.#model?.engine.gauges() ?? none;
     const usage = () => {
       const { kvBlocksUsed, kvBlocksTotal } = gauges();
@@ -144,8 +144,14 @@ export class Metrics {
     this.#gauge('nibble_sequences_running', 'Sequences being generated.', () => gauges().running);
     this.#gauge('nibble_sequences_waiting', 'Sequences waiting for their turn.', () => gauges().waiting);
     this.#gauge('nibble_kv_blocks_used', 'KV blocks in use.', () => gauges().kvBlocksUsed);
+    this.#gauge('nibble_kv_blocks_cached', 'KV blocks kept for the prefix cache only.', () => gauges().kvBlocksCached);
     this.#gauge('nibble_kv_blocks_total', 'KV blocks in the pool.', () => gauges().kvBlocksTotal);
     this.#gauge('nibble_kv_cache_usage_ratio', 'Share of the KV cache in use, 0 to 1.', usage);
+    this.#gauge(
+      'vllm:num_preemptions_total',
+      'Times that a sequence gave its KV blocks back and started again.',
+      () => gauges().preemptions,
+    );
     this.#info('vllm:cache_config_info', 'Layout of the KV cache.', () => ({
       block_size: String(KV_BLOCK_TOKENS),
       num_gpu_blocks: String(gauges().kvBlocksTotal),

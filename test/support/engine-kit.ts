@@ -113,6 +113,7 @@ export type Collected = {
   readonly prompt: readonly TokenLogprob[] | null;
   readonly reason: FinishReason;
   readonly completionTokens: number;
+  readonly cachedTokens: number;
 };
 
 /** Reads a generation to its end, checking the order of its events. */
@@ -121,7 +122,7 @@ export async function collect(generation: Generation): Promise<Collected> {
   const tokenIds: number[] = [];
   const logprobs: TokenLogprob[] = [];
   let prompt: readonly TokenLogprob[] | null = null;
-  let end: { reason: FinishReason; completionTokens: number } | null = null;
+  let end: { reason: FinishReason; completionTokens: number; cachedTokens: number } | null = null;
   for await (const event of generation) {
     assert.equal(end, null, 'nothing follows the end');
     switch (event.kind) {
@@ -136,12 +137,13 @@ export async function collect(generation: Generation): Promise<Collected> {
         logprobs.push(...event.logprobs);
         break;
       case 'end':
-        end = { reason: event.reason, completionTokens: event.completionTokens };
+        end = event;
         break;
     }
   }
   assert.ok(end !== null, 'a generation ends');
-  return { text, tokenIds, logprobs, prompt, ...end };
+  const { reason, completionTokens, cachedTokens } = end;
+  return { text, tokenIds, logprobs, prompt, reason, completionTokens, cachedTokens };
 }
 
 /** Submits one sequence. */

@@ -131,7 +131,14 @@ export class FakeEngine implements Engine {
   }
 
   gauges(): EngineGauges {
-    return { running: this.runningCount, waiting: 3, kvBlocksTotal: 64, kvBlocksUsed: 16 };
+    return {
+      running: this.runningCount,
+      waiting: 3,
+      kvBlocksTotal: 64,
+      kvBlocksUsed: 16,
+      kvBlocksCached: 8,
+      preemptions: 2,
+    };
   }
 
   async drain(): Promise<void> {

@@ -1,8 +1,9 @@
 /**
  * A deterministic stand-in for the addon that distrusts its caller. Its "KV cache" stores token ids in the blocks it is
- * given, and each step proves that the block table really holds the slot's history, that nobody else writes those
- * blocks, that positions continue, and that −1 refers to a token sampled by the step right before. The sampled token is
- * a hash of the slot's whole history as read through the blocks, so any mix-up changes the text.
+ * given, and each step proves that the block table really holds the slot's history (of a slot just opened: the part of
+ * its prompt that it says is cached), that nobody else in the step writes those blocks, that positions continue, and
+ * that −1 refers to a token sampled by the step right before. The sampled token is a hash of the slot's whole history
+ * as read through the blocks, so any mix-up changes the text.
  */
 import {
   type LoadedModelInfo,
@@ -34,8 +35,8 @@ export type FakeOptions = {
 
 type Slot = {
   readonly sampling: SamplingSpec;
-  readonly history: number[];
-  readonly blocks: Set<number>;
+  /** Tokens in the cache; null until the first step says how many of the prompt's are there already. */
+  history: number[] | null;
   sampled: { readonly step: number; readonly token: number } | null;
   /** By position among the generated tokens. */
   readonly masks: Map<number, Int32Array>;
@@ -100,7 +101,6 @@ export class FakeNative implements NativeModel {
   private readonly options: FakeOptions;
   private readonly vocab: number;
   private readonly cache: Int32Array;
-  private readonly writers: (number | null)[];
   private readonly slots: (Slot | null)[];
   private readonly jobs: Job[] = [];
   private nextStep = 0;
@@ -110,7 +110,6 @@ export class FakeNative implements NativeModel {
     this.options = options;
     this.vocab = options.vocab ?? 256;
     this.cache = new Int32Array(options.blockCount * blockTokens).fill(-1);
-    this.writers = new Array<number | null>(options.blockCount).fill(null);
     this.slots = new Array<Slot | null>(options.slotCount ?? 64).fill(null);
     this.info = {
       level: 'scalar',
@@ -133,17 +132,16 @@ export class FakeNative implements NativeModel {
     if (this.openFaults.length > 0) throw this.openFaults.shift();
     const id = this.slots.indexOf(null);
     if (id < 0 || this.isClosed) this.refuse('openSlot: no slot is free');
-    this.slots[id] = { sampling, history: [], blocks: new Set(), sampled: null, masks: new Map(), leftOut: false };
+    this.slots[id] = { sampling, history: null, sampled: null, masks: new Map(), leftOut: false };
     this.openSlots++;
     return id;
   }
 
   closeSlot(id: number): void {
-    const slot = this.slots[id] ?? this.refuse(`closeSlot: slot ${id} is not open`);
+    if (this.slots[id] == null) this.refuse(`closeSlot: slot ${id} is not open`);
     for (const job of this.jobs) {
       if (job.batch.slots.includes(id)) this.refuse(`closeSlot: slot ${id} is in a step in flight`);
     }
-    for (const block of slot.blocks) this.writers[block] = null;
     this.slots[id] = null;
     this.openSlots--;
   }
@@ -226,31 +224,26 @@ export class FakeNative implements NativeModel {
   private computeSlot(batch: StepBatch, index: number, firstRow: number, step: number, result: StepResult): number {
     const id = batch.slots[index] ?? -1;
     const slot = this.slots[id] ?? this.refuse(`slot ${id} is not open`);
-    // A caller that queued this step couldn't know yet that the one before was rejected: no violation of its own.
-    if (this.rejectedSteps.has(step - 1) && batch.stages[0]?.cachedTokens[index] !== slot.history.length) {
-      throw violation(`slot ${id} continues a rejected step`);
-    }
     const first = batch.seqStart[index] ?? 0;
     if (slot.leftOut) {
       if (batch.tokens[first] === TOKEN_FROM_PREVIOUS_STEP) return leaveOut(batch, index, firstRow, result);
       slot.leftOut = false;
-      if (batch.tokens[first] !== slot.history.pop()) this.refuse(`slot ${id} repeats another token`);
+      if (batch.tokens[first] !== slot.history?.pop()) this.refuse(`slot ${id} repeats another token`);
     }
-    const table = this.blockTable(batch, index, id, slot);
+    const table = this.blockTable(batch, index, id);
+    const history = this.startHistory(batch, index, id, slot, table, step);
     let row = firstRow;
     let sampleRows = 0;
     const end = batch.seqStart[index + 1] ?? 0;
     for (let t = first; t < end; t++) {
       const position = batch.positions[t] ?? -1;
-      if (position !== slot.history.length)
-        this.refuse(`slot ${id}: position ${position} after ${slot.history.length}`);
+      if (position !== history.length) this.refuse(`slot ${id}: position ${position} after ${history.length}`);
       const token = this.resolveToken(batch.tokens[t] ?? -1, slot, id, step);
-      const cell = (table[Math.floor(position / blockTokens)] ?? this.refuse(`slot ${id}: no block`)) * blockTokens;
-      this.cache[cell + (position % blockTokens)] = token;
-      slot.history.push(token);
+      this.write(batch, index, table[Math.floor(position / blockTokens)], position, token);
+      history.push(token);
       if (batch.rows[row] !== t || row >= batch.rowCount) continue;
       if (batch.targets[row] === ROW_SAMPLE) sampleRows++;
-      this.computeRow(batch, row, slot, table, result, step);
+      this.computeRow(batch, row, slot, history, table, result, step);
       row++;
     }
     if (sampleRows > 1) this.refuse(`slot ${id} samples ${sampleRows} rows in one step`);
@@ -261,14 +254,13 @@ export class FakeNative implements NativeModel {
     batch: StepBatch,
     row: number,
     slot: Slot,
+    expected: readonly number[],
     table: readonly number[],
     result: StepResult,
     step: number,
   ): void {
-    const history = slot.history.map(
-      (_, p) => this.cache[(table[Math.floor(p / blockTokens)] ?? 0) * blockTokens + (p % blockTokens)] ?? -1,
-    );
-    if (history.some((token, p) => token !== slot.history[p])) this.refuse('the block table does not hold the history');
+    if (!this.holds(table, expected)) this.refuse('the block table does not hold the history');
+    const history = expected.slice();
     const target = batch.targets[row] ?? ROW_SAMPLE;
     const mask = slot.masks.get(history.length - slot.sampling.promptIds.length);
     if (target === ROW_SAMPLE && slot.sampling.constrained === true && mask === undefined) {
@@ -293,6 +285,44 @@ export class FakeNative implements NativeModel {
     return this.options.sample?.(history, sampling) ?? fakeToken(history, sampling, this.vocab);
   }
 
+  private holds(table: readonly number[], history: readonly number[]): boolean {
+    return history.every(
+      (token, p) => token === this.cache[(table[Math.floor(p / blockTokens)] ?? 0) * blockTokens + (p % blockTokens)],
+    );
+  }
+
+  /** What the slot says is in the cache must be there: for a new slot, the beginning of its prompt. */
+  private startHistory(
+    batch: StepBatch,
+    index: number,
+    id: number,
+    slot: Slot,
+    table: readonly number[],
+    step: number,
+  ): number[] {
+    const cached = batch.stages[0]?.cachedTokens[index] ?? -1;
+    const { promptIds, generatedIds } = slot.sampling;
+    const history = slot.history ?? [...promptIds, ...generatedIds].slice(0, cached);
+    if (history.length !== cached || !this.holds(table, history)) {
+      // A caller that queued this step couldn't know yet that the one before was rejected: no violation of its own.
+      if (this.rejectedSteps.has(step - 1)) throw violation(`slot ${id} continues a rejected step`);
+      this.refuse(`slot ${id}: ${cached} tokens are said to be cached, but they aren't`);
+    }
+    slot.history = history;
+    return history;
+  }
+
+  /** A block that is written may be in no other slot's table. */
+  private write(batch: StepBatch, index: number, block: number | undefined, position: number, token: number): void {
+    if (block === undefined) this.refuse(`slot ${batch.slots[index]}: no block for position ${position}`);
+    const [stage] = batch.stages;
+    const start = stage?.blockStart[index] ?? 0;
+    const end = stage?.blockStart[index + 1] ?? 0;
+    const elsewhere = stage?.blocks.findIndex((other, at) => other === block && (at < start || at >= end)) ?? -1;
+    if (elsewhere >= 0) this.refuse(`block ${block} is written by slot ${batch.slots[index]}, but shared`);
+    this.cache[block * blockTokens + (position % blockTokens)] = token;
+  }
+
   private resolveToken(token: number, slot: Slot, id: number, step: number): number {
     if (token !== TOKEN_FROM_PREVIOUS_STEP) {
       if (token < 0 || token >= this.vocab) this.refuse(`slot ${id}: token ${token} is outside the vocabulary`);
@@ -302,12 +332,10 @@ export class FakeNative implements NativeModel {
     return slot.sampled.token;
   }
 
-  /** The slot's blocks, claimed for it; refuses one that another open slot writes. */
-  private blockTable(batch: StepBatch, index: number, id: number, slot: Slot): number[] {
+  private blockTable(batch: StepBatch, index: number, id: number): number[] {
     const [stage] = batch.stages;
     if (stage === undefined || batch.stages.length !== 1) this.refuse('a step has one stage');
     const cached = stage.cachedTokens[index] ?? -1;
-    if (cached !== slot.history.length) this.refuse(`slot ${id}: ${cached} cached, has ${slot.history.length}`);
     const table = [...stage.blocks.subarray(stage.blockStart[index], stage.blockStart[index + 1])];
     const tokens = (batch.seqStart[index + 1] ?? 0) - (batch.seqStart[index] ?? 0);
     if (tokens < 1) this.refuse(`slot ${id} has no token`);
@@ -316,10 +344,6 @@ export class FakeNative implements NativeModel {
     }
     for (const block of table) {
       if (block < 0 || block >= this.options.blockCount) this.refuse(`block ${block} does not exist`);
-      const writer = this.writers[block];
-      if (writer !== null && writer !== id) this.refuse(`block ${block} of slot ${writer} is written by slot ${id}`);
-      this.writers[block] = id;
-      slot.blocks.add(block);
     }
     return table;
   }

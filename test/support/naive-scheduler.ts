@@ -1,27 +1,45 @@
 /**
- * The scheduler's rules once more, as plainly as possible: lists, sums over everything, no counters kept. Property
- * tests compare the real one with it, step by step.
+ * The scheduler's rules once more, as plainly as possible: lists, sums over everything, no counters kept, a block known
+ * by all the text up to its end. Property tests compare the real one with it, step by step.
  */
 import type { SchedulerLimits, SequenceSpec } from '../../src/scheduler/types.js';
 
 type Entry = { readonly name: string; readonly first: number; readonly count: number; readonly samples: boolean };
 type Flight = readonly Entry[];
 
+/** `text`: the tokens up to the block's end, once others may find it; `ready`: computed. */
+type Block = { text: string | null; ready: boolean; releasedAt: number };
+
 type Naive = {
   readonly name: string;
+  readonly order: number;
   readonly prompt: readonly number[];
   readonly limit: number;
   readonly score: boolean;
+  readonly priority: number;
+  readonly tenant: string;
   readonly sampled: number[];
-  state: 'waiting' | 'running' | 'ended' | 'gone';
+  state: 'waiting' | 'running' | 'preempted' | 'ended' | 'gone';
   taken: number;
+  done: number;
+  /** Tokens known when it was admitted. */
+  start: number;
+  scored: number;
+  preemptions: number;
+  blocks: Block[];
 };
 
 export class NaiveScheduler {
   readonly all = new Map<string, Naive>();
+  preemptions = 0;
+  evictions = 0;
   private line: string[] = [];
   private admitted: string[] = [];
   private flights: Flight[] = [];
+  private cached: Block[] = [];
+  private readonly served = new Map<string, number>();
+  private level = 0;
+  private clock = 0;
   private readonly limits: SchedulerLimits;
 
   constructor(limits: SchedulerLimits) {
@@ -41,7 +59,11 @@ export class NaiveScheduler {
   }
 
   get blocksUsed(): number {
-    return this.admitted.reduce((sum, name) => sum + this.blocks(this.get(name)), 0);
+    return this.heldBlocks().size;
+  }
+
+  get blocksCached(): number {
+    return this.cached.length;
   }
 
   /** Tokens to be computed in all: every one but the last. */
@@ -55,24 +77,30 @@ export class NaiveScheduler {
     const arrivals = specs.map((spec): Naive => {
       const prompt = [...spec.promptIds];
       const limit = prompt.length + Math.min(spec.maxTokens, this.limits.contextTokens - prompt.length);
-      return { name: spec.owner, prompt, limit, score: spec.scorePrompt, sampled: [], state: 'waiting', taken: 0 };
+      const { owner: name, scorePrompt: score, priority, tenant } = spec;
+      const rest = { state: 'waiting' as const, taken: 0, done: 0, scored: 0, preemptions: 0 };
+      const order = this.clock++;
+      const start = prompt.length;
+      return { name, order, prompt, limit, score, priority, tenant, sampled: [], blocks: [], start, ...rest };
     });
     for (const one of arrivals) {
-      if (one.prompt.length > this.limits.contextTokens || this.blocks(one) > this.limits.blockCount) return false;
+      if (one.prompt.length > this.limits.contextTokens || this.span(one.limit) > this.limits.blockCount) return false;
     }
     for (const one of arrivals) this.all.set(one.name, one);
     const queued = arrivals.filter((one) => this.work(one.name) > 0).map((one) => one.name);
-    const before = { line: this.line, admitted: this.admitted };
-    this.line = [...this.line, ...queued];
-    this.admit();
-    const fits = this.line.length <= this.limits.waitingMax;
-    // The question is answered by trying; admission itself is a command of its own.
-    this.line = before.line;
-    this.admitted = before.admitted;
-    for (const name of queued) this.get(name).state = 'waiting';
-    if (!fits) {
+    let starting = 0;
+    if (this.line.length === 0) while (starting < queued.length && this.fits(queued.slice(0, starting + 1))) starting++;
+    const late = queued.slice(starting);
+    const tokens = sum([...this.line, ...late].map((name) => this.get(name).prompt.length));
+    const isFull = this.line.length + late.length > this.limits.waitingMax || tokens > this.limits.waitingTokensMax;
+    if (late.length > 0 && isFull) {
       for (const one of arrivals) this.all.delete(one.name);
       return false;
+    }
+    for (const one of arrivals) {
+      const others = [...this.all.values()].filter((other) => other.tenant === one.tenant && other !== one);
+      const isBack = others.every((other) => other.state === 'gone' || arrivals.includes(other));
+      if (isBack) this.served.set(one.tenant, Math.max(this.served.get(one.tenant) ?? 0, this.level));
     }
     for (const one of arrivals) if (this.work(one.name) === 0) one.state = 'gone';
     this.line = [...this.line, ...queued];
@@ -81,12 +109,17 @@ export class NaiveScheduler {
 
   admit(): void {
     for (;;) {
-      const head = this.line[0];
-      if (head === undefined || this.admitted.length >= this.limits.sequencesMax) return;
-      if (this.blocksUsed + this.blocks(this.get(head)) > this.limits.blockCount) return;
-      this.line = this.line.slice(1);
-      this.admitted = [...this.admitted, head];
-      this.get(head).state = 'running';
+      const [first] = [...this.line].sort((a, b) => this.compareTurn(this.get(a), this.get(b)));
+      if (first === undefined || !this.fits([first])) return;
+      const one = this.get(first);
+      this.line = this.line.filter((name) => name !== first);
+      one.state = 'running';
+      one.start = one.prompt.length + one.sampled.length;
+      this.admitted = [...this.admitted, first].sort((a, b) => this.compareRank(this.get(a), this.get(b)));
+      this.share(one);
+      const served = this.served.get(one.tenant) ?? 0;
+      this.level = Math.max(this.level, served);
+      if (one.preemptions === 0) this.served.set(one.tenant, served + one.prompt.length - one.taken);
     }
   }
 
@@ -96,27 +129,20 @@ export class NaiveScheduler {
     if (newer !== undefined) return null;
     if (older !== undefined && sum(older.map((entry) => entry.count)) > this.limits.lookAheadTokensMax) return null;
     const step: Entry[] = [];
-    const running = this.admitted.map((name) => this.get(name)).filter((one) => one.state === 'running');
-    const decodes = running.filter((one) => one.taken >= one.prompt.length);
-    const prefills = running.filter((one) => one.taken < one.prompt.length);
-    let rowsLeft = this.limits.stepRowsMax;
-    let tokensLeft = this.limits.stepTokensMax;
-    for (const one of [...decodes, ...prefills]) {
-      const available = one.prompt.length + one.sampled.length + this.pending(one.name);
-      let count = 0;
-      // Token by token: each must exist, be needed, and fit; a prompt's row must fit too.
-      while (count < tokensLeft && one.taken + count < Math.min(available, this.work(one.name))) {
-        if (this.rowsOf(one, one.taken, count + 1).length > rowsLeft) break;
-        count++;
-      }
+    const inPhase = (decodes: boolean) =>
+      this.admitted.map((name) => this.get(name)).filter((one) => one.taken >= one.start === decodes);
+    for (const one of [...inPhase(true), ...inPhase(false)]) {
+      if (one.state !== 'running') continue;
+      const isDecode = one.taken >= one.start;
+      if (!isDecode && this.share(one)) continue;
+      const count = this.countFor(one, step, isDecode);
       if (count === 0) continue;
-      tokensLeft -= count;
-      rowsLeft -= this.rowsOf(one, one.taken, count).length;
-      step.push({ name: one.name, first: one.taken, count, samples: one.taken + count >= one.prompt.length });
+      step.push({ name: one.name, first: one.taken, count, samples: one.taken + count >= one.start });
+      one.taken += count;
+      if (!isDecode) this.announce(one);
     }
     if (step.length === 0) return null;
     const lines = step.map((entry) => this.describe(entry));
-    for (const entry of step) this.get(entry.name).taken += entry.count;
     this.flights = [...this.flights, step];
     return lines;
   }
@@ -127,13 +153,19 @@ export class NaiveScheduler {
     if (flight === undefined) throw new Error('no step is in flight');
     this.flights = rest;
     const ended: string[] = [];
-    for (const { name, samples } of flight) {
+    for (const { name, count, samples } of flight) {
       const one = this.get(name);
-      if (one.state === 'running' && token === null) {
+      one.done += count;
+      const isLive = one.state === 'running' || one.state === 'preempted';
+      if (isLive && token === null) {
+        this.free(one);
         one.state = 'ended';
         ended.push(name);
+      } else if (isLive && samples && token !== null) {
+        one.sampled.push(token);
+        this.served.set(one.tenant, (this.served.get(one.tenant) ?? 0) + 4);
       }
-      if (one.state === 'running' && samples && token !== null) one.sampled.push(token);
+      if (one.state === 'running') this.publish(one);
     }
     this.sweep();
     return ended;
@@ -141,42 +173,187 @@ export class NaiveScheduler {
 
   isComplete(name: string): boolean {
     const one = this.get(name);
-    const inFlight = this.flights.flat().some((entry) => entry.name === name);
-    return !inFlight && one.taken >= this.work(name) && one.prompt.length + one.sampled.length === one.limit;
+    if (one.limit > one.prompt.length) return one.prompt.length + one.sampled.length === one.limit;
+    return one.done >= this.work(name);
   }
 
   end(name: string): boolean {
     const one = this.get(name);
     if (one.state === 'ended' || one.state === 'gone') return false;
+    this.free(one);
     one.state = one.state === 'waiting' ? 'gone' : 'ended';
     this.line = this.line.filter((other) => other !== name);
     this.sweep();
     return true;
   }
 
-  /** Ended sequences that no step in flight contains go. */
+  /** How many tokens of a sequence go into the step: each must exist, be needed, and fit, and have a block. */
+  private countFor(one: Naive, step: readonly Entry[], isDecode: boolean): number {
+    const { stepTokensMax, stepRowsMax, blockTokens } = this.limits;
+    const known = one.prompt.length + one.sampled.length + this.pending(one.name);
+    let count = Math.min(known, this.work(one.name)) - one.taken;
+    count = Math.min(count, stepTokensMax - sum(step.map((entry) => entry.count)));
+    const rowsLeft = stepRowsMax - sum(step.map((entry) => this.rowsOf(this.get(entry.name), entry).length));
+    if (one.score && !isDecode) count = Math.min(count, rowsLeft);
+    while (count > 0 && this.rowsOf(one, { first: one.taken, count }).length > rowsLeft) count--;
+    if (count <= 0) return 0;
+    while (one.blocks.length < this.span(one.taken + count) && this.takeBlock(one));
+    const held = one.blocks.length * blockTokens - one.taken;
+    if (held > 0) return Math.min(count, held);
+    for (;;) {
+      if (this.takeBlock(one)) return 1;
+      const victims = this.admitted.slice(this.admitted.indexOf(one.name) + 1).map((name) => this.get(name));
+      const victim = victims
+        .filter((other) => other.state === 'running' && other.blocks.length > 0)
+        .filter((other) => other.taken < this.work(other.name) && !step.some((entry) => entry.name === other.name))
+        .at(-1);
+      if (victim === undefined) return 0;
+      this.free(victim);
+      victim.state = 'preempted';
+      victim.preemptions++;
+      this.preemptions++;
+      this.sweep();
+    }
+  }
+
+  private takeBlock(one: Naive): boolean {
+    if (this.heldBlocks().size + this.cached.length >= this.limits.blockCount) {
+      const [oldest] = [...this.cached].sort((a, b) => a.releasedAt - b.releasedAt);
+      if (oldest === undefined) return false;
+      this.cached = this.cached.filter((block) => block !== oldest);
+      this.evictions++;
+    }
+    one.blocks.push({ text: null, ready: false, releasedAt: 0 });
+    return true;
+  }
+
+  /** Ready blocks are taken over, one after the other; true if the next one is just being computed by somebody. */
+  private share(one: Naive): boolean {
+    const { blockTokens } = this.limits;
+    const usable = this.usable(one);
+    const isOwnReady = () => one.blocks.slice(0, one.taken / blockTokens).every((block) => block.ready);
+    while (one.taken % blockTokens === 0 && isOwnReady() && one.taken + blockTokens <= usable) {
+      const found = this.findBlock(this.text(one, one.taken + blockTokens));
+      if (found === undefined) return false;
+      if (!found.ready) return true;
+      this.hold(one, one.taken / blockTokens, found);
+      one.taken += blockTokens;
+      one.done += blockTokens;
+    }
+    return false;
+  }
+
+  private announce(one: Naive): void {
+    const end = Math.min(one.taken, one.prompt.length + one.sampled.length);
+    for (let at = 0; (at + 1) * this.limits.blockTokens <= end; at++) {
+      const block = one.blocks[at];
+      const text = this.text(one, (at + 1) * this.limits.blockTokens);
+      if (block === undefined) throw new Error('a planned token has no block');
+      if (block.text === null && this.findBlock(text) !== undefined) return;
+      block.text = text;
+    }
+  }
+
+  private publish(one: Naive): void {
+    for (let at = 0; (at + 1) * this.limits.blockTokens <= one.done; at++) {
+      const block = one.blocks[at];
+      const text = this.text(one, (at + 1) * this.limits.blockTokens);
+      if (block === undefined) throw new Error('a computed token has no block');
+      const other = this.findBlock(text);
+      if (other !== undefined && other !== block) {
+        if (!other.ready) return;
+        this.hold(one, at, other);
+        continue;
+      }
+      block.text = text;
+      block.ready = true;
+    }
+  }
+
+  private hold(one: Naive, at: number, block: Block): void {
+    this.cached = this.cached.filter((other) => other !== block);
+    one.blocks[at] = block;
+  }
+
+  private free(one: Naive): void {
+    const blocks = one.blocks;
+    one.blocks = [];
+    const held = this.heldBlocks();
+    for (const block of blocks.reverse()) {
+      if (held.has(block) || !block.ready) continue;
+      block.releasedAt = this.clock++;
+      this.cached.push(block);
+    }
+  }
+
+  /** Whether these sequences, none of which has blocks, could start one after the other. */
+  private fits(names: readonly string[]): boolean {
+    if (this.admitted.length + names.length > this.limits.sequencesMax) return false;
+    const running = this.admitted.map((name) => this.get(name)).filter((one) => one.state === 'running');
+    const promised = sum(running.map((one) => Math.max(0, this.span(one.start) - one.blocks.length)));
+    let left = this.limits.blockCount - this.blocksUsed - promised;
+    for (const [i, name] of names.entries()) {
+      const one = this.get(name);
+      const reserve = running.length + i;
+      const needed = this.span(one.prompt.length + one.sampled.length);
+      const held = this.heldBlocks();
+      let shared = 0;
+      let heldAlready = 0;
+      for (let end = this.limits.blockTokens; end <= this.usable(one); end += this.limits.blockTokens) {
+        const block = this.findBlock(this.text(one, end));
+        if (block === undefined || !block.ready) break;
+        shared++;
+        if (held.has(block)) heldAlready++;
+      }
+      // Shared blocks that others hold cost nothing, but that is only looked at where it decides.
+      if (left - needed < reserve) left += heldAlready;
+      if (left - needed < reserve) return false;
+      if (shared > needed) throw new Error('more is shared than needed');
+      left -= needed;
+    }
+    return true;
+  }
+
+  private compareTurn(a: Naive, b: Naive): number {
+    const resumes = (one: Naive) => (one.preemptions > 0 ? 0 : 1);
+    const served = (one: Naive) => (one.preemptions > 0 ? 0 : (this.served.get(one.tenant) ?? 0));
+    return a.priority - b.priority || resumes(a) - resumes(b) || served(a) - served(b) || a.order - b.order;
+  }
+
+  private compareRank(a: Naive, b: Naive): number {
+    return a.priority - b.priority || a.order - b.order;
+  }
+
+  /** Ended and preempted sequences that no step in flight contains give up their slot. */
   private sweep(): void {
     const busy = new Set(this.flights.flat().map((entry) => entry.name));
     for (const name of this.admitted) {
       const one = this.get(name);
-      if (one.state === 'ended' && !busy.has(name)) one.state = 'gone';
+      if (busy.has(name)) continue;
+      if (one.state === 'ended') one.state = 'gone';
+      if (one.state !== 'preempted') continue;
+      one.scored = Math.max(one.scored, Math.min(one.done, one.prompt.length - 1));
+      one.state = 'waiting';
+      one.taken = 0;
+      one.done = 0;
+      this.line = [...this.line, name];
     }
-    this.admitted = this.admitted.filter((name) => this.get(name).state !== 'gone');
+    this.admitted = this.admitted.filter((name) => !['gone', 'waiting'].includes(this.get(name).state));
   }
 
   private describe({ name, first, count }: Entry): string {
     const one = this.get(name);
     const known = [...one.prompt, ...one.sampled];
     const ids = Array.from({ length: count }, (_, i) => known[first + i] ?? -1);
-    return `${name} ${ids.join(',')} @${first} rows ${this.rowsOf(one, first, count).join(',')}`;
+    return `${name} ${ids.join(',')} @${first} rows ${this.rowsOf(one, { first, count }).join(',')}`;
   }
 
   /** Targets of the rows wanted from tokens [first, first + count). */
-  private rowsOf(one: Naive, first: number, count: number): number[] {
+  private rowsOf(one: Naive, { first, count }: { readonly first: number; readonly count: number }): number[] {
     const rows: number[] = [];
     for (let p = first; p < first + count; p++) {
-      if (p < one.prompt.length - 1 && one.score) rows.push(one.prompt[p + 1] ?? Number.NaN);
-      if (p >= one.prompt.length - 1) rows.push(-1);
+      if (p < one.prompt.length - 1 && one.score && p >= one.scored) rows.push(one.prompt[p + 1] ?? Number.NaN);
+      if (p >= one.start - 1) rows.push(-1);
     }
     return rows;
   }
@@ -185,8 +362,30 @@ export class NaiveScheduler {
     return this.flights.flat().filter((entry) => entry.name === name && entry.samples).length;
   }
 
-  private blocks(one: Naive): number {
-    return Math.ceil(one.limit / this.limits.blockTokens);
+  /** Tokens that may come from the cache. */
+  private usable(one: Naive): number {
+    const known = one.prompt.length + one.sampled.length - 1;
+    return one.score ? Math.min(one.scored, known) : known;
+  }
+
+  private text(one: Naive, end: number): string {
+    return [...one.prompt, ...one.sampled].slice(0, end).join(',');
+  }
+
+  private findBlock(text: string): Block | undefined {
+    for (const name of this.admitted) {
+      const found = this.get(name).blocks.find((block) => block.text === text);
+      if (found !== undefined) return found;
+    }
+    return this.cached.find((block) => block.text === text);
+  }
+
+  private heldBlocks(): Set<Block> {
+    return new Set(this.admitted.flatMap((name) => this.get(name).blocks));
+  }
+
+  private span(tokens: number): number {
+    return Math.ceil(tokens / this.limits.blockTokens);
   }
 
   private get(name: string): Naive {

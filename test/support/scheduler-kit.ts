@@ -12,6 +12,7 @@ export const smallLimits: SchedulerLimits = {
   blockCount: 64,
   sequencesMax: 4,
   waitingMax: 8,
+  waitingTokensMax: 4096,
   stepTokensMax: 32,
   stepRowsMax: 32,
   lookAheadTokensMax: 32,
@@ -25,7 +26,17 @@ export function spec(
   more: Partial<SequenceSpec<Name>> = {},
 ): SequenceSpec<Name> {
   const promptIds = Int32Array.from({ length: promptTokens }, (_, i) => 100 + i);
-  return { owner, promptIds, maxTokens, scorePrompt: false, topCount: -1, ...more };
+  return {
+    owner,
+    promptIds,
+    maxTokens,
+    scorePrompt: false,
+    topCount: -1,
+    priority: 0,
+    tenant: '',
+    deadlineMs: Number.POSITIVE_INFINITY,
+    ...more,
+  };
 }
 
 export function makeScheduler(limits: Partial<SchedulerLimits> = {}): {

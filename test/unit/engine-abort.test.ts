@@ -21,12 +21,13 @@ describe('abort', () => {
       prompt: null,
       reason: 'abort',
       completionTokens: 0,
+      cachedTokens: 0,
     });
     assert.equal((await collect(first)).completionTokens, 5);
     await stopKit(kit);
   });
 
-  it('gives blocks and slot back when the last step in flight has returned', async () => {
+  it('gives blocks back at once, and the slot when the last step in flight has returned', async () => {
     const kit = startKit({ native: manual });
     const controller = new AbortController();
     const generation = submitOne(kit.engine, request(promptOf(4, 1), 50), controller.signal);
@@ -34,7 +35,7 @@ describe('abort', () => {
     assert.equal(kit.native.stepsInFlight, 2);
     controller.abort();
     assert.equal((await collect(generation)).reason, 'abort');
-    const held = { running: 1, waiting: 0, kvBlocksTotal: 256, kvBlocksUsed: 4 };
+    const held = { running: 1, waiting: 0, kvBlocksTotal: 256, kvBlocksUsed: 0, kvBlocksCached: 0, preemptions: 0 };
     assert.deepEqual(kit.engine.gauges(), held);
     kit.native.finish();
     await settleTurns();

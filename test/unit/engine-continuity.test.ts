@@ -70,6 +70,54 @@ describe('a sequence gets the same tokens', () => {
   });
 });
 
+describe('a sequence that finds its beginning in the cache', () => {
+  const prompt = promptOf(50, 1);
+
+  it('gets the same tokens, and is told how many were found', async () => {
+    const kit = startKit();
+    const first = await collect(submitOne(kit.engine, request(prompt, 20)));
+    const second = await collect(submitOne(kit.engine, request(prompt, 20)));
+    assert.deepEqual([first.cachedTokens, second.cachedTokens], [0, 48]);
+    assert.deepEqual(first.tokenIds, expectedIds(request(prompt, 20)));
+    assert.deepEqual(second.tokenIds, first.tokenIds);
+    // The conversation goes on: prompt and answer are in the cache but for the last, unfinished block.
+    const longer = request([...prompt, ...first.tokenIds, 1, 2, 3], 5);
+    const third = await collect(submitOne(kit.engine, longer));
+    assert.deepEqual([third.cachedTokens, third.tokenIds], [64, expectedIds(longer)]);
+    await stopKit(kit);
+  });
+
+  it('as choices of one prompt do, which compute it once', async () => {
+    const kit = startKit();
+    const choices = Array.from({ length: 5 }, (_, choice) =>
+      request(prompt, 8, { sampling: { ...greedy, temperature: 1, seed: 9n, choice } }),
+    );
+    const results = await Promise.all(kit.engine.submit(choices, new AbortController().signal).map(collect));
+    assert.deepEqual(
+      results.map(({ tokenIds }) => tokenIds),
+      choices.map(expectedIds),
+    );
+    await stopKit(kit);
+    const computed = kit.native.stepTokens.reduce((sum, tokens) => sum + tokens);
+    assert.equal(computed, 50 + 4 * 2 + 5 * 7);
+  });
+});
+
+it('a sequence that was preempted goes on with the same tokens', async () => {
+  const kit = startKit({ config: { kvBlockCount: 14 } });
+  const many = [1, 2, 3, 4].map((salt) =>
+    request(promptOf(30, salt), 100, { sampling: { ...greedy, temperature: 1, seed: BigInt(salt), choice: 0 } }),
+  );
+  const results = await Promise.all(kit.engine.submit(many, new AbortController().signal).map(collect));
+  assert.deepEqual(
+    results.map(({ tokenIds, completionTokens }) => ({ tokenIds, completionTokens })),
+    many.map((one) => ({ tokenIds: expectedIds(one), completionTokens: 100 })),
+  );
+  // Each needs nine blocks.
+  assert.ok(kit.engine.gauges().preemptions >= 2);
+  await stopKit(kit);
+});
+
 describe('look-ahead', () => {
   it('queues the next decode behind the running one and never computes beyond max_tokens', async () => {
     const kit = startKit();

@@ -71,7 +71,14 @@ describe('refusals', () => {
     for (const one of wrong) {
       assert.equal(refusal(() => kit.engine.submit([request([1], 1), one], signal)).code, 'invalid_request');
     }
-    assert.deepEqual(kit.engine.gauges(), { running: 0, waiting: 0, kvBlocksTotal: 256, kvBlocksUsed: 0 });
+    assert.deepEqual(kit.engine.gauges(), {
+      running: 0,
+      waiting: 0,
+      kvBlocksTotal: 256,
+      kvBlocksUsed: 0,
+      kvBlocksCached: 0,
+      preemptions: 0,
+    });
     await stopKit(kit);
   });
 

@@ -3,20 +3,33 @@ import { describe, it } from 'node:test';
 import { admitAll, enter, makeScheduler, sampledAll, spec } from '../support/scheduler-kit.js';
 
 describe('admission', () => {
-  it('reserves the blocks of prompt and max_tokens, capped by the context', () => {
+  it('takes blocks as tokens are planned, not for what may come', () => {
     const { scheduler } = makeScheduler();
-    enter(scheduler, spec('a', 10, 6));
-    assert.equal(scheduler.pool.usedCount, 1);
-    enter(scheduler, spec('b', 10, 7));
-    assert.equal(scheduler.pool.usedCount, 3);
-    enter(scheduler, spec('c', 10, Number.POSITIVE_INFINITY));
-    assert.equal(scheduler.pool.usedCount, 3 + 256 / 16);
+    enter(scheduler, spec('a', 16, Number.POSITIVE_INFINITY));
+    assert.equal(scheduler.kv.pool.usedCount, 0);
+    const plan = scheduler.plan() ?? assert.fail();
+    assert.equal(scheduler.kv.pool.usedCount, 1);
+    scheduler.complete(plan, sampledAll(plan, 1));
+    scheduler.plan();
+    assert.equal(scheduler.kv.pool.usedCount, 2);
+  });
+
+  it('leaves the blocks that running prompts still need, and one for each running sequence', () => {
+    const { scheduler } = makeScheduler({ blockCount: 10, stepTokensMax: 16 });
+    // Seven blocks for a's prompt, of which one step has taken one; two more for b's; one in reserve is left for a.
+    enter(scheduler, spec('a', 112, 4));
+    const plan = scheduler.plan() ?? assert.fail();
+    scheduler.submit([spec('b', 33, 1, { promptIds: new Int32Array(33) })]);
+    assert.deepEqual(admitAll(scheduler), []);
+    scheduler.submit([spec('c', 32, 1, { promptIds: new Int32Array(32), priority: -1 })]);
+    assert.deepEqual(admitAll(scheduler), ['c']);
+    scheduler.complete(plan, sampledAll(plan, 1));
   });
 
   it('keeps the order: a large sequence that must wait is not overtaken by small ones', () => {
-    const { scheduler } = makeScheduler({ blockCount: 6 });
-    const first = enter(scheduler, spec('first', 16, 48));
-    scheduler.submit([spec('large', 16, 64)]);
+    const { scheduler } = makeScheduler({ blockCount: 8 });
+    const first = enter(scheduler, spec('first', 33, 48));
+    scheduler.submit([spec('large', 80, 1)]);
     scheduler.submit([spec('small', 1, 1)]);
     assert.deepEqual(admitAll(scheduler), []);
     scheduler.end(first);
@@ -49,7 +62,7 @@ describe('admission', () => {
 
   it('counts as waiting what free slots but no free blocks await', () => {
     const { scheduler } = makeScheduler({ blockCount: 4, waitingMax: 1 });
-    const big = spec('s', 16, 32);
+    const big = spec('s', 48, 1);
     assert.equal(scheduler.submit([big, big, big]).kind, 'refused');
     assert.equal(scheduler.submit([big, big]).kind, 'accepted');
   });
@@ -81,18 +94,18 @@ describe('ending', () => {
     assert.deepEqual(released, []);
   });
 
-  it('keeps slot and blocks until every step in flight has returned', () => {
+  it('gives blocks back at once, and the slot when every step in flight has returned', () => {
     const { scheduler, released } = makeScheduler();
     const sequence = enter(scheduler, spec('a', 4, 9));
     const first = scheduler.plan() ?? assert.fail();
     const second = scheduler.plan() ?? assert.fail();
     assert.equal(scheduler.end(sequence), true);
-    assert.deepEqual([scheduler.pool.usedCount, released], [1, []]);
+    assert.deepEqual([scheduler.kv.pool.usedCount, released], [0, []]);
     scheduler.complete(first, sampledAll(first, 1));
-    assert.deepEqual([scheduler.pool.usedCount, released], [1, []]);
+    assert.deepEqual(released, []);
     assert.equal(scheduler.end(sequence), false);
     scheduler.complete(second, sampledAll(second, 1));
-    assert.deepEqual([scheduler.pool.usedCount, released], [0, ['a']]);
+    assert.deepEqual(released, ['a']);
   });
 
   it('ends exactly the sequences of a failed step', () => {

@@ -32,17 +32,18 @@ describe('policy', () => {
     const first = planOf(scheduler);
     scheduler.complete(first, sampledAll(first, 7));
     enter(scheduler, spec('b', 20, 4));
-    enter(scheduler, spec('c', 40, 4));
+    const promptIds = Int32Array.from({ length: 40 }, (_, i) => 200 + i);
+    enter(scheduler, spec('c', 40, 4, { promptIds }));
     enter(scheduler, spec('d', 5, 4));
     const plan = planOf(scheduler);
-    assert.deepEqual(show(plan), ['a: 7 at 3, sample', 'b: 100..119 at 0, sample', 'c: 100..110 at 0, no row']);
+    assert.deepEqual(show(plan), ['a: 7 at 3, sample', 'b: 100..119 at 0, sample', 'c: 200..210 at 0, no row']);
     assert.equal(plan.tokenCount, 32);
     assert.deepEqual([plan.prefillTokens, plan.decodeTokens], [31, 1]);
     scheduler.complete(plan, sampledAll(plan, 8));
     assert.deepEqual(show(planOf(scheduler)), [
       'a: 8 at 4, sample',
       'b: 8 at 20, sample',
-      'c: 111..139 at 11, sample',
+      'c: 211..239 at 11, sample',
       'd: 100 at 0, no row',
     ]);
   });
