@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The program, and what it starts as a process or thread of its own. */
 const entries = [
   'src/cli/main.ts',
-  'src/cli/bench/peer-process.ts',
+  'src/cli/bench/peer-node.ts',
   'src/model/tokenizer/worker-main.ts',
   'src/model/chat-template/template-main.ts',
 ];

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { CpuInfo, IsaLevel } from '../native/contract.js';
 
 /** The package's folder: two levels up, from src/cli and from dist/cli alike. */
-const packageRoot = fileURLToPath(new URL('../..', import.meta.url));
+export const packageRoot = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The program's own file, beside this one: `main.ts` of the sources, `main.js` of the bundle. */
 export const programFile = fileURLToPath(

@@ -7,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { NibbleError } from '../../errors.js';
 import { modelsFolder } from '../../model/sources/cache.js';
+import { packageRoot } from '../output.js';
 import type { PeerProgram } from './peer-connection.js';
 
 /** Peers that are installed by name: npm's and Python's packages of llama.cpp. */
@@ -83,9 +84,8 @@ export async function installPython(options: InstallOptions): Promise<string> {
   return path.join(folder, 'bin', 'python');
 }
 
-/** A script of tools/reference: two levels up from src/cli and from dist/cli alike. */
-export const referenceScript = (name: string): string =>
-  fileURLToPath(new URL(`../../../tools/reference/${name}`, import.meta.url));
+/** A script of tools/reference. */
+export const referenceScript = (name: string): string => path.join(packageRoot, 'tools', 'reference', name);
 
 /** How to start a peer: one of `peerNames`, installed on first use, or a program. Throws `peer_failed`. */
 export async function peerProgram(peer: string, options: InstallOptions): Promise<PeerProgram> {

@@ -12,8 +12,9 @@ export type ServeLoad = {
   readonly outputTokens: number;
   /** Ids in [0, vocab) are valid prompts. */
   readonly vocab: number;
-  /** For each of the two loads. */
+  /** How long each of the two loads lasts: seconds, or (throughput only) a number of requests. */
   readonly seconds: number;
+  readonly requests?: number;
 };
 
 /** A completion of exactly `outputTokens` tokens; every prompt differs, so that no cache answers for the model. */
@@ -42,15 +43,15 @@ export function isWholeCompletion(text: string, outputTokens: number): boolean {
 export type Throughput = { readonly outputTokensPerS: number; readonly errors: number };
 
 /** A closed loop of `concurrency` clients; each body is verified, and only verified ones count. */
-export async function measureThroughput(load: ServeLoad): Promise<Throughput> {
-  let index = 0;
+export async function measureThroughput(load: ServeLoad, firstPrompt = 0): Promise<Throughput> {
+  let index = firstPrompt;
   let good = 0;
   const start = performance.now();
   let lastMs = start;
   const result = await autocannon({
     url: `${load.url}/v1/completions`,
     connections: load.concurrency,
-    duration: load.seconds,
+    ...(load.requests === undefined ? { duration: load.seconds } : { amount: load.requests }),
     timeout: 300,
     verifyBody: (body) => {
       const isGood = isWholeCompletion(String(body), load.outputTokens);

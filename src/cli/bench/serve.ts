@@ -9,14 +9,20 @@ import { integerIn, integersIn } from './arguments.js';
 import { benchSettings } from './engine.js';
 import { createProgress } from './progress.js';
 import type { Latency, ServeLoad, Throughput } from './serve-load.js';
+import { type PeerServeRun, peerServerSettings, runAgainst, startPeerServer } from './serve-peer.js';
 import { startServer } from './server-process.js';
 import { formatTable } from './table.js';
+
+/** The server to compare with is inside the Python package. */
+const PEER_SERVER = 'xllamacpp';
 
 type ServeFlags = Readonly<Record<string, unknown>> & {
   readonly concurrency: readonly number[];
   readonly prompt: number;
   readonly generate: number;
   readonly seconds: number;
+  readonly peer?: boolean;
+  readonly rounds: number;
   readonly json?: boolean;
 };
 
@@ -43,6 +49,14 @@ async function runLoads(load: Omit<ServeLoad, 'concurrency'>, concurrencies: rea
   return runs;
 }
 
+/** The peer's part of a result. */
+type Against = {
+  readonly name: string;
+  readonly settings: string;
+  readonly rounds: number;
+  readonly runs: PeerServeRun[];
+};
+
 async function serveBench(flags: ServeFlags): Promise<void> {
   const config = loadConfig(flags, process.env);
   const [{ resolveModel }, { readModelFile }] = await Promise.all([
@@ -60,30 +74,61 @@ async function serveBench(flags: ServeFlags): Promise<void> {
     ...(config.offline ? ['--offline'] : []),
   ]);
   try {
-    const load = {
-      url: server.url,
-      promptTokens: flags.prompt,
-      outputTokens: flags.generate,
-      vocab: modelFile.architecture.vocab,
-      seconds: flags.seconds,
-    };
-    const runs = await runLoads(load, flags.concurrency);
-    if (flags.json === true) {
-      const machine = machineOf(loadAddon().cpuInfo(), { threads });
-      const result = { promptTokens: flags.prompt, outputTokens: flags.generate, runs };
-      return await printJsonResult({ machine, model: modelFile.id }, result);
-    }
-    const rows = runs.map(({ concurrency, outputTokensPerS, ttftMs, itlMs, errors }) => [
-      concurrency,
-      outputTokensPerS,
-      ...[ttftMs.p50, ttftMs.p95, ttftMs.p99, itlMs.p50, itlMs.p95, itlMs.p99],
-      errors,
-    ]);
-    const latencies = ['TTFT p50', 'p95', 'p99', 'ITL p50', 'p95', 'p99 (ms)'];
-    await writeStdout(formatTable(['clients', 'output tokens/s', ...latencies, 'errors'], rows));
+    const load = { promptTokens: flags.prompt, outputTokens: flags.generate, vocab: modelFile.architecture.vocab };
+    const runs = await runLoads({ ...load, url: server.url, seconds: flags.seconds }, flags.concurrency);
+    const clients = Math.max(...flags.concurrency);
+    const peer = async () =>
+      againstPeer(load, server.url, flags, { ...config, modelPath, threads, clients, tokens: promptTokens });
+    await report(flags, { id: modelFile.id, threads }, runs, flags.peer === true ? await peer() : null);
   } finally {
     await server.stop();
   }
+}
+
+async function againstPeer(
+  load: Pick<ServeLoad, 'promptTokens' | 'outputTokens' | 'vocab'>,
+  ours: string,
+  flags: ServeFlags,
+  options: Parameters<typeof startPeerServer>[0],
+): Promise<Against> {
+  const server = await startPeerServer(options);
+  const progress = createProgress();
+  try {
+    const urls = { ours, theirs: server.url };
+    const runs = await runAgainst(load, urls, flags.concurrency, flags.rounds, progress);
+    const settings = peerServerSettings(options.threads, options.clients);
+    return { name: PEER_SERVER, settings, rounds: flags.rounds, runs };
+  } finally {
+    progress.stop();
+    await server.stop();
+  }
+}
+
+async function report(
+  flags: ServeFlags,
+  model: { readonly id: string; readonly threads: number },
+  runs: readonly Run[],
+  peer: Against | null,
+): Promise<void> {
+  if (flags.json === true) {
+    const machine = machineOf(loadAddon().cpuInfo(), { threads: model.threads });
+    const result = { promptTokens: flags.prompt, outputTokens: flags.generate, runs, peer };
+    return printJsonResult({ machine, model: model.id }, result);
+  }
+  const rows = runs.map(({ concurrency, outputTokensPerS, ttftMs, itlMs, errors }) => [
+    concurrency,
+    outputTokensPerS,
+    ...[ttftMs.p50, ttftMs.p95, ttftMs.p99, itlMs.p50, itlMs.p95, itlMs.p99],
+    errors,
+  ]);
+  const latencies = ['TTFT p50', 'p95', 'p99', 'ITL p50', 'p95', 'p99 (ms)'];
+  await writeStdout(formatTable(['clients', 'output tokens/s', ...latencies, 'errors'], rows));
+  if (peer === null) return;
+  const heads = ['clients', 'output tokens/s', peer.name, 'ratio', 'range', 'errors'];
+  const peerRows = peer.runs.map(({ concurrency, ours, theirs, ratio, errors }) => [
+    ...[concurrency, ours.median, theirs.median, ratio.median, `${ratio.min}–${ratio.max}`, errors],
+  ]);
+  await writeStdout(`\n${formatTable(heads, peerRows)}${peer.name}: ${peer.settings}\n`);
 }
 
 export function registerServeBench(bench: Command): void {
@@ -94,6 +139,8 @@ export function registerServeBench(bench: Command): void {
     .option('-p, --prompt <tokens>', 'prompt tokens of each request', integerIn(1, 100_000), 128)
     .option('-n, --generate <tokens>', 'tokens to generate', integerIn(2, 100_000), 64)
     .option('--seconds <time>', 'time of each load', integerIn(1, 3600), 10)
+    .option('--peer', `also compare with the server of llama.cpp (${PEER_SERVER}), fetched on first use`)
+    .option('--rounds <count>', 'rounds of both servers with --peer', integerIn(5, 1000), 5)
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(serveBench);
 }

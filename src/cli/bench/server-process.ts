@@ -1,4 +1,4 @@
-/** Starts `nibble serve` as a process of its own on a free port, as a user would. */
+/** Starts servers as processes of their own on a free port, as a user would. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -17,7 +17,7 @@ export type ServerProcess = {
 };
 
 async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
@@ -42,14 +42,20 @@ async function readyUrl(child: ChildProcess): Promise<string> {
   throw new NibbleError('bench_failed', { message: 'the server ended before it was ready (see above)' });
 }
 
-/** `settings` are flags of `nibble serve`. */
-export async function startServer(settings: readonly string[]): Promise<ServerProcess> {
-  const serve = [programFile, 'serve', '--host', '127.0.0.1', '--port', '0', '--log-level', 'warn', ...settings];
-  const child = spawn(process.execPath, [...process.execArgv, ...serve], { stdio: ['ignore', 'pipe', 'inherit'] });
+/** Starts a program that prints `ready on URL` on its standard output when it serves. */
+export async function startProgram(command: string, args: readonly string[]): Promise<ServerProcess> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  child.on('error', () => undefined); // no such program: its output ends at once
   try {
     return { url: await readyUrl(child), stop: () => stop(child) };
   } catch (error) {
     await stop(child);
     throw error;
   }
+}
+
+/** `settings` are flags of `nibble serve`. */
+export function startServer(settings: readonly string[]): Promise<ServerProcess> {
+  const serve = [programFile, 'serve', '--host', '127.0.0.1', '--port', '0', '--log-level', 'warn', ...settings];
+  return startProgram(process.execPath, [...process.execArgv, ...serve]);
 }
