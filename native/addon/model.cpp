@@ -174,10 +174,18 @@ Napi::Object counters_to_js(Napi::Env env, const StepCounters& counters) {
   Napi::Object object = Napi::Object::New(env);
   const std::pair<const char*, uint64_t> fields[] = {
       {"weightBytes", counters.weight_bytes}, {"kvBytes", counters.kv_bytes}, {"int8Macs", counters.int8_macs},
-      {"fp32Macs", counters.fp32_macs},       {"totalNs", counters.total_ns}, {"linearNs", counters.linear_ns},
-      {"attentionNs", counters.attention_ns}, {"headNs", counters.head_ns},   {"samplingNs", counters.sampling_ns},
+      {"fp32Macs", counters.fp32_macs},       {"totalNs", counters.total_ns},
   };
   for (const auto& [key, value] : fields) object.Set(key, Napi::Number::New(env, static_cast<double>(value)));
+  // In the order of enum Operator.
+  constexpr const char* kOperators[kOperatorCount] = {"embed",           "norm",   "qkv",        "rope", "attention",
+                                                      "attentionOutput", "gateUp", "activation", "down", "head",
+                                                      "sampling",        "wait"};
+  Napi::Object operators = Napi::Object::New(env);
+  for (size_t i = 0; i < kOperatorCount; ++i) {
+    operators.Set(kOperators[i], Napi::Number::New(env, static_cast<double>(counters.operator_ns[i])));
+  }
+  object.Set("operatorNs", operators);
   return object;
 }
 

@@ -145,7 +145,7 @@ class Bench {
   /// Runs the whole product, then a random subset of its tiles and tokens with the scalar twin.
   bool check() {
     const uint64_t calls = level_.calls->load();
-    auto body = [&](size_t) { product(0); };
+    auto body = [&](size_t thread) { product(0, thread); };
     team_.run(body);
     ran_ = level_.calls->load() != calls;
     Random random{request_.seed ^ 0x5eed};
@@ -189,15 +189,15 @@ class Bench {
 
   void fill() {
     const size_t tile_bytes = info(format_).tile_bytes();
-    auto weights = [&](size_t) {
-      for (size_t tile = team_.claim(1); tile < row_tiles_; tile = team_.claim(1)) {
+    auto weights = [&](size_t thread) {
+      for (size_t tile; (tile = team_.claim(thread, row_tiles_, 1)) < row_tiles_;) {
         Random random{request_.seed * 0x2545f4914f6cdd1dull + tile};
         for (size_t at = 0; at < row_tile_bytes_; at += tile_bytes) {
           fill_tile(format_, random, weights_.data() + tile * row_tile_bytes_ + at);
         }
       }
-      team_.barrier();
-      for (size_t copy = 1 + team_.claim(1); copy < copies_; copy = 1 + team_.claim(1)) {
+      team_.barrier(thread);
+      for (size_t copy; (copy = 1 + team_.claim(thread, copies_ - 1, 1)) < copies_;) {
         std::memcpy(weights_.data() + copy * copy_bytes_, weights_.data(), copy_bytes_);
       }
     };
@@ -223,10 +223,10 @@ class Bench {
   }
 
   /// Inside a body: this thread's part of one product.
-  void product(size_t copy) noexcept {
+  void product(size_t copy, size_t thread) noexcept {
     // Eight chunks a thread: small enough to even out, large enough that claiming costs nothing.
     const size_t grain = std::max<size_t>(1, row_tiles_ / (8 * team_.size()));
-    for (size_t first = team_.claim(grain); first < row_tiles_; first = team_.claim(grain)) {
+    for (size_t first; (first = team_.claim(thread, row_tiles_, grain)) < row_tiles_;) {
       fast_(make_task(copy, first, std::min(grain, row_tiles_ - first)));
     }
   }
@@ -234,11 +234,11 @@ class Bench {
   double sweep(size_t products) noexcept {
     double seconds = 0;
     auto body = [&](size_t thread) {
-      team_.barrier();
+      team_.barrier(thread);
       const Clock::time_point start = Clock::now();
       for (size_t i = 0; i < products; ++i) {
-        product(i % copies_);
-        team_.barrier();
+        product(i % copies_, thread);
+        team_.barrier(thread);
       }
       if (thread == 0) seconds = since(start);
     };

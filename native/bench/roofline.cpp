@@ -25,10 +25,10 @@ template <class Work>
 double time_pass(Team& team, Work&& work) {
   double seconds = 0;
   auto body = [&](size_t thread) {
-    team.barrier();
+    team.barrier(thread);
     const Clock::time_point start = Clock::now();
     work(thread);
-    team.barrier();
+    team.barrier(thread);
     if (thread == 0) seconds = seconds_since(start);
   };
   team.run(body);

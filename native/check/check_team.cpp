@@ -37,17 +37,17 @@ void check_claims(Team& team, Random& random, Failures& failures) {
   auto body = [&](size_t thread) {
     for (size_t phase = 0; phase < phases; ++phase) {
       if (sleepy && thread == phase % team.size()) std::this_thread::sleep_for(std::chrono::microseconds(150));
-      for (size_t first = team.claim(grain); first < items; first = team.claim(grain)) {
+      for (size_t first; (first = team.claim(thread, items, grain)) < items;) {
         const size_t last = first + grain < items ? first + grain : items;
         for (size_t item = first; item < last; ++item) values[item] += phase + 1;
       }
-      team.barrier();
+      team.barrier(thread);
       uint64_t sum = 0;
       for (const uint64_t value : values) sum += value;
       sums[thread] = sum;
       const uint64_t expected = items * (phase + 1) * (phase + 2) / 2;
       if (sum != expected) sums[thread] = ~uint64_t{0};
-      team.barrier();
+      team.barrier(thread);
     }
   };
   team.run(body);

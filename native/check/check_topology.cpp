@@ -78,6 +78,9 @@ void check_cpus(std::vector<std::string>& failures) {
   expect("a mask of two siblings is one core", siblings.cpus(8, 2, "1,5"), {2, 1, 0, 1}, failures);
   FakeRoot mask;
   expect("a mask with ranges", mask.cpus(16, 2, "0-2,8,15"), {5, 4, 0, 4}, failures);
+  if (mask.read().core_cpus != std::vector<size_t>{0, 1, 2, 15}) {  // 8 is the sibling of 0
+    failures.push_back("topology: wrong CPUs to stand for the cores");
+  }
   FakeRoot offline;
   expect("a mask that names offline CPUs", offline.cpus(2, 1, "0-127"), {2, 2, 0, 2}, failures);
   FakeRoot malformed;

@@ -39,7 +39,10 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
   // A quota that the team fills leaves nothing for spinning: the kernel would stop every thread for the rest of a
   // period.
   const bool spin = topology.quota_cores == 0 || topology.quota_cores >= static_cast<double>(options.threads);
-  team_ = std::make_unique<Team>(options.threads, spin);
+  // A team that has every core to itself gets one core a thread: the scheduler then can't put two threads that wait for
+  // each other on one core. A smaller team moves freely: another process's threads may be pinned, too.
+  if (options.threads == topology.core_cpus.size() && spin) cpus_ = topology.core_cpus;
+  team_ = std::make_unique<Team>(options.threads, spin, cpus_);
   model_ = std::make_unique<Model>();
   model_->spec = a;
   model_->quantize_activations = options.quantize_activations;
@@ -187,6 +190,7 @@ Status Engine::submit(StepBatch&& batch, Completion completion) {
 }
 
 void Engine::loop() {
+  if (!cpus_.empty()) pin_to_cpu(cpus_.front());
   set_float_environment();
   for (;;) {
     Job job;

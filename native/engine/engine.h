@@ -86,6 +86,7 @@ class Engine {
   Status check(const StepBatch& batch) const;
 
   EngineOptions options_;
+  std::vector<size_t> cpus_;  // of the team's threads, if they are pinned
   std::unique_ptr<Team> team_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Graph> graph_;

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "../threads/ticks.h"
+
 namespace nibble {
 namespace {
 
@@ -13,6 +15,10 @@ constexpr size_t kOwnElementsMax = 4096;
 constexpr size_t kColumnBlock = 64;
 /// Rows of logits computed together: each row is a vocabulary of floats.
 constexpr size_t kHeadRows = 32;
+/// With more columns a matrix is bound by arithmetic, not by memory.
+constexpr size_t kPrefetchColumns = 16;
+/// Per thread: what memory delivers while a barrier and the small work behind it take their time.
+constexpr size_t kPrefetchBytes = 128 << 10;
 
 uint64_t now_ns() noexcept {
   return static_cast<uint64_t>(
@@ -58,6 +64,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
     blocks_ = carver.take<A8Block>(std::max(tokens_max, kHeadRows) * widest_ / 32);
     logits_ = carver.take<float>(kHeadRows * model.logits_stride());
     for (ThreadBuffers& t : threads_) {
+      t.clock = carver.take<OperatorClock>(1);
       t.row = carver.take<float>(widest_);
       t.floats = carver.take<float>(own);
       t.blocks = carver.take<A8Block>(own / 32);
@@ -80,7 +87,7 @@ void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowS
   tokens_ = &tokens;
   sink_ = &sink;
   counters_ = &counters;
-  const uint64_t start = mark_ns_ = now_ns();
+  const uint64_t start = now_ns();
   plan_.build(batch, model_.spec, team_.size());
 
   const size_t columns = batch.tokens.size();
@@ -98,24 +105,43 @@ void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowS
   (uses_a8(head) ? counters.int8_macs : counters.fp32_macs) += head.macs() * rows;
   counters.weight_bytes += head.bytes() * divide_up(rows, kHeadRows);
 
+  for (ThreadBuffers& t : threads_) *t.clock = {.last = read_ticks(), .ticks = {}};
   const auto program = [this](size_t thread) noexcept { body(thread); };
   team_.run(program);
   counters.total_ns = now_ns() - start;
+  share_time(counters);
+}
+
+/// The step's time by operator, from the ticks of all threads.
+void Graph::share_time(StepCounters& counters) const noexcept {
+  uint64_t ticks[kOperatorCount] = {};
+  uint64_t all = 0;
+  for (const ThreadBuffers& t : threads_) {
+    for (size_t i = 0; i < kOperatorCount; ++i) {
+      ticks[i] += t.clock->ticks[i];
+      all += t.clock->ticks[i];
+    }
+  }
+  for (size_t i = 0; all > 0 && i < kOperatorCount; ++i) {
+    const double share = static_cast<double>(ticks[i]) / static_cast<double>(all);
+    counters.operator_ns[i] = static_cast<uint64_t>(share * static_cast<double>(counters.total_ns) + 0.5);
+  }
 }
 
 void Graph::body(size_t thread) noexcept {
   embed(thread);
-  team_.barrier();
+  mark(Operator::embed, thread);
+  barrier(thread);
   for (size_t i = 0; i < model_.spec.layers; ++i) layer(i, thread);
   head(thread);
 }
 
 void Graph::embed(size_t thread) noexcept {
+  constexpr size_t kGrain = 8;
   const size_t hidden = model_.spec.hidden;
   const size_t columns = tokens_->size();
-  if (columns == 1 && thread != 0) return;
-  for (size_t i; (i = team_.claim(8)) < columns;) {
-    for (size_t t = i; t < std::min(i + 8, columns); ++t) {
+  for (size_t i; (i = team_.claim(thread, columns, kGrain)) < columns;) {
+    for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
       unpack_row(model_.weights.embedding, static_cast<size_t>((*tokens_)[t]), x_ + t * hidden);
     }
   }
@@ -124,7 +150,8 @@ void Graph::embed(size_t thread) noexcept {
 void Graph::layer(size_t index, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& k = *model_.kernels;
-  const LayerWeights& w = model_.weights.layers[index];
+  const Weights& weights = model_.weights;
+  const LayerWeights& w = weights.layers[index];
   const size_t columns = tokens_->size();
   const size_t attention_width = a.heads * a.head_dim;
 
@@ -132,17 +159,21 @@ void Graph::layer(size_t index, size_t thread) noexcept {
     return
         [&, gain = gain.data()](size_t t, float* out) { k.rmsnorm(x_ + t * a.hidden, gain, a.hidden, a.rms_eps, out); };
   };
-  linear(w.qkv, prepare(w.qkv, columns, thread, normed(w.attention_norm)), columns, qkv_, model_.qkv_width(), false);
-  team_.barrier();
-  mark(&StepCounters::linear_ns, thread);
+  const Input qkv_input = prepare(w.qkv, columns, thread, Operator::norm, normed(w.attention_norm));
+  linear(w.qkv, qkv_input, columns, qkv_, model_.qkv_width(), false, thread);
+  prefetch(w.output, columns, thread);
+  mark(Operator::qkv, thread);
+  barrier(thread);
 
   if (!plan_.decode_only) {
     rotate_and_store(index, thread);
-    team_.barrier();
+    mark(Operator::rope, thread);
+    barrier(thread);
   }
-  for (size_t i; (i = team_.claim(1)) < plan_.items.size();) attend(index, plan_.items[i], thread);
-  team_.barrier();
-  mark(&StepCounters::attention_ns, thread);
+  const size_t items = plan_.items.size();
+  for (size_t i; (i = team_.claim(thread, items, 1)) < items;) attend(index, plan_.items[i], thread);
+  mark(Operator::attention, thread);
+  barrier(thread);
 
   const auto attended = [&](size_t t, float* out) {
     if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) {
@@ -151,19 +182,26 @@ void Graph::layer(size_t index, size_t thread) noexcept {
       std::memcpy(out, attention_ + t * attention_width, attention_width * sizeof(float));
     }
   };
-  linear(w.output, prepare(w.output, columns, thread, attended), columns, x_, a.hidden, true);
-  team_.barrier();
+  const Input output_input = prepare(w.output, columns, thread, Operator::attention, attended);
+  linear(w.output, output_input, columns, x_, a.hidden, true, thread);
+  prefetch(w.gate_up, columns, thread);
+  mark(Operator::attention_output, thread);
+  barrier(thread);
 
-  linear(w.gate_up, prepare(w.gate_up, columns, thread, normed(w.ffn_norm)), columns, gate_up_, 2 * a.ffn, false);
-  team_.barrier();
+  const Input gate_up_input = prepare(w.gate_up, columns, thread, Operator::norm, normed(w.ffn_norm));
+  linear(w.gate_up, gate_up_input, columns, gate_up_, 2 * a.ffn, false, thread);
+  prefetch(w.down, columns, thread);
+  mark(Operator::gate_up, thread);
+  barrier(thread);
 
   const auto gated = [&](size_t t, float* out) {
     const float* gate = gate_up_ + t * 2 * a.ffn;
     k.silu_mul(gate, gate + a.ffn, a.ffn, out);
   };
-  linear(w.down, prepare(w.down, columns, thread, gated), columns, x_, a.hidden, true);
-  team_.barrier();
-  mark(&StepCounters::linear_ns, thread);
+  linear(w.down, prepare(w.down, columns, thread, Operator::activation, gated), columns, x_, a.hidden, true, thread);
+  prefetch(index + 1 < a.layers ? weights.layers[index + 1].qkv : weights.head, columns, thread);
+  mark(Operator::down, thread);
+  barrier(thread);
 }
 
 void Graph::head(size_t thread) noexcept {
@@ -177,12 +215,15 @@ void Graph::head(size_t thread) noexcept {
       const float* x = x_ + static_cast<size_t>(batch_->rows[first + i]) * a.hidden;
       k.rmsnorm(x, w.output_norm.data(), a.hidden, a.rms_eps, out);
     };
-    linear(w.head, prepare(w.head, count, thread, normed), count, logits_, model_.logits_stride(), false);
-    team_.barrier();
-    mark(&StepCounters::head_ns, thread);
-    for (size_t i; (i = team_.claim(1)) < count;) sink_->row(first + i, logits_ + i * model_.logits_stride(), thread);
-    team_.barrier();
-    mark(&StepCounters::sampling_ns, thread);
+    const Input input = prepare(w.head, count, thread, Operator::norm, normed);
+    linear(w.head, input, count, logits_, model_.logits_stride(), false, thread);
+    mark(Operator::head, thread);
+    barrier(thread);
+    for (size_t i; (i = team_.claim(thread, count, 1)) < count;) {
+      sink_->row(first + i, logits_ + i * model_.logits_stride(), thread);
+    }
+    mark(Operator::sampling, thread);
+    barrier(thread);
   }
 }
 
@@ -201,7 +242,8 @@ bool Graph::uses_floats(const Linear& linear) const noexcept {
 /// Computes the input rows by `produce(row, out)` and quantizes them if the weights want that. Few elements: every
 /// thread for itself. Otherwise shared out, with a barrier at the end.
 template <class Produce>
-Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread, Produce produce) noexcept {
+Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread, Operator operation,
+                            Produce produce) noexcept {
   const size_t inputs = linear.inputs;
   const bool a8 = uses_a8(linear);
   const bool keep_floats = uses_floats(linear);
@@ -218,47 +260,73 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
     for (size_t i = 0; i < columns; ++i) row(i);
   } else {
     const size_t grain = std::clamp<size_t>(columns / (4 * team_.size()), 1, 16);
-    for (size_t i; (i = team_.claim(grain)) < columns;) {
+    for (size_t i; (i = team_.claim(thread, columns, grain)) < columns;) {
       for (size_t r = i; r < std::min(i + grain, columns); ++r) row(r);
     }
-    team_.barrier();
   }
+  mark(operation, thread);
+  if (!own) barrier(thread);
   return {floats, inputs, blocks, inputs / 32};
 }
 
-/// y[c, n] (+)= W · input, shared out by row tiles and blocks of columns.
-void Graph::linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride,
-                   bool accumulate) noexcept {
+namespace {
+
+/// How the row tiles of a matrix are cut into chunks for threads to claim.
+struct RowChunks {
   // Small enough that threads finish together, large enough that claims cost nothing.
-  const size_t column_blocks = divide_up(columns, kColumnBlock);
-  const auto chunk_of = [&](size_t tiles) {
-    return columns > 8 ? std::min<size_t>(tiles, 8) : divide_up(tiles, 8 * team_.size());
-  };
-  size_t items_per_block = 0;
-  for (const Linear::Segment& s : linear.segments) {
-    const size_t tiles = row_tiles(s.weights.rows);
-    items_per_block += divide_up(tiles, chunk_of(tiles));
+  RowChunks(const Linear& linear, size_t columns, size_t threads)
+      : linear_(linear), columns_(columns), threads_(threads) {
+    for (const Linear::Segment& s : linear.segments) count += divide_up(tiles(s), size(s));
   }
-  for (size_t i; (i = team_.claim(1)) < items_per_block * column_blocks;) {
-    const size_t column = i / items_per_block * kColumnBlock;
-    size_t item = i % items_per_block;
-    const Linear::Segment* segment = linear.segments.data();
-    size_t tiles, chunk;
-    for (;; ++segment) {
-      tiles = row_tiles(segment->weights.rows);
-      chunk = chunk_of(tiles);
-      if (item < divide_up(tiles, chunk)) break;
-      item -= divide_up(tiles, chunk);
+  static size_t tiles(const Linear::Segment& s) noexcept { return row_tiles(s.weights.rows); }
+  size_t size(const Linear::Segment& s) const noexcept {
+    return columns_ > 8 ? std::min<size_t>(tiles(s), 8) : divide_up(tiles(s), 8 * threads_);
+  }
+
+  struct Chunk {
+    const Linear::Segment* segment;
+    size_t first_tile;
+    size_t tiles;
+    const uint8_t* data() const noexcept {
+      return segment->weights.tiles + first_tile * segment->weights.row_tile_bytes();
     }
-    const size_t tile = item * chunk;
-    const size_t output = segment->output + tile * kTileRows;
-    const PackedView& weights = segment->weights;
+    size_t bytes() const noexcept { return tiles * segment->weights.row_tile_bytes(); }
+  };
+  /// @param item < count
+  Chunk at(size_t item) const noexcept {
+    for (const Linear::Segment* s = linear_.segments.data();; ++s) {
+      const size_t chunks = divide_up(tiles(*s), size(*s));
+      if (item < chunks) return {s, item * size(*s), std::min(size(*s), tiles(*s) - item * size(*s))};
+      item -= chunks;
+    }
+  }
+
+  size_t count = 0;
+
+ private:
+  const Linear& linear_;
+  size_t columns_;
+  size_t threads_;
+};
+
+}  // namespace
+
+/// y[c, n] (+)= W · input, shared out by row tiles and blocks of columns.
+void Graph::linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride, bool accumulate,
+                   size_t thread) noexcept {
+  const RowChunks chunks(linear, columns, team_.size());
+  const size_t items = chunks.count * divide_up(columns, kColumnBlock);
+  for (size_t i; (i = team_.claim(thread, items, 1)) < items;) {
+    const size_t column = i / chunks.count * kColumnBlock;
+    const RowChunks::Chunk chunk = chunks.at(i % chunks.count);
+    const size_t output = chunk.segment->output + chunk.first_tile * kTileRows;
+    const PackedView& weights = chunk.segment->weights;
     const auto format = static_cast<size_t>(weights.format);
     const bool a8 = model_.quantize_activations && !info(weights.format).is_float();
     const LinearTask task{
-        .tiles = weights.tiles + tile * weights.row_tile_bytes(),
+        .tiles = chunk.data(),
         .groups = weights.cols / kTileInputs,
-        .row_tiles = std::min(chunk, tiles - tile),
+        .row_tiles = chunk.tiles,
         .x = a8 ? static_cast<const void*>(input.blocks + column * input.block_stride)
                 : static_cast<const void*>(input.floats + column * input.float_stride),
         .x_stride = a8 ? input.block_stride : input.float_stride,
@@ -272,11 +340,31 @@ void Graph::linear(const Linear& linear, const Input& input, size_t columns, flo
   }
 }
 
-void Graph::mark(uint64_t StepCounters::*phase, size_t thread) noexcept {
-  if (thread != 0) return;
-  const uint64_t now = now_ns();
-  counters_->*phase += now - mark_ns_;
-  mark_ns_ = now;
+/// Starts to fetch what this thread will multiply first in the next matrix, so that memory doesn't rest at the barrier
+/// and the small work behind it.
+void Graph::prefetch(const Linear& linear, size_t columns, size_t thread) const noexcept {
+  if (columns > kPrefetchColumns) return;
+  const RowChunks chunks(linear, columns, team_.size());
+  const size_t first = team_.first_of(thread, chunks.count, 1);
+  size_t left = kPrefetchBytes;
+  for (size_t i = first; i < chunks.count && left > 0; ++i) {
+    const RowChunks::Chunk chunk = chunks.at(i);
+    const size_t bytes = std::min(left, chunk.bytes());
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(chunk.data() + at, 0, 2);
+    left -= bytes;
+  }
+}
+
+void Graph::mark(Operator operation, size_t thread) noexcept {
+  OperatorClock& clock = *threads_[thread].clock;
+  const uint64_t now = read_ticks();
+  clock.ticks[static_cast<size_t>(operation)] += now - clock.last;
+  clock.last = now;
+}
+
+void Graph::barrier(size_t thread) noexcept {
+  team_.barrier(thread);
+  mark(Operator::wait, thread);
 }
 
 }  // namespace nibble

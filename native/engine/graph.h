@@ -45,7 +45,13 @@ class Graph {
     const A8Block* blocks;
     size_t block_stride;
   };
+  /// Where the time of one thread went: everything since the last mark belongs to the operator that is marked now.
+  struct OperatorClock {
+    uint64_t last;
+    uint64_t ticks[kOperatorCount];
+  };
   struct ThreadBuffers {
+    OperatorClock* clock;
     float* row;         // [widest input]
     A8Block* blocks;    // [kOwnElementsMax / 32 or one row]
     float* floats;      // [kOwnElementsMax or one row]
@@ -56,6 +62,7 @@ class Graph {
     float* scratch;     // attention scores
   };
 
+  void share_time(StepCounters& counters) const noexcept;
   void body(size_t thread) noexcept;
   void layer(size_t index, size_t thread) noexcept;
   void head(size_t thread) noexcept;
@@ -68,10 +75,12 @@ class Graph {
   void store(size_t layer, size_t kv_head, const float* k, const float* v, int32_t sequence, int32_t position) noexcept;
 
   template <class Produce>
-  Input prepare(const Linear& linear, size_t columns, size_t thread, Produce produce) noexcept;
-  void linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride,
-              bool accumulate) noexcept;
-  void mark(uint64_t StepCounters::*phase, size_t thread) noexcept;
+  Input prepare(const Linear& linear, size_t columns, size_t thread, Operator operation, Produce produce) noexcept;
+  void linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride, bool accumulate,
+              size_t thread) noexcept;
+  void prefetch(const Linear& linear, size_t columns, size_t thread) const noexcept;
+  void mark(Operator operation, size_t thread) noexcept;
+  void barrier(size_t thread) noexcept;
   bool uses_a8(const Linear& linear) const noexcept;
   bool uses_floats(const Linear& linear) const noexcept;
 
@@ -94,7 +103,6 @@ class Graph {
   RowSink* sink_ = nullptr;
   StepCounters* counters_ = nullptr;
   AttentionPlan plan_;
-  uint64_t mark_ns_ = 0;
 };
 
 }  // namespace nibble

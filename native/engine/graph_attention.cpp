@@ -33,12 +33,12 @@ void Graph::store(size_t layer, size_t kv_head, const float* k, const float* v, 
 }
 
 /// Chunks: all queries and keys of the step are rotated in place and stored before any attention.
-void Graph::rotate_and_store(size_t layer, size_t) noexcept {
+void Graph::rotate_and_store(size_t layer, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const LayerWeights& weights = model_.weights.layers[layer];
   const size_t columns = tokens_->size();
   constexpr size_t kGrain = 8;
-  for (size_t i; (i = team_.claim(kGrain)) < columns;) {
+  for (size_t i; (i = team_.claim(thread, columns, kGrain)) < columns;) {
     for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
       float* q = qkv_ + t * model_.qkv_width();
       float* k = q + a.heads * a.head_dim;

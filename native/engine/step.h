@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -20,16 +21,30 @@ struct StepBatch {
   uint32_t top_count = 0;
 };
 
+/// What the threads of a step spend their time on.
+enum class Operator : uint8_t {
+  embed,
+  norm,  // RMSNorm and quantization of what the next matrix reads
+  qkv,
+  rope,  // rotation and storing of keys and values, where that is a phase of its own (a decode does it in `attention`)
+  attention,  // with the joining of splits and the quantization of the result
+  attention_output,
+  gate_up,
+  activation,  // SiLU, product and quantization
+  down,
+  head,
+  sampling,
+  wait,  // at barriers
+};
+inline constexpr size_t kOperatorCount = 12;
+
 struct StepCounters {
   uint64_t weight_bytes = 0;
   uint64_t kv_bytes = 0;
   uint64_t int8_macs = 0;
   uint64_t fp32_macs = 0;
   uint64_t total_ns = 0;
-  uint64_t linear_ns = 0;
-  uint64_t attention_ns = 0;
-  uint64_t head_ns = 0;
-  uint64_t sampling_ns = 0;
+  uint64_t operator_ns[kOperatorCount] = {};  // mean over the threads; they sum to total_ns but for rounding
 };
 
 struct StepResult {

@@ -126,7 +126,7 @@ class Loader {
     Status result;
     const auto body = [&](size_t thread) noexcept {
       size_t i;
-      while (!failed.load(std::memory_order_relaxed) && (i = team.claim(1)) < items.size()) {
+      while (!failed.load(std::memory_order_relaxed) && (i = team.claim(thread, items.size(), 1)) < items.size()) {
         const Item& item = items[i];
         const Source& source = item.piece->source;
         uint8_t* out = arena + item.piece->offset + item.first_tile * item.piece->view->row_tile_bytes();

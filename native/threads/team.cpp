@@ -144,7 +144,6 @@ class SignalsBlocked {
 
 struct Team::State {
   Clock::duration spin{};
-  size_t size = 1;
   std::vector<std::thread> workers;
 
   // Written by the caller of run() before `start` advances.
@@ -157,15 +156,19 @@ struct Team::State {
   alignas(64) std::atomic<uint32_t> arrived{0};
 };
 
-Team::Team(size_t threads, bool spin) : state_(std::make_unique<State>()) {
+Team::Team(size_t threads, bool spin, const std::vector<size_t>& cpus) : state_(std::make_unique<State>()) {
   State& state = *state_;
   if (threads < 1) threads = 1;
   state.spin = spin && threads <= usable_cpus() ? Clock::duration(kSpin) : Clock::duration(kShortSpin);
   state.workers.reserve(threads - 1);
+  counters_ = std::make_unique<Counter[]>(threads);
   const SignalsBlocked blocked;
   for (size_t thread = 1; thread < threads; ++thread) {
     try {
-      state.workers.emplace_back([this, thread] {
+      const bool pinned = thread < cpus.size();
+      const size_t cpu = pinned ? cpus[thread] : 0;
+      state.workers.emplace_back([this, thread, pinned, cpu] {
+        if (pinned) pin_to_cpu(cpu);
 #if defined(__linux__)
         pthread_setname_np(pthread_self(), "nibble-worker");
 #endif
@@ -175,14 +178,14 @@ Team::Team(size_t threads, bool spin) : state_(std::make_unique<State>()) {
           s.start.wait(seen, s.spin);
           if (s.closing) return;
           s.body(s.context, thread);
-          barrier();
+          barrier(thread);
         }
       });
     } catch (const std::system_error&) {
       break;  // no more threads to be had (a pids limit, say): a smaller team does the same work
     }
   }
-  state.size = state.workers.size() + 1;
+  size_ = state.workers.size() + 1;
 }
 
 Team::~Team() {
@@ -191,37 +194,46 @@ Team::~Team() {
   for (std::thread& worker : state_->workers) worker.join();
 }
 
-size_t Team::size() const noexcept {
-  return state_->size;
-}
-
 void Team::run(void (*body)(void* context, size_t thread), void* context) noexcept {
   State& state = *state_;
   set_float_environment();
-  next_.store(0, std::memory_order_relaxed);
-  if (state.size > 1) {
+  if (size_ > 1) {
     state.body = body;
     state.context = context;
     state.start.advance();
   }
   body(context, 0);
-  barrier();
+  barrier(0);
 }
 
-void Team::barrier() noexcept {
+size_t Team::phase_parity() const noexcept {
+  return state_->phase.value() & 1;  // cannot change before this thread has arrived at the next barrier
+}
+
+void Team::barrier(size_t thread) noexcept {
   State& state = *state_;
-  if (state.size == 1) {
-    next_.store(0, std::memory_order_relaxed);
-    return;
-  }
-  const uint32_t seen = state.phase.value();  // cannot change before this thread has arrived
-  if (state.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == state.size) {
+  const uint32_t seen = state.phase.value();
+  counters_[thread].taken[(seen & 1) ^ 1].store(0, std::memory_order_relaxed);
+  if (size_ == 1) {
+    state.phase.advance();
+  } else if (state.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     state.arrived.store(0, std::memory_order_relaxed);
-    next_.store(0, std::memory_order_relaxed);
     state.phase.advance();
   } else {
     state.phase.wait(seen, state.spin);
   }
+}
+
+void pin_to_cpu(size_t cpu) noexcept {
+#if defined(__linux__)
+  if (cpu >= CPU_SETSIZE) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  sched_setaffinity(0, sizeof(set), &set);
+#else
+  static_cast<void>(cpu);
+#endif
 }
 
 void set_float_environment() noexcept {

@@ -4,23 +4,26 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 namespace nibble {
 
 /// A fixed team of threads that run one body together (single program, multiple data): phases of the body are
-/// separated by `barrier()`, and within a phase work is claimed in chunks, so that a thread that the operating system
-/// takes away delays the others by one chunk only. Waiting spins for a bounded time, then sleeps on a futex.
+/// separated by `barrier()`, and within a phase work is claimed in chunks: each thread has a range of its own, which it
+/// knows beforehand, and helps the others when that is done, so that a thread that the operating system takes away
+/// delays the others by one chunk only. Waiting spins for a bounded time, then sleeps on a futex.
 /// Thread 0 is the caller of `run`; the others are the team's own. Floating-point state (round to nearest, no
 /// flush-to-zero) is set on every thread.
 class Team {
  public:
   /// @param threads ≥ 1, the caller included. @param spin whether waiting may spin at all (false inside a tight quota).
-  Team(size_t threads, bool spin);
+  /// @param cpus [threads] where each thread shall stay, or empty. The caller sees to itself: `pin_to_cpu`.
+  Team(size_t threads, bool spin, const std::vector<size_t>& cpus = {});
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  size_t size() const noexcept;
+  size_t size() const noexcept { return size_; }
 
   /// Runs body(context, thread) on every thread; returns when all have finished. Not reentrant.
   void run(void (*body)(void* context, size_t thread), void* context) noexcept;
@@ -32,21 +35,51 @@ class Team {
   }
 
   /// Inside a body: waits until every thread has arrived; everything written before is then visible to all, and
-  /// `claim` starts at 0 again.
-  void barrier() noexcept;
+  /// a new phase of claims begins.
+  void barrier(size_t thread) noexcept;
 
-  /// Inside a body, between two barriers (or a barrier and an end): the next `grain` of the phase's items; returns
-  /// the first index, which may be ≥ the number of items: then the phase is done for this thread. At most one phase of
-  /// claims between two barriers.
-  size_t claim(size_t grain) noexcept { return next_.fetch_add(grain, std::memory_order_relaxed); }
+  /// The first item of this thread's own range of a phase of `items`, as `claim` with this grain gives it out; may be
+  /// ≥ `items`: the range is empty.
+  size_t first_of(size_t thread, size_t items, size_t grain) const noexcept {
+    return (items + grain - 1) / grain * thread / size_ * grain;
+  }
+
+  /// Inside a body, between two barriers (or a barrier and an end): up to `grain` items that nobody else got, the
+  /// thread's own first, from front to back. Returns the first of them, or `items` when all are given out. At most one
+  /// phase of claims between two barriers; every thread names the same `items` and `grain` ≥ 1.
+  size_t claim(size_t thread, size_t items, size_t grain) noexcept {
+    const size_t parity = phase_parity();
+    for (size_t k = 0; k < size_; ++k) {
+      const size_t owner = thread + k < size_ ? thread + k : thread + k - size_;
+      std::atomic<size_t>& taken = counters_[owner].taken[parity];
+      const size_t first = first_of(owner, items, grain);
+      const size_t last = owner + 1 == size_ ? items : first_of(owner + 1, items, grain);
+      // Looked at before it is counted up, so that a finished range costs others' caches nothing.
+      if (k > 0 && first + taken.load(std::memory_order_relaxed) >= last) continue;
+      const size_t item = first + taken.fetch_add(grain, std::memory_order_relaxed);
+      if (item < last) return item;
+    }
+    return items;
+  }
 
  private:
   struct State;
+  /// Items given out of a thread's range. Two sets take turns: while one phase counts in one, each thread clears its
+  /// own of the other, which nobody reads any more.
+  struct alignas(64) Counter {
+    std::atomic<size_t> taken[2]{};
+  };
+  size_t phase_parity() const noexcept;
+
   std::unique_ptr<State> state_;
-  alignas(64) std::atomic<size_t> next_{0};
+  std::unique_ptr<Counter[]> counters_;
+  size_t size_ = 1;
 };
 
 /// Sets round-to-nearest-even without flush-to-zero or denormals-are-zero on the calling thread.
 void set_float_environment() noexcept;
+
+/// Keeps the calling thread on one logical CPU; without effect where the system doesn't allow it.
+void pin_to_cpu(size_t cpu) noexcept;
 
 }  // namespace nibble

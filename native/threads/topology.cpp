@@ -69,9 +69,10 @@ std::set<size_t> allowed_cpus(const std::string& root) {
   return cpus;
 }
 
-/// CPUs that share a core name the same siblings. Without that file every CPU counts as a core.
-size_t count_cores(const std::string& root, const std::set<size_t>& cpus) {
+/// The first CPU of each core. CPUs that share a core name the same siblings; without that file every CPU is a core.
+std::vector<size_t> first_cpus(const std::string& root, const std::set<size_t>& cpus) {
   std::set<std::string> cores;
+  std::vector<size_t> first;
   for (const size_t cpu : cpus) {
     const std::string folder = root + "sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
     std::string core;
@@ -79,14 +80,15 @@ size_t count_cores(const std::string& root, const std::set<size_t>& cpus) {
     std::string siblings;
     if (read_first_line(folder + "core_cpus_list", siblings) ||
         read_first_line(folder + "thread_siblings_list", siblings)) {
-      cores.insert("siblings " + siblings);
+      core = "siblings " + siblings;
     } else if (read_first_line(folder + "core_id", core) && read_first_line(folder + "physical_package_id", package)) {
-      cores.insert("core " + package + "/" + core);
+      core = "core " + package + "/" + core;
     } else {
-      cores.insert("cpu " + std::to_string(cpu));
+      core = "cpu " + std::to_string(cpu);
     }
+    if (cores.insert(core).second) first.push_back(cpu);
   }
-  return cores.size();
+  return first;
 }
 
 /// Quota in cores of one cgroup folder; 0 = none (or unreadable).
@@ -234,12 +236,15 @@ Topology read_topology(const std::string& root_folder) {
   Topology topology{};
   topology.brand = read_brand(root);
   std::set<size_t> cpus = allowed_cpus(root);
-  if (cpus.empty()) {
+  const bool known = !cpus.empty();
+  if (!known) {
     const size_t count = std::max(1u, std::thread::hardware_concurrency());
     for (size_t cpu = 0; cpu < count; ++cpu) cpus.insert(cpu);
   }
   topology.logical_cpus = cpus.size();
-  topology.physical_cores = count_cores(root, cpus);
+  topology.core_cpus = first_cpus(root, cpus);
+  topology.physical_cores = topology.core_cpus.size();
+  if (!known) topology.core_cpus.clear();
   topology.quota_cores = cgroup_quota(root);
   topology.default_threads = topology.physical_cores;
   if (topology.quota_cores > 0) {

@@ -184,6 +184,23 @@ export type StepBatch = {
   readonly wantLogits: boolean;
 };
 
+/** What the threads of a step spend their time on; `wait` is the time at barriers. */
+export const OPERATORS = [
+  'embed',
+  'norm',
+  'qkv',
+  'rope',
+  'attention',
+  'attentionOutput',
+  'gateUp',
+  'activation',
+  'down',
+  'head',
+  'sampling',
+  'wait',
+] as const;
+export type Operator = (typeof OPERATORS)[number];
+
 /** What a step did. MACs are counted once per multiply-accumulate; bytes as read from packed weights and KV blocks. */
 export type StepCounters = {
   readonly weightBytes: number;
@@ -191,10 +208,8 @@ export type StepCounters = {
   readonly int8Macs: number;
   readonly fp32Macs: number;
   readonly totalNs: number;
-  readonly linearNs: number;
-  readonly attentionNs: number;
-  readonly headNs: number;
-  readonly samplingNs: number;
+  /** Mean over the threads; they sum to `totalNs` but for rounding. */
+  readonly operatorNs: Readonly<Record<Operator, number>>;
 };
 
 export type StepResult = {

@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Engine, EngineObserver } from '../engine/types.js';
 import { KV_BLOCK_TOKENS } from '../limits.js';
-import type { IsaLevel } from '../native/contract.js';
+import { type IsaLevel, OPERATORS } from '../native/contract.js';
 
 /** What is known once the model is loaded. */
 export type MetricsModel = {
@@ -43,7 +43,7 @@ export class Metrics {
   readonly #failed = this.#counter('nibble_sequences_failed_total', 'Sequences that ended with an error.');
   readonly #steps = this.#counter('nibble_steps_total', 'Steps of the engine.');
   readonly #stepTokens = this.#counter('nibble_step_tokens_total', 'Tokens computed by steps.', ['phase']);
-  readonly #stepSeconds = this.#counter('nibble_step_seconds_total', 'Time spent in steps.', ['part']);
+  readonly #stepSeconds = this.#counter('nibble_step_seconds_total', 'Time spent in steps, by operator.', ['operator']);
   readonly #stepBytes = this.#counter('nibble_step_bytes_total', 'Bytes read by steps.', ['source']);
   readonly #stepMacs = this.#counter('nibble_step_macs_total', 'Multiply-accumulates done by steps.', ['type']);
   readonly #http = this.#counter('nibble_http_requests_total', 'HTTP responses.', ['route', 'method', 'status']);
@@ -75,11 +75,7 @@ export class Metrics {
       this.#steps.inc();
       this.#stepTokens.inc({ phase: 'prefill' }, prefillTokens);
       this.#stepTokens.inc({ phase: 'decode' }, decodeTokens);
-      this.#stepSeconds.inc({ part: 'linear' }, counters.linearNs / 1e9);
-      this.#stepSeconds.inc({ part: 'attention' }, counters.attentionNs / 1e9);
-      this.#stepSeconds.inc({ part: 'head' }, counters.headNs / 1e9);
-      this.#stepSeconds.inc({ part: 'sampling' }, counters.samplingNs / 1e9);
-      this.#stepSeconds.inc({ part: 'all' }, counters.totalNs / 1e9);
+      for (const operator of OPERATORS) this.#stepSeconds.inc({ operator }, counters.operatorNs[operator] / 1e9);
       this.#stepBytes.inc({ source: 'weights' }, counters.weightBytes);
       this.#stepBytes.inc({ source: 'kv' }, counters.kvBytes);
       this.#stepMacs.inc({ type: 'int8' }, counters.int8Macs);

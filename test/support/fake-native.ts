@@ -8,6 +8,8 @@
 import {
   type LoadedModelInfo,
   type NativeModel,
+  OPERATORS,
+  type Operator,
   ROW_SAMPLE,
   ROW_WITHOUT_MASK,
   type SamplingSpec,
@@ -52,16 +54,16 @@ type Job = {
   outcome: { readonly result: StepResult } | { readonly error: unknown } | null;
 };
 
+/** No time in any operator. */
+export const noOperatorNs = Object.fromEntries(OPERATORS.map((name) => [name, 0])) as Record<Operator, number>;
+
 const zeroCounters: StepCounters = {
   weightBytes: 0,
   kvBytes: 0,
   int8Macs: 0,
   fp32Macs: 0,
   totalNs: 1,
-  linearNs: 0,
-  attentionNs: 0,
-  headNs: 0,
-  samplingNs: 0,
+  operatorNs: noOperatorNs,
 };
 
 export function hashIds(ids: readonly number[], salt: number): number {

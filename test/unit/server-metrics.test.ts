@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { noOperatorNs } from '../support/fake-native.js';
 import { complete, createFakeServer, type FakeServer } from '../support/fake-server.js';
 
 /** Samples by name and labels, without the label that every series has. */
@@ -74,10 +75,7 @@ test('what the engine reports is counted', async () => {
     int8Macs: 500,
     fp32Macs: 50,
     totalNs: 2e9,
-    linearNs: 1e9,
-    attentionNs: 5e8,
-    headNs: 4e8,
-    samplingNs: 1e8,
+    operatorNs: { ...noOperatorNs, gateUp: 1.5e9, head: 4e8, wait: 1e8 },
   };
   observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters });
   observer.onFinished(finished);
@@ -102,8 +100,8 @@ test('what the engine reports is counted', async () => {
     nibble_steps_total: 1,
     'nibble_step_tokens_total{phase="prefill"}': 7,
     'nibble_step_tokens_total{phase="decode"}': 2,
-    'nibble_step_seconds_total{part="all"}': 2,
-    'nibble_step_seconds_total{part="head"}': 0.4,
+    'nibble_step_seconds_total{operator="gateUp"}': 1.5,
+    'nibble_step_seconds_total{operator="head"}': 0.4,
     'nibble_step_bytes_total{source="weights"}': 1000,
     'nibble_step_macs_total{type="int8"}': 500,
   };

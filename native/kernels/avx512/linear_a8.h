@@ -52,6 +52,10 @@ struct A8Format {
   }
 };
 
+/// How far ahead of the multiplication weights are fetched into the L2 cache when they come from memory: the hardware
+/// prefetcher stops at every 4 KiB (+6 % at 1 column on Zen 5; 1 to 16 KiB measure alike).
+constexpr size_t kPrefetchAhead = 4096;
+
 inline __m512i broadcast4(const int8_t* q) {
   int32_t value;
   __builtin_memcpy(&value, q, 4);
@@ -76,6 +80,10 @@ inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task
     __m512i w[R][8];
     __m512 scale[R][Format::kGroups];
     __m512 minimum[R][Format::kGroups];
+    if constexpr (R == 1) {  // see linear_a8
+      for (size_t at = 0; at < Format::kInfo.tile_bytes(); at += 64)
+        __builtin_prefetch(tile + kPrefetchAhead + at, 0, 2);
+    }
     for (int r = 0; r < R; ++r) {
       const uint8_t* t = tile + r * row_tile_bytes;
       Format::unpack(t, w[r]);
