@@ -32,6 +32,10 @@ struct TileJob {
   size_t out_stride;
 };
 
+/// 16-bit weights are asked for this long before their use, shared among the vectors: 8 KiB, so that what is under way
+/// fits into any L1 cache. 4 KiB cost 3 % at one column, 16 KiB 4 %; none 25 %, at 8 columns 40 %.
+constexpr size_t kPrefetchElements = 4096;
+
 template <class Element, size_t V, size_t C>
 void tile(const TileJob<Element>& job) noexcept {
   F32x16 acc[C][V];
@@ -47,14 +51,24 @@ void tile(const TileJob<Element>& job) noexcept {
     const size_t count = left < job.segment_steps ? left : job.segment_steps;
     const Element* w[V];
     for (size_t v = 0; v < V; ++v) w[v] = segment[v];
-    for (size_t s = 0; s < count; ++s) {
+    const auto step = [&](size_t s) __attribute__((always_inline)) {
       F32x16 weights[V];
       for (size_t v = 0; v < V; ++v) weights[v] = load(w[v] + s * job.w_step);
       for (size_t c = 0; c < C; ++c) {
         const F32x16 input = set1(x[c][done + s]);
         for (size_t v = 0; v < V; ++v) acc[c][v] = fma(weights[v], input, acc[c][v]);
       }
+    };
+    size_t s = 0;
+    for (; s + 2 <= count; s += 2) {
+      // Two inputs of 16-bit weights are one cache line. (f32 comes from panels in the L1 cache, or fast enough.)
+      if constexpr (sizeof(Element) == 2) {
+        for (size_t v = 0; v < V; ++v) __builtin_prefetch(w[v] + s * job.w_step + kPrefetchElements / V, 0, 3);
+      }
+      step(s);
+      step(s + 1);
     }
+    if (s < count) step(s);
   }
   for (size_t c = 0; c < C; ++c) {
     for (size_t v = 0; v < V; ++v) {
