@@ -23,6 +23,8 @@ const char* error_code_name(ErrorCode code) noexcept {
       return "model_tensor_missing";
     case ErrorCode::model_tensor_not_finite:
       return "model_tensor_not_finite";
+    case ErrorCode::pack_not_stored:
+      return "pack_not_stored";
     case ErrorCode::native_out_of_memory:
       return "native_out_of_memory";
     case ErrorCode::native_closed:

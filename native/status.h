@@ -15,6 +15,7 @@ enum class ErrorCode {
   model_tensor_shape,
   model_tensor_missing,
   model_tensor_not_finite,
+  pack_not_stored,
   native_out_of_memory,
   native_closed,
   native_internal,

@@ -75,6 +75,12 @@ export const settingsSchema = Type.Object(
       description: 'Least severe log line that is written to stderr. Prompts are never logged.',
       expected: '"fatal", "error", "warn", "info", "debug", "trace" or "silent"',
     }),
+    packCacheMb: integer(
+      0,
+      100_000_000,
+      16_000,
+      'Disk space for packed weights, which make the next start quicker, in MB; 0 stores none.',
+    ),
     offline: Type.Boolean({
       default: false,
       description: 'Never use the network to fetch a model.',

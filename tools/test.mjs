@@ -83,7 +83,8 @@ function main() {
   const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean' } }, allowPositionals: true });
   const started = performance.now();
   if (!build()) return 1;
-  const env = { ...process.env };
+  // Models of tests would only fill the user's cache of packed weights.
+  const env = { ...process.env, NIBBLE_PACK_CACHE_MB: '0' };
   if (values.quick !== true && positionals.length === 0) {
     const model = fetchModel();
     if (model === null) {

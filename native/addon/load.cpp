@@ -119,6 +119,7 @@ class Progress {
 Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions& options, Napi::Value& on_progress) {
   Reader reader(env, value, "options");
   options.path = reader.string("path");
+  if (!reader.value("packFolder").IsUndefined()) options.pack_folder = reader.string("packFolder");
   options.threads = reader.size("threads", kThreadsMax);
   if (options.threads == 0) reader.fail("threads", "at least 1");
   const std::string activations = reader.string("activations");

@@ -22,7 +22,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
       env, "NativeModel",
       {InstanceAccessor<&ModelObject::info>("info"), InstanceMethod<&ModelObject::open_slot>("openSlot"),
        InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::set_mask>("setMask"),
-       InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::close>("close")});
+       InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::store_pack>("storePack"),
+       InstanceMethod<&ModelObject::close>("close")});
 }
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
@@ -63,6 +64,11 @@ Napi::Value ModelObject::wrap(Napi::Env env, std::shared_ptr<Engine> engine, dou
   number("linearMacsPerToken", static_cast<double>(model.weights.linear_macs_per_token()));
   number("headMacsPerRow", static_cast<double>(model.weights.head.macs()));
   number("loadNs", load_ns);
+  const auto origin = model.weights.pack_origin();
+  const char* pack = origin == Weights::PackOrigin::stored ? "stored"
+                     : origin == Weights::PackOrigin::made ? "made"
+                                                           : "unsettled";
+  details.Set("pack", Napi::String::New(env, pack));
   details.Freeze();
   self->info_ = Napi::Persistent(details);
   return object;
@@ -236,6 +242,20 @@ void ModelObject::finish_step(Napi::Env env, StepDone& done) {
   if (--in_flight_ == 0) completed_.Unref(env);
   done.deferred.Resolve(object);
   Unref();
+}
+
+Napi::Value ModelObject::store_pack(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (closed_ || !engine_) {
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Reject(error_value(env, Status::failure(ErrorCode::native_closed, "The model is closed.")));
+    return deferred.Promise();
+  }
+  struct Nothing {};
+  return run_in_background<Nothing>(
+      env, "nibble.store", Napi::Persistent(info.This().As<Napi::Object>()),
+      [engine = engine_](Nothing&) { return engine->store_pack(); },
+      [](Napi::Env settle_env, Nothing&) { return settle_env.Undefined(); });
 }
 
 Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {

@@ -28,6 +28,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   /// The slot an argument names, checked against the size of the slot table.
   Status read_slot(const Napi::Value& value, size_t& slot) const;
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value store_pack(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void finish_step(Napi::Env env, StepDone& done);
 

@@ -47,7 +47,8 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
   model_->spec = a;
   model_->quantize_activations = options.quantize_activations;
   model_->kernels = kernel_table(selected_isa());
-  if (Status status = model_->weights.load(options.path, a, options.tensors, *team_, progress); !status.ok())
+  if (Status status = model_->weights.load(options.path, a, options.tensors, options.pack_folder, *team_, progress);
+      !status.ok())
     return status;
   if (Status status = RopeTable::build(a.rope, options.context_tokens_max, model_->weights.rope_factors, model_->rope);
       !status.ok()) {
@@ -220,6 +221,12 @@ void Engine::execute(Job& job) {
   job.completion(std::move(result));
 }
 
+Status Engine::store_pack() {
+  const std::lock_guard lock(storing_);
+  if (stop_storing_ || !model_) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  return model_->weights.store(stop_storing_);
+}
+
 void Engine::close() {
   if (!thread_.joinable()) return;
   {
@@ -228,6 +235,8 @@ void Engine::close() {
   }
   wake_.notify_one();
   thread_.join();
+  stop_storing_ = true;
+  const std::lock_guard storing(storing_);
   graph_.reset();
   model_.reset();
   team_.reset();

@@ -1,6 +1,7 @@
 #pragma once
 // One model, its slots, and the thread that runs its steps. Methods are called from one thread (the event loop); steps
 // run on the engine's own thread and its team, in the order of submission.
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -24,6 +25,7 @@ struct EngineOptions {
   std::string path;
   ArchitectureSpec architecture;
   std::vector<TensorSpec> tensors;
+  std::string pack_folder;  // where packed weights are kept; empty: nowhere
   size_t threads = 1;
   bool quantize_activations = true;
   size_t kv_block_count = 0;
@@ -69,6 +71,9 @@ class Engine {
   /// counts as in flight.
   void returned() noexcept { ++returned_; }
 
+  /// Stores the packed weights for the next start. Call it on a thread of its own; `close` makes it end early.
+  Status store_pack();
+
   /// Runs what is queued, stops the thread, frees everything. Idempotent.
   void close();
 
@@ -101,6 +106,9 @@ class Engine {
   std::condition_variable wake_;
   std::deque<Job> queue_;
   bool stopping_ = false;
+
+  std::mutex storing_;  // held while the weights are being stored
+  std::atomic<bool> stop_storing_{false};
 };
 
 }  // namespace nibble

@@ -4,8 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
+#include <vector>
+
+#include "xxh64.h"
 
 namespace nibble {
 namespace {
@@ -33,6 +38,32 @@ Status InputFile::open(const std::string& path) {
   posix_fadvise(file_, 0, 0, POSIX_FADV_SEQUENTIAL);
 #endif
   return Status::success();
+}
+
+std::string InputFile::identity() const {
+  // Times of files have the granularity of a timer tick, on some file systems of two seconds.
+  constexpr time_t kSettledSeconds = 2;
+  constexpr size_t kSamples = 16;
+  constexpr size_t kSampleBytes = 4096;
+  struct stat info;
+  if (fstat(file_, &info) != 0 || static_cast<uint64_t>(info.st_size) != bytes_) return {};
+#if defined(__APPLE__)
+  const timespec modified = info.st_mtimespec, changed = info.st_ctimespec;
+#else
+  const timespec modified = info.st_mtim, changed = info.st_ctim;
+#endif
+  const time_t now = time(nullptr);
+  if (std::max(modified.tv_sec, changed.tv_sec) > now - kSettledSeconds) return {};
+  std::string text = "file " + std::to_string(bytes_) + " " + std::to_string(info.st_ino);
+  for (const timespec& when : {modified, changed}) {
+    text += " " + std::to_string(when.tv_sec) + "." + std::to_string(when.tv_nsec);
+  }
+  std::vector<uint8_t> sample(std::min(kSampleBytes, bytes_));
+  for (size_t i = 0; i < kSamples; ++i) {
+    if (!read((bytes_ - sample.size()) / (kSamples - 1) * i, sample).ok()) return {};
+    text += " " + std::to_string(xxh64(sample.data(), sample.size()));
+  }
+  return text + "\n";
 }
 
 Status InputFile::read(size_t offset, std::span<uint8_t> out) const {

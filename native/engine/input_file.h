@@ -23,6 +23,11 @@ class InputFile {
   /// Size when it was opened.
   size_t bytes() const noexcept { return bytes_; }
 
+  /// Tells this content of the file from any other: size, inode, times of the last change (the one that can't be set
+  /// among them), and hashes of parts of the content, for file systems whose times aren't to be relied on. Empty if the
+  /// file was changed so recently that another change could bear the same time, or can't be read.
+  std::string identity() const;
+
   /// Fills `out` with the bytes from `offset` on. Safe from several threads. Fails with model_file_unreadable.
   Status read(size_t offset, std::span<uint8_t> out) const;
 

@@ -101,7 +101,27 @@ class Loader {
 
   size_t arena_bytes() const { return arena_bytes_; }
 
-  /// Reads everything, packs it into `arena` and points the views at it.
+  /// All that the packed bytes depend on beside the file's content: what lies where, from which tensor, in which
+  /// format.
+  std::string layout() const {
+    std::string text;
+    for (const Piece& piece : pieces_) {
+      const Source& source = piece.source;
+      text += piece.name + " " + source.type->name + " " + std::string(info(piece.view->format).name);
+      for (const size_t value : {source.rows, source.cols, source.offset, piece.offset}) {
+        text += " " + std::to_string(value);
+      }
+      text += "\n";
+    }
+    return text;
+  }
+
+  /// Points the views into `arena`.
+  void bind(const uint8_t* arena) {
+    for (Piece& piece : pieces_) piece.view->tiles = arena + piece.offset;
+  }
+
+  /// Reads everything and packs it into `arena`.
   Status pack(uint8_t* arena, Team& team, const std::function<void(float)>& progress) {
     struct Item {
       const Piece* piece;
@@ -110,8 +130,7 @@ class Loader {
     constexpr size_t kTilesPerItem = 16;
     std::vector<Item> items;
     size_t item_bytes_max = 0;
-    for (Piece& piece : pieces_) {
-      piece.view->tiles = arena + piece.offset;
+    for (const Piece& piece : pieces_) {
       const size_t tiles = row_tiles(piece.view->rows);
       for (size_t t = 0; t < tiles; t += kTilesPerItem)
         items.push_back({&piece, t, std::min(kTilesPerItem, tiles - t)});
@@ -239,7 +258,7 @@ size_t Linear::bytes() const noexcept {
 }
 
 Status Weights::load(const std::string& path, const ArchitectureSpec& a, const std::vector<TensorSpec>& tensors,
-                     Team& team, const std::function<void(float)>& progress) {
+                     const std::string& pack_folder, Team& team, const std::function<void(float)>& progress) {
   InputFile file;
   if (Status status = file.open(path); !status.ok()) return status;
   Loader loader(file, tensors);
@@ -271,7 +290,17 @@ Status Weights::load(const std::string& path, const ArchitectureSpec& a, const s
                            "No memory for " + std::to_string(loader.arena_bytes()) + " bytes of packed weights.");
   }
   arena_.advise_huge();
-  if (Status status = loader.pack(arena_.data(), team, progress); !status.ok()) return status;
+  // Taken before anything is read: what is changed later has another identity.
+  const std::string identity = pack_folder.empty() ? "" : file.identity();
+  if (!identity.empty()) pack_file_ = PackFile(pack_folder, identity + loader.layout(), loader.arena_bytes());
+  loader.bind(arena_.data());
+  if (pack_file_.read(arena_.data(), team)) {
+    pack_origin_ = PackOrigin::stored;
+    if (progress) progress(1);
+  } else {
+    pack_origin_ = pack_file_.enabled() ? PackOrigin::made : PackOrigin::unsettled;
+    if (Status status = loader.pack(arena_.data(), team, progress); !status.ok()) return status;
+  }
 
   if (tied) head.segments.push_back({embedding, 0});
   for (LayerWeights& layer : layers) {
@@ -281,6 +310,11 @@ Status Weights::load(const std::string& path, const ArchitectureSpec& a, const s
   Status status = loader.find(tied ? "token_embd.weight" : "output.weight", a.vocab, a.hidden, false, head_source);
   file_bytes_per_token_ = layer_file_bytes + head_source.bytes;
   return status;
+}
+
+Status Weights::store(const std::atomic<bool>& stop) const {
+  if (!pack_file_.enabled()) return Status::failure(ErrorCode::pack_not_stored, "There is no folder to store it in.");
+  return pack_file_.write(arena_.data(), stop);
 }
 
 size_t Weights::bytes_per_token() const noexcept {

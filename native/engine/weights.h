@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 #include "../status.h"
 #include "../threads/team.h"
 #include "architecture.h"
+#include "pack_file.h"
 #include "pages.h"
 
 namespace nibble {
@@ -52,16 +54,25 @@ struct LayerWeights {
 /// All weights of a model, packed. Immutable after `load`.
 class Weights {
  public:
-  /// Checks every tensor that the architecture needs, then reads and packs them with the team.
+  /// Where the packed weights came from. `made` and `unsettled`: packed now; of a file that was changed just before
+  /// nothing may be stored.
+  enum class PackOrigin { made, unsettled, stored };
+
+  /// Checks every tensor that the architecture needs, then reads and packs them with the team, or reads them as packed
+  /// before from `pack_folder` (empty: none).
   /// @param progress called on the calling thread with the share of packed bytes
   Status load(const std::string& path, const ArchitectureSpec& architecture, const std::vector<TensorSpec>& tensors,
-              Team& team, const std::function<void(float)>& progress);
+              const std::string& pack_folder, Team& team, const std::function<void(float)>& progress);
 
   std::vector<LayerWeights> layers;
   PackedView embedding;  // [vocab, hidden]
   std::vector<float> output_norm;
   Linear head;                      // hidden → vocab; shares the embedding's tiles when tied
   std::vector<float> rope_factors;  // [rotary/2] or empty
+
+  PackOrigin pack_origin() const noexcept { return pack_origin_; }
+  /// Writes the packed weights into the folder, for the next start. Fails with pack_not_stored.
+  Status store(const std::atomic<bool>& stop) const;
 
   size_t packed_bytes() const noexcept { return arena_.bytes(); }
   /// Bytes of weights that one token's step reads: as packed, and as they stand in the file.
@@ -72,6 +83,8 @@ class Weights {
  private:
   Pages arena_;
   size_t file_bytes_per_token_ = 0;
+  PackFile pack_file_;
+  PackOrigin pack_origin_ = PackOrigin::made;
 };
 
 }  // namespace nibble

@@ -25,7 +25,19 @@ type Server = {
 /** The options of `openModel` that the settings decide. */
 export function openOptions(config: Config): OpenModelOptions {
   const { model, threads, activations, contextTokens, kvTokens, maxSequences, maxWaiting, offline, home } = config;
-  return { model, threads, activations, contextTokens, kvTokens, maxSequences, maxWaiting, offline, home };
+  const packCacheBytes = config.packCacheMb * 1e6;
+  return {
+    model,
+    threads,
+    activations,
+    contextTokens,
+    kvTokens,
+    maxSequences,
+    maxWaiting,
+    packCacheBytes,
+    offline,
+    home,
+  };
 }
 
 function servedModel(opened: OpenedModel, config: Config): ServedModel {
@@ -132,7 +144,12 @@ export async function serve(config: Config, openModel: OpenModel): Promise<void>
   const readiness = new Readiness();
   const loading = new AbortController();
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
-  const opening = openModel({ ...openOptions(config), observer: metrics.observer, signal: loading.signal });
+  const opening = openModel({
+    ...openOptions(config),
+    observer: metrics.observer,
+    onWarning: (message) => logger.warn(message),
+    signal: loading.signal,
+  });
   opening.catch(() => undefined);
   const { buildApp } = await import('../server/app.js');
   const app = buildApp({ readiness, metrics, logger });

@@ -15,12 +15,16 @@ export type OpenModelOptions = {
   readonly kvTokens: number | null;
   readonly maxSequences: number;
   readonly maxWaiting: number;
+  /** Disk space for packed weights, bytes; 0: none are stored or read. */
+  readonly packCacheBytes: number;
   readonly offline: boolean;
   /** Folder of Nibble's own files; null: the user's cache folder. */
   readonly home: string | null;
   readonly observer?: EngineObserver;
   /** Share of the weights packed, in [0, 1]. */
   readonly onProgress?: (share: number) => void;
+  /** Told what went wrong without keeping the model from being used. */
+  readonly onWarning?: (message: string) => void;
   /** Stops fetching and loading. */
   readonly signal?: AbortSignal;
 };

@@ -5,7 +5,7 @@ import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { ChatTemplate } from '../model/chat-template/index.js';
 import { readModelFile } from '../model/gguf.js';
-import { resolveModel } from '../model/sources/resolve.js';
+import { packsFolder, resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
 import { TokenizerWorker } from '../model/tokenizer/worker.js';
 import type { ModelFile } from '../model/types.js';
@@ -13,6 +13,7 @@ import type { LoadOptions, NativeModel } from '../native/contract.js';
 import { loadAddon } from '../native/load.js';
 import { createEngine } from './engine.js';
 import type { OpenedModel, OpenModelOptions } from './open-types.js';
+import { storePack } from './pack-cache.js';
 
 /** The addon's coded errors as ours: codes of the table keep their name, the rest are the engine's. */
 export function asNibbleError(error: unknown): NibbleError {
@@ -49,7 +50,7 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
 export async function loadNativeModel(
   file: ModelFile,
   options: Pick<OpenModelOptions, 'threads' | 'activations' | 'onProgress'> &
-    LoadSizes & { readonly slotCount: number },
+    LoadSizes & { readonly slotCount: number; readonly packFolder?: string },
 ): Promise<NativeModel> {
   const addon = loadAddon();
   const load: LoadOptions = {
@@ -63,6 +64,7 @@ export async function loadNativeModel(
     stepTokensMax: STEP_TOKENS_MAX,
     stepRowsMax: STEP_ROWS_MAX,
     contextTokensMax: options.contextTokensMax,
+    ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   };
   try {
@@ -91,7 +93,13 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
   });
   const modelFile = await readModelFile(path);
   const sizes = chooseSizes(modelFile, options);
-  const loading = loadNativeModel(modelFile, { ...options, ...sizes, slotCount: options.maxSequences });
+  const packFolder = options.packCacheBytes > 0 ? packsFolder(options.home) : undefined;
+  const loading = loadNativeModel(modelFile, {
+    ...options,
+    ...sizes,
+    slotCount: options.maxSequences,
+    ...(packFolder === undefined ? {} : { packFolder }),
+  });
   // Built while the native threads pack; what fails first must not leave the other behind.
   const [building, loaded] = await Promise.allSettled([
     Promise.resolve().then(() => createTokenizer(modelFile.tokenizer)),
@@ -104,6 +112,13 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
   }
   const tokenizer = building.value;
   const nativeModel = loaded.value;
+  let isClosing = false;
+  const storing =
+    packFolder === undefined
+      ? Promise.resolve()
+      : storePack(nativeModel, packFolder, options.packCacheBytes).catch((error: unknown) => {
+          if (!isClosing) options.onWarning?.(`packed weights were not stored: ${asNibbleError(error).message}`);
+        });
   const worker = new TokenizerWorker(modelFile.tokenizer);
   const engine = createEngine({
     model: nativeModel,
@@ -120,8 +135,9 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
     chatTemplate,
     encodeLong: (text, options) => worker.encode(text, options),
     close: async () => {
+      isClosing = true;
       await engine.close();
-      await Promise.all([worker.close(), chatTemplate?.close()]);
+      await Promise.all([worker.close(), chatTemplate?.close(), storing]);
     },
   };
 }

@@ -97,6 +97,15 @@ class Cursor {
   }
 
   string(what: string, bytesMax: number): string {
+    // A header has 100,000 strings and more: what is short and wholly in memory takes no checks one by one, no bigints.
+    const { bytes, offset } = this;
+    if (offset + 8 <= bytes.length && bytes.readUInt32LE(offset + 4) === 0) {
+      const end = offset + 8 + bytes.readUInt32LE(offset);
+      if (end <= bytes.length && end - offset - 8 <= bytesMax) {
+        this.offset = end;
+        return bytes.toString('utf8', offset + 8, end);
+      }
+    }
     const length = this.count(`the length of ${what}`, bytesMax, 1);
     const start = this.take(length, what);
     return this.bytes.toString('utf8', start, start + length);

@@ -20,6 +20,7 @@ export type NativeErrorCode =
   | 'model_tensor_shape'
   | 'model_tensor_missing'
   | 'model_tensor_not_finite'
+  | 'pack_not_stored'
   | 'native_out_of_memory'
   | 'native_closed'
   | 'native_internal';
@@ -110,6 +111,8 @@ export type LoadOptions = {
   readonly stepRowsMax: number;
   /** Longest sequence, tokens: bounds the RoPE table. */
   readonly contextTokensMax: number;
+  /** Where packed weights are looked for, and stored by `storePack`; absent: nowhere. */
+  readonly packFolder?: string;
   /** Called on the event loop with the share of packed bytes in [0, 1]. */
   readonly onProgress?: (share: number) => void;
 };
@@ -242,6 +245,12 @@ export type LoadedModelInfo = {
   readonly linearMacsPerToken: number;
   readonly headMacsPerRow: number;
   readonly loadNs: number;
+  /**
+   * Where the packed weights came from: packed now (`made`); packed now, and nothing can be stored, because
+   * there is no folder or the file was changed so recently that a later change couldn't be told (`unsettled`); read as
+   * stored before (`stored`).
+   */
+  readonly pack: 'made' | 'unsettled' | 'stored';
 };
 
 export interface NativeModel {
@@ -260,6 +269,11 @@ export interface NativeModel {
    * coded error if an argument is out of range (checked before anything runs; nothing else is affected).
    */
   step(batch: StepBatch): Promise<StepResult>;
+  /**
+   * Writes the packed weights into `packFolder` for the next start, beside the steps; `close` ends it early. Rejects
+   * with `pack_not_stored`.
+   */
+  storePack(): Promise<void>;
   /** Waits for steps in flight, then frees everything. Idempotent. */
   close(): Promise<void>;
 }

@@ -106,6 +106,7 @@ export class FakeNative implements NativeModel {
   private readonly slots: (Slot | null)[];
   private readonly jobs: Job[] = [];
   private nextStep = 0;
+  readonly storePack = () => Promise.resolve();
   private readonly rejectedSteps = new Set<number>();
 
   constructor(options: FakeOptions) {
@@ -123,6 +124,7 @@ export class FakeNative implements NativeModel {
       linearMacsPerToken: 0,
       headMacsPerRow: 0,
       loadNs: 0,
+      pack: 'unsettled',
     };
   }
 

@@ -48,6 +48,7 @@ export type KitOptions = {
   readonly slotCount?: number;
   readonly kvBlockCount?: number;
   readonly contextTokensMax?: number;
+  readonly packFolder?: string;
   /** Block tables are permuted by this seed; 0: ascending. */
   readonly scatterSeed?: number;
 };
@@ -86,6 +87,7 @@ export class NativeKit {
         contextTokensMax: options.contextTokensMax ?? Math.min(1024, file.architecture.contextLength),
         kvBlockCount,
         slotCount: options.slotCount ?? 8,
+        ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
       }),
     );
     assert.equal(model.info.level, options.level ?? model.info.level, 'the level asked for must run');

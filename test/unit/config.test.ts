@@ -46,6 +46,7 @@ test('defaults', () => {
     maxWaiting: 256,
     drainSeconds: 25,
     logLevel: 'info',
+    packCacheMb: 16_000,
     offline: false,
     home: null,
   });

@@ -60,6 +60,11 @@ type Wanted = {
   readonly hub: HubFile | null;
 };
 
+/** The folder of packed weights, beside that of the models. */
+export function packsFolder(home: string | null): string {
+  return join(dirname(modelsFolder(home, process.env)), 'packs');
+}
+
 /** The path of the model file; downloads it if it has a name and isn't in the cache. Errors as `locateModel`. */
 export async function resolveModel(nameOrPath: string, options: ResolveOptions = {}): Promise<string> {
   return (await locateModel(nameOrPath, options)).path;
