@@ -95,6 +95,17 @@ test('bench engine: one run per batch and context', async () => {
     [3, 20],
   ]);
   assert.equal(result.model, 'tiny');
+  assert.ok(runsOf(result).every(({ profile }) => profile === null));
+});
+
+test('bench engine --profile: operators and the time between steps sum to the measured time', async () => {
+  const args = ['-p', '40', '-n', '5', '--reps', '3', '--ms', '5', '--threads', '2', '--profile'];
+  const result = await run('bench-engine', 'bench', 'engine', '--model', model, ...args);
+  const profile = runsOf(result)[0]?.profile as Record<string, readonly { readonly timeShare: number }[]>;
+  for (const phase of ['prefill', 'decode']) {
+    const sum = profile[phase]?.reduce((total, { timeShare }) => total + timeShare, 0) ?? 0;
+    assert.ok(Math.abs(sum - 1) < 0.05, `${phase}: ${sum}`);
+  }
 });
 
 /** A peer that answers as the protocol says, twice as fast in its second phase whatever it is asked. */

@@ -10,6 +10,7 @@ import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { openOptions } from '../serve.js';
 import { addSettingOptions } from '../settings.js';
 import { integerIn, integersIn } from './arguments.js';
+import { describeProfile, type Profile, profileCells, type StepTotals } from './engine-profile.js';
 import { nativeCall } from './native-call.js';
 import { createProgress, type Progress } from './progress.js';
 import { randomTokens } from './random-tokens.js';
@@ -28,13 +29,19 @@ type EngineFlags = Readonly<Record<string, unknown>> & {
   readonly context: readonly number[];
   readonly reps: number;
   readonly ms: number;
+  readonly profile?: boolean;
   readonly json?: boolean;
 };
 
 /** What one run measures: `batch` sequences of `context` cached tokens, then a prompt, then generated tokens. */
 type Load = { readonly batch: number; readonly context: number; readonly prompt: number; readonly generate: number };
-/** Seconds of the timed parts of one repetition. */
-type Times = { readonly prefill: number; readonly decode: number };
+/** Seconds of the timed parts of one repetition, and what their steps counted. */
+type Times = {
+  readonly prefill: number;
+  readonly decode: number;
+  readonly prefillSteps: StepTotals;
+  readonly decodeSteps: StepTotals;
+};
 
 /** KV tokens that a run needs, whole blocks per sequence. */
 const kvTokens = ({ batch, context, prompt, generate }: Load): number =>
@@ -51,6 +58,7 @@ export async function runOnce(opened: Pick<OpenedModel, 'nativeModel' | 'tokeniz
       const context = tokens[i]?.subarray(0, load.context) ?? new Int32Array(0);
       await stepper.prefill(sequence, context, STEP_TOKENS_MAX, false);
     }
+    stepper.takeTotals();
     const start = performance.now();
     const first: number[] = [];
     for (const [i, sequence] of sequences.entries()) {
@@ -58,15 +66,17 @@ export async function runOnce(opened: Pick<OpenedModel, 'nativeModel' | 'tokeniz
       first.push(await stepper.prefill(sequence, prompt, STEP_TOKENS_MAX, true));
     }
     const middle = performance.now();
+    const prefillSteps = stepper.takeTotals();
     await stepper.decode(sequences, first, load.generate);
-    return { prefill: (middle - start) / 1e3, decode: (performance.now() - middle) / 1e3 };
+    const decode = (performance.now() - middle) / 1e3;
+    return { prefill: (middle - start) / 1e3, decode, prefillSteps, decodeSteps: stepper.takeTotals() };
   } finally {
     stepper.closeAll(sequences);
   }
 }
 
-/** Medians of `reps` repetitions after one that warms up. */
-async function measure(opened: OpenedModel, load: Load, reps: number, progress: Progress): Promise<Times> {
+/** `reps` repetitions after one that warms up. */
+async function measure(opened: OpenedModel, load: Load, reps: number, progress: Progress): Promise<Times[]> {
   const times: Times[] = [];
   progress.start(`batch ${load.batch}, context ${load.context}`, reps + 1);
   for (let rep = 0; rep <= reps; ++rep) {
@@ -74,17 +84,21 @@ async function measure(opened: OpenedModel, load: Load, reps: number, progress: 
     if (rep > 0) times.push(one);
     progress.update(rep + 1);
   }
-  return { prefill: median(times.map((t) => t.prefill)), decode: median(times.map((t) => t.decode)) };
+  return times;
 }
 
 /** One line of the result from the measured seconds and the limits of the same run. */
 export function describeRun(
   opened: Pick<OpenedModel, 'modelFile' | 'nativeModel'>,
   load: Load,
-  times: Times,
+  repetitions: readonly Times[],
   limits: RooflineRun,
   activations: 'a8' | 'f32',
 ) {
+  const times = {
+    prefill: median(repetitions.map((t) => t.prefill)),
+    decode: median(repetitions.map((t) => t.decode)),
+  };
   const work = modelWork(opened.modelFile, activations);
   const prefill = idealSeconds(prefillMacs(work, load.context, load.prompt), limits) * load.batch;
   const decode = decodeBytes(work, opened.nativeModel.info, {
@@ -124,12 +138,14 @@ async function engine(flags: EngineFlags): Promise<void> {
     const { level, threads } = opened.nativeModel.info;
     // Before and after: the machine may be busier at one of the two.
     const before = await measureRoofline(addon, level, threads, flags.ms);
-    const times: Times[] = [];
+    const times: Times[][] = [];
     for (const load of loads) times.push(await nativeCall(() => measure(opened, load, flags.reps, progress)));
     const limits = bestOf(before, await measureRoofline(addon, level, threads, flags.ms));
     const runs = loads.flatMap((load, i) => {
       const time = times[i];
-      return time === undefined ? [] : [describeRun(opened, load, time, limits, config.activations)];
+      if (time === undefined) return [];
+      const profile = flags.profile === true ? describeProfile(opened, load, time, limits, config.activations) : null;
+      return [{ ...describeRun(opened, load, time, limits, config.activations), profile }];
     });
     progress.stop();
     await report(flags, opened, limits, runs);
@@ -143,7 +159,7 @@ async function report(
   flags: EngineFlags,
   opened: OpenedModel,
   limits: RooflineRun,
-  runs: readonly ReturnType<typeof describeRun>[],
+  runs: readonly (ReturnType<typeof describeRun> & { readonly profile: Profile | null })[],
 ): Promise<void> {
   const { level, threads } = opened.nativeModel.info;
   if (flags.json === true) {
@@ -167,6 +183,14 @@ async function report(
   await writeStdout(
     formatTable(['batch', 'context', 'prefill tokens/s', 'of roofline', 'decode tokens/s', 'of roofline'], rows),
   );
+  for (const { batch, context, profile } of runs) {
+    if (profile === null) continue;
+    const heads = ['operator', 'prefill ms', 'of time', 'of roofline', 'decode ms', 'of time', 'of roofline'];
+    const table = formatTable(heads, profileCells(profile));
+    await writeStdout(
+      `\nbatch ${batch}, context ${context}; a prefill of all sequences, a step of the decode\n${table}`,
+    );
+  }
 }
 
 export function registerEngine(bench: Command): void {
@@ -179,6 +203,7 @@ export function registerEngine(bench: Command): void {
     .option('--context <tokens>', 'tokens that are cached beforehand, such as 0,4096', integersIn(0, 1_000_000), [0])
     .option('--reps <count>', 'repetitions; medians are reported', integerIn(3, 100), 5)
     .option('--ms <time>', 'time to measure each limit of the roofline for, ms', integerIn(1, 60_000), 500)
+    .option('--profile', 'also show where the time goes, operator by operator')
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(engine);
 }

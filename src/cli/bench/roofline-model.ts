@@ -5,13 +5,31 @@
  * counts causally (a token at position i has i + 1 scores and as many values) at the f32 rate. Decode is bound by
  * reading: the weights once a step and each sequence's keys and values, at the measured read bandwidth.
  */
+
+import { findTensorFormat, tensorBytes } from '../../model/gguf-types.js';
 import type { ModelFile } from '../../model/types.js';
-import type { ActivationFormat, LoadedModelInfo, RooflineRun } from '../../native/contract.js';
+import type { ActivationFormat, LoadedModelInfo, Operator, RooflineRun } from '../../native/contract.js';
 
 /** GGML type ids whose weights are floats: F32, F16, BF16. */
 const floatTypes: ReadonlySet<number> = new Set([0, 1, 30]);
 
-const linearName = /^blk\.\d+\.(attn_(q|k|v|output)|ffn_(gate|up|down))\.weight$/;
+/** Matrices of a layer by the operator that multiplies with them. */
+const layerMatrix = /^blk\.\d+\.(attn_[qkv]|attn_output|ffn_gate|ffn_up|ffn_down)\.weight$/;
+const operatorOf: Readonly<Record<string, MatrixOperator>> = {
+  attn_q: 'qkv',
+  attn_k: 'qkv',
+  attn_v: 'qkv',
+  attn_output: 'attentionOutput',
+  ffn_gate: 'gateUp',
+  ffn_up: 'gateUp',
+  ffn_down: 'down',
+};
+
+export type MatrixOperator = Extract<Operator, 'qkv' | 'attentionOutput' | 'gateUp' | 'down' | 'head'>;
+const matrixOperators: readonly MatrixOperator[] = ['qkv', 'attentionOutput', 'gateUp', 'down', 'head'];
+
+/** One operator's matrices: multiply-accumulates of one token (the head's: of one row), and bytes in the file. */
+export type MatrixWork = { readonly operator: MatrixOperator; readonly macs: Macs; readonly fileBytes: number };
 
 /** Multiply-accumulates by the rate that bounds them. */
 export type Macs = { readonly int8: number; readonly fp32: number };
@@ -33,31 +51,44 @@ export type ModelWork = {
 /** Bytes of one key or value element in the cache (f16). */
 const KV_ELEMENT_BYTES = 2;
 
+/** The matrices of all layers and the head, summed by operator. A head without a matrix uses the embedding's. */
+export function matrixWork(file: ModelFile, activations: ActivationFormat): readonly MatrixWork[] {
+  const headName = file.tensors.some(({ name }) => name === 'output.weight') ? 'output.weight' : 'token_embd.weight';
+  const operatorFor = (name: string) => {
+    return name === headName ? 'head' : operatorOf[layerMatrix.exec(name)?.[1] ?? ''];
+  };
+  return matrixOperators.map((operator) => {
+    let macs: Macs = { int8: 0, fp32: 0 };
+    let fileBytes = 0;
+    for (const { name, type, shape } of file.tensors) {
+      if (operatorFor(name) !== operator) continue;
+      const count = shape.reduce((product, size) => product * size, 1);
+      const isInt8 = activations === 'a8' && !floatTypes.has(type);
+      macs = add(macs, isInt8 ? { int8: count, fp32: 0 } : { int8: 0, fp32: count });
+      const format = findTensorFormat(type);
+      fileBytes += format === null ? 0 : Number(tensorBytes(format, shape) ?? 0n);
+    }
+    return { operator, macs, fileBytes };
+  });
+}
+
 export function modelWork(file: ModelFile, activations: ActivationFormat): ModelWork {
   const { layers, heads, kvHeads, headDim } = file.architecture;
-  const macsOf = (tensor: { readonly type: number; readonly shape: readonly number[] }): Macs => {
-    const count = tensor.shape.reduce((product, size) => product * size, 1);
-    const isInt8 = activations === 'a8' && !floatTypes.has(tensor.type);
-    return isInt8 ? { int8: count, fp32: 0 } : { int8: 0, fp32: count };
-  };
-  const linear = file.tensors
-    .filter(({ name }) => linearName.test(name))
-    .map(macsOf)
-    .reduce(add, { int8: 0, fp32: 0 });
-  // Without a matrix of its own the head is the embedding's.
-  const head =
-    file.tensors.find(({ name }) => name === 'output.weight') ??
-    file.tensors.find(({ name }) => name === 'token_embd.weight');
+  const matrices = matrixWork(file, activations);
+  const none = { int8: 0, fp32: 0 };
+  const linear = matrices.filter(({ operator }) => operator !== 'head').reduce((sum, { macs }) => add(sum, macs), none);
+  const head = matrices.find(({ operator }) => operator === 'head')?.macs ?? none;
   return {
     linear,
-    head: head === undefined ? { int8: 0, fp32: 0 } : macsOf(head),
+    head,
     attentionPerPosition: 2 * heads * headDim * layers,
     kvBytesPerToken: 2 * kvHeads * headDim * layers * KV_ELEMENT_BYTES,
   };
 }
 
 /** Σ of (position + 1) over positions [context, context + tokens). */
-const visiblePositions = (context: number, tokens: number): number => tokens * context + (tokens * (tokens + 1)) / 2;
+export const visiblePositions = (context: number, tokens: number): number =>
+  tokens * context + (tokens * (tokens + 1)) / 2;
 
 /** Multiply-accumulates to prefill `tokens` tokens behind `context` cached ones and to get one row of logits. */
 export function prefillMacs(work: ModelWork, context: number, tokens: number): Macs {

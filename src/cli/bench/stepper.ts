@@ -11,6 +11,7 @@ import {
   type StepResult,
   TOKEN_FROM_PREVIOUS_STEP,
 } from '../../native/contract.js';
+import { addStep, noSteps, type StepTotals } from './engine-profile.js';
 
 /** One open slot with the KV blocks it may use. */
 export type DirectSequence = { readonly slot: number; readonly blocks: Int32Array; cachedTokens: number };
@@ -54,6 +55,7 @@ const noTargets: ArrayLike<number> = [];
 export class Stepper {
   readonly #model: NativeModel;
   #nextBlock = 0;
+  #totals: StepTotals = noSteps;
 
   constructor(model: NativeModel) {
     this.#model = model;
@@ -78,7 +80,20 @@ export class Stepper {
   step(parts: readonly StepPart[], outputs: StepOutputs = {}): Promise<StepResult> {
     const batch = buildBatch(parts, outputs);
     for (const { sequence, tokens } of parts) sequence.cachedTokens += tokens.length;
-    return this.#model.step(batch);
+    return this.#count(this.#model.step(batch));
+  }
+
+  /** Counters of the steps that have returned since the last call. */
+  takeTotals(): StepTotals {
+    const totals = this.#totals;
+    this.#totals = noSteps;
+    return totals;
+  }
+
+  async #count(running: Promise<StepResult>): Promise<StepResult> {
+    const result = await running;
+    this.#totals = addStep(this.#totals, result.counters);
+    return result;
   }
 
   /** Feeds `tokens` in steps of at most `chunk`; returns the token sampled after the last, or −1 if not wanted. */
