@@ -2,7 +2,16 @@ import { readFileSync } from 'node:fs';
 import Type, { type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { NibbleError } from './errors.js';
-import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, SEQUENCES_MAX, STEP_ROWS_MAX, WAITING_MAX } from './limits.js';
+import {
+  CONTEXT_TOKENS_MAX,
+  ITL_TARGET_MS,
+  KV_BLOCK_TOKENS,
+  QUEUE_SECONDS,
+  SEQUENCES_MAX,
+  STEP_ROWS_MAX,
+  WAITING_MAX,
+  WAITING_TOKENS_MAX,
+} from './limits.js';
 
 /** `description` says what a setting does, `expected` completes "must be …", `auto` says what null means. */
 type Notes = { readonly description: string; readonly expected: string; readonly auto?: string };
@@ -64,6 +73,24 @@ export const settingsSchema = Type.Object(
     ),
     maxSequences: integer(1, STEP_ROWS_MAX, SEQUENCES_MAX, 'Sequences that are generated at the same time.'),
     maxWaiting: integer(0, 65536, WAITING_MAX, 'Sequences that may wait for their turn; beyond it requests get 429.'),
+    maxWaitingTokens: integer(
+      0,
+      1_073_741_824,
+      WAITING_TOKENS_MAX,
+      'Prompt tokens that may wait for their turn; beyond it requests get 429.',
+    ),
+    queueSeconds: integer(
+      1,
+      86_400,
+      QUEUE_SECONDS,
+      'Time that a request may wait for its turn; beyond it, it gets 503.',
+    ),
+    itlTarget: integer(
+      1,
+      60_000,
+      ITL_TARGET_MS,
+      'Time between two tokens of a running answer, in milliseconds, that prompts of others are cut into chunks for.',
+    ),
     drainSeconds: integer(
       0,
       3600,

@@ -72,6 +72,11 @@ export const errorTable = {
     'rate_limit_error',
     (p) => `${p.waiting} sequences are already waiting. Retry later.`,
   ),
+  queue_timeout: row<{ waitedSeconds: number }>(
+    503,
+    'unavailable_error',
+    (p) => `The request waited ${p.waitedSeconds} seconds for its turn. Retry later.`,
+  ),
   model_loading: row<object>(503, 'unavailable_error', () => 'Loading model'),
   draining: row<object>(503, 'unavailable_error', () => 'The server is shutting down.'),
   not_finite: row<object>(

@@ -24,6 +24,15 @@ export const WAITING_MAX = 256;
 /** Prompt tokens that may wait, so that few long prompts can't make a line of hours: two of the largest context. */
 export const WAITING_TOKENS_MAX = 2 * CONTEXT_TOKENS_MAX;
 
+/** Time to wait for a first turn, s: clients commonly give up after ten minutes; half of that leaves time to answer. */
+export const QUEUE_SECONDS = 300;
+
+/**
+ * Time between two tokens of a running answer while prompts of others are computed, ms. Ten tokens a second is faster
+ * than reading, and chunks this long still compute at nearly full speed.
+ */
+export const ITL_TARGET_MS = 100;
+
 /** Rows whose logits one step may return: every decode, or a tile of prompt scoring. */
 export const STEP_ROWS_MAX = 512;
 

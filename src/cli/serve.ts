@@ -24,20 +24,11 @@ type Server = {
 
 /** The options of `openModel` that the settings decide. */
 export function openOptions(config: Config): OpenModelOptions {
-  const { model, threads, activations, contextTokens, kvTokens, maxSequences, maxWaiting, offline, home } = config;
+  const { model, threads, activations, contextTokens, kvTokens, offline, home } = config;
+  const { maxSequences, maxWaiting, maxWaitingTokens, queueSeconds, itlTarget } = config;
+  const queue = { maxSequences, maxWaiting, maxWaitingTokens, queueSeconds, itlTarget };
   const packCacheBytes = config.packCacheMb * 1e6;
-  return {
-    model,
-    threads,
-    activations,
-    contextTokens,
-    kvTokens,
-    maxSequences,
-    maxWaiting,
-    packCacheBytes,
-    offline,
-    home,
-  };
+  return { model, threads, activations, contextTokens, kvTokens, packCacheBytes, offline, home, ...queue };
 }
 
 function servedModel(opened: OpenedModel, config: Config): ServedModel {

@@ -2,8 +2,10 @@ import { NibbleError } from '../errors.js';
 import type { Refusal } from '../scheduler/types.js';
 import type { GenerationRequest } from './types.js';
 
-/** A full queue empties as sequences end, which takes seconds rather than minutes. */
-const queueRetrySeconds = 1;
+/** Whole seconds for `Retry-After`, within what is worth saying. */
+export function retrySeconds(waitMs: number): number {
+  return Math.min(Math.max(1, Math.ceil(waitMs / 1000)), 600);
+}
 
 /**
  * Checks what would otherwise make the addon reject a whole step, other sequences included. Throws `invalid_request`.
@@ -38,7 +40,8 @@ function invalid(message: string, param: string): NibbleError {
   return new NibbleError('invalid_request', { message }, { param });
 }
 
-export function refusalError(refusal: Refusal): NibbleError {
+/** `waitMs`: the estimate of when there will be room. */
+export function refusalError(refusal: Refusal, waitMs: number): NibbleError {
   switch (refusal.kind) {
     case 'prompt_too_long': {
       const { promptTokens, limitTokens } = refusal;
@@ -49,7 +52,7 @@ export function refusalError(refusal: Refusal): NibbleError {
       return new NibbleError('kv_capacity_exceeded', { neededTokens, capacityTokens }, { param: 'max_tokens' });
     }
     case 'queue_full':
-      return new NibbleError('queue_full', { waiting: refusal.waiting }, { retryAfterSeconds: queueRetrySeconds });
+      return new NibbleError('queue_full', { waiting: refusal.waiting }, { retryAfterSeconds: retrySeconds(waitMs) });
     default:
       return refusal satisfies never;
   }

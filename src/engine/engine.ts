@@ -1,7 +1,9 @@
 import { NibbleError } from '../errors.js';
 import {
+  ITL_TARGET_MS,
   KV_BLOCK_TOKENS,
   LOOK_AHEAD_TOKENS_MAX,
+  QUEUE_SECONDS,
   SEQUENCES_MAX,
   STEP_ROWS_MAX,
   STEP_TOKENS_MAX,
@@ -11,10 +13,11 @@ import {
 import type { Tokenizer } from '../model/types.js';
 import type { NativeModel, StepResult } from '../native/contract.js';
 import { assertInvariants } from '../scheduler/invariants.js';
+import { QueueEstimate } from '../scheduler/queue-estimate.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import type { StepPlan } from '../scheduler/step-plan.js';
-import { checkRequests, refusalError } from './check-request.js';
+import { checkRequests, refusalError, retrySeconds } from './check-request.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
 import { StepLoop } from './step-loop.js';
@@ -28,6 +31,9 @@ export type EngineConfig = {
   readonly sequencesMax?: number;
   readonly waitingMax?: number;
   readonly waitingTokensMax?: number;
+  /** Longest wait for a first turn. */
+  readonly queueMsMax?: number;
+  readonly itlTargetMs?: number;
   readonly stepTokensMax?: number;
   readonly stepRowsMax?: number;
   readonly lookAheadTokensMax?: number;
@@ -59,6 +65,8 @@ class StepEngine implements Engine {
   private readonly checksInvariants: boolean;
   private readonly scheduler: Scheduler<LiveSequence>;
   private readonly loop: StepLoop<LiveSequence>;
+  private readonly queue = new QueueEstimate();
+  private readonly queueMsMax: number;
   private isDraining = false;
   private idleWaiters: (() => void)[] = [];
   private closing: Promise<void> | null = null;
@@ -70,6 +78,7 @@ class StepEngine implements Engine {
     this.observer = options.observer ?? {};
     this.now = options.now ?? (() => performance.now());
     this.contextTokensMax = config.contextTokensMax;
+    this.queueMsMax = config.queueMsMax ?? QUEUE_SECONDS * 1000;
     this.checksInvariants = config.checkInvariants ?? false;
     this.scheduler = new Scheduler<LiveSequence>(
       {
@@ -79,6 +88,7 @@ class StepEngine implements Engine {
         sequencesMax: config.sequencesMax ?? SEQUENCES_MAX,
         waitingMax: config.waitingMax ?? WAITING_MAX,
         waitingTokensMax: config.waitingTokensMax ?? WAITING_TOKENS_MAX,
+        itlTargetMs: config.itlTargetMs ?? ITL_TARGET_MS,
         stepTokensMax: config.stepTokensMax ?? STEP_TOKENS_MAX,
         stepRowsMax: config.stepRowsMax ?? STEP_ROWS_MAX,
         lookAheadTokensMax: config.lookAheadTokensMax ?? LOOK_AHEAD_TOKENS_MAX,
@@ -109,10 +119,12 @@ class StepEngine implements Engine {
         topCount: live.topCount,
         priority: live.request.priority ?? 0,
         tenant: live.request.tenant ?? '',
-        deadlineMs: Number.POSITIVE_INFINITY,
+        deadlineMs: nowMs + this.queueMsMax,
       })),
     );
-    if (submission.kind === 'refused') throw refusalError(submission.refusal);
+    if (submission.kind === 'refused') {
+      throw refusalError(submission.refusal, this.queue.waitMs(requests.length, nowMs));
+    }
     group.open();
     for (const sequence of submission.sequences) {
       sequence.owner.sequence = sequence;
@@ -133,6 +145,7 @@ class StepEngine implements Engine {
       kvBlocksUsed: kv.pool.usedCount,
       kvBlocksCached: kv.pool.cachedCount,
       preemptions,
+      queueSeconds: this.queue.waitMs(waiting.length, this.now()) / 1000,
     };
   }
 
@@ -165,17 +178,31 @@ class StepEngine implements Engine {
   }
 
   private admit(): void {
+    const nowMs = this.now();
+    for (const late of this.scheduler.overdue(nowMs)) this.fail(late, this.queueTimeout(nowMs));
+    let admitted = 0;
     for (let sequence = this.scheduler.admitNext(); sequence !== null; sequence = this.scheduler.admitNext()) {
-      const live = sequence.owner;
-      const { sampling, promptIds } = live.request;
-      live.start(this.tokenizer, this.now());
-      try {
-        const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
-        sequence.slot = this.model.openSlot({ ...sampling, promptIds, generatedIds });
-      } catch (error) {
-        this.fail(sequence, engineFailed(error));
-      }
+      admitted++;
+      this.start(sequence, nowMs);
     }
+    this.queue.moved(admitted, this.scheduler.waiting.length, nowMs);
+  }
+
+  private start(sequence: Sequence<LiveSequence>, nowMs: number): void {
+    const live = sequence.owner;
+    const { sampling, promptIds } = live.request;
+    live.start(this.tokenizer, nowMs);
+    try {
+      const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
+      sequence.slot = this.model.openSlot({ ...sampling, promptIds, generatedIds });
+    } catch (error) {
+      this.fail(sequence, engineFailed(error));
+    }
+  }
+
+  private queueTimeout(nowMs: number): NibbleError {
+    const retryAfterSeconds = retrySeconds(this.queue.waitMs(this.scheduler.waiting.length, nowMs));
+    return new NibbleError('queue_timeout', { waitedSeconds: this.queueMsMax / 1000 }, { retryAfterSeconds });
   }
 
   private stepReturned(plan: StepPlan<LiveSequence>, result: StepResult | null, error: unknown): void {
@@ -183,6 +210,7 @@ class StepEngine implements Engine {
       const failure = engineFailed(error);
       for (const sequence of this.scheduler.fail(plan)) this.concludeFailed(sequence.owner, failure);
     } else {
+      this.scheduler.cost.learn(plan.shape, result.counters.totalNs / 1e6);
       this.scheduler.complete(plan, result.tokens);
       const nowMs = this.now();
       for (let i = 0; i < plan.slotCount; i++) this.deliverTo(plan, i, result, nowMs);

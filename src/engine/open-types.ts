@@ -15,6 +15,11 @@ export type OpenModelOptions = {
   readonly kvTokens: number | null;
   readonly maxSequences: number;
   readonly maxWaiting: number;
+  readonly maxWaitingTokens: number;
+  /** Longest wait for a first turn, seconds. */
+  readonly queueSeconds: number;
+  /** Time between two tokens that prompts are cut into chunks for, ms. */
+  readonly itlTarget: number;
   /** Disk space for packed weights, bytes; 0: none are stored or read. */
   readonly packCacheBytes: number;
   readonly offline: boolean;

@@ -123,7 +123,14 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
   const engine = createEngine({
     model: nativeModel,
     tokenizer,
-    config: { ...sizes, sequencesMax: options.maxSequences, waitingMax: options.maxWaiting },
+    config: {
+      ...sizes,
+      sequencesMax: options.maxSequences,
+      waitingMax: options.maxWaiting,
+      waitingTokensMax: options.maxWaitingTokens,
+      queueMsMax: options.queueSeconds * 1000,
+      itlTargetMs: options.itlTarget,
+    },
     ...(options.observer === undefined ? {} : { observer: options.observer }),
   });
   const chatTemplate = openChatTemplate(modelFile);

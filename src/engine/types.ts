@@ -69,6 +69,8 @@ export type EngineGauges = {
   readonly kvBlocksUsed: number;
   /** Held by nobody, but still to be found by the prefix cache. */
   readonly kvBlocksCached: number;
+  /** Estimate of how long those that wait now will wait, the last of them. */
+  readonly queueSeconds: number;
   /** Sequences that had to give their blocks back and start again, since the start. */
   readonly preemptions: number;
 };

@@ -1,5 +1,6 @@
 import type { KvBlocks } from './kv-blocks.js';
 import type { Sequence } from './sequence.js';
+import type { StepCost } from './step-cost.js';
 import type { StepPlan } from './step-plan.js';
 import type { SchedulerLimits } from './types.js';
 
@@ -8,6 +9,7 @@ export type PolicyState<T> = {
   readonly running: readonly Sequence<T>[];
   readonly limits: SchedulerLimits;
   readonly kv: KvBlocks<T>;
+  readonly cost: StepCost;
   /** Takes blocks and turn from a sequence, which may leave `running` by that. */
   readonly preempt: (victim: Sequence<T>) => void;
 };
@@ -43,12 +45,23 @@ export function fillStep<T>(plan: StepPlan<T>, state: PolicyState<T>): void {
   }
 }
 
+/** Prompt tokens that a step takes however long it gets: less would cost more in weights read than it gives in time. */
+const chunkTokensMin = 16;
+
+/** How many tokens of a prompt may join without holding up those that decode beyond the target. */
+function timelyTokens<T>(plan: StepPlan<T>, first: number, { limits, cost }: PolicyState<T>): number {
+  if (plan.decodeTokens === 0 || limits.itlTargetMs === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  const timely = cost.tokensWithin(limits.itlTargetMs, plan.shape, first);
+  return Math.max(timely, chunkTokensMin - plan.prefillTokens);
+}
+
 /** How many prompt tokens fit: scoring needs a row for each, anything else one row at the prompt's end only. */
 function prefillCount<T>(plan: StepPlan<T>, at: number, state: PolicyState<T>): number {
   const { limits, kv } = state;
   const sequence = state.running[at] as Sequence<T>;
   const rowsLeft = limits.stepRowsMax - plan.rowCount;
-  let count = Math.min(sequence.plannable, limits.stepTokensMax - plan.tokenCount);
+  const budget = Math.min(limits.stepTokensMax - plan.tokenCount, timelyTokens(plan, sequence.planned, state));
+  let count = Math.min(sequence.plannable, budget);
   if (sequence.scorePrompt) count = Math.min(count, rowsLeft);
   else if (rowsLeft === 0 && sequence.planned + count >= sequence.prefillTokens) count--;
   if (count <= 0 || kv.reserve(sequence, sequence.planned + count)) return Math.max(0, count);

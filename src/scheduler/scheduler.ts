@@ -3,6 +3,7 @@ import { FairShare, sampledTokenWeight } from './fair-share.js';
 import { KvBlocks } from './kv-blocks.js';
 import { fillStep, type PolicyState } from './policy.js';
 import { Sequence } from './sequence.js';
+import { StepCost } from './step-cost.js';
 import { StepPlan } from './step-plan.js';
 import type { Refusal, SchedulerLimits, SeqId, SequenceSpec } from './types.js';
 import { WaitingLine } from './waiting-line.js';
@@ -21,6 +22,8 @@ export class Scheduler<T> {
   readonly limits: SchedulerLimits;
   readonly kv: KvBlocks<T>;
   readonly waiting = new WaitingLine<T>();
+  /** Learns from the steps that the caller measures. */
+  readonly cost = new StepCost();
   /** Sequences that hold a slot, in order of rank; ended and preempted ones stay until their last step has returned. */
   readonly running: Sequence<T>[] = [];
   /** Sequences that had to give their blocks back, so far. */
@@ -40,8 +43,8 @@ export class Scheduler<T> {
     this.onSlotFree = onSlotFree;
     this.kv = new KvBlocks(limits);
     this.plans = [new StepPlan(limits), new StepPlan(limits)];
-    const { running, kv } = this;
-    this.policyState = { running, limits, kv, preempt: (victim) => this.preempt(victim) };
+    const { running, kv, cost } = this;
+    this.policyState = { running, limits, kv, cost, preempt: (victim) => this.preempt(victim) };
   }
 
   get stepsInFlight(): number {

@@ -4,6 +4,7 @@ import type {
   StepBatch,
 } from '../native/contract.js';
 import type { Sequence } from './sequence.js';
+import type { StepShape } from './step-cost.js';
 import type { SchedulerLimits } from './types.js';
 
 // The literal types make the compiler compare these with the contract, without importing a value from it.
@@ -34,6 +35,8 @@ export class StepPlan<T> implements StepBatch {
   /** Prompt tokens and sampled tokens that the step computes. */
   prefillTokens = 0;
   decodeTokens = 0;
+  /** Cached positions that attention reads, summed over the tokens. */
+  positionSum = 0;
   /** [S] the sequence in each place. */
   readonly sequences: Sequence<T>[] = [];
   /** [S+1] offsets into `rows`. */
@@ -69,9 +72,14 @@ export class StepPlan<T> implements StepBatch {
     this.rowCount = 0;
     this.prefillTokens = 0;
     this.decodeTokens = 0;
+    this.positionSum = 0;
     this.wantLogprobs = false;
     this.topCount = 0;
     this.sequences.length = 0;
+  }
+
+  get shape(): StepShape {
+    return { tokens: this.tokenCount, rows: this.rowCount, positions: this.positionSum };
   }
 
   /** Appends the next `count` tokens of a sequence and moves its counters; the caller has checked that all fit. */
@@ -87,6 +95,7 @@ export class StepPlan<T> implements StepBatch {
     this.addRows(sequence, index, first, count, samples);
     if (sequence.isDecoding) this.decodeTokens += count;
     else this.prefillTokens += count;
+    this.positionSum += count * first + (count * (count + 1)) / 2;
     sequence.planned = first + count;
     sequence.inFlight++;
     if (samples) sequence.pending++;

@@ -16,6 +16,8 @@ export type SchedulerLimits = {
   readonly waitingTokensMax: number;
   readonly stepTokensMax: number;
   readonly stepRowsMax: number;
+  /** What a step may take while somebody waits for its next token, ms: prompts are cut into chunks that fit. */
+  readonly itlTargetMs: number;
   /** A step is planned behind one still in flight only if that one has at most this many tokens; 0: never. */
   readonly lookAheadTokensMax: number;
 };

@@ -128,7 +128,15 @@ export class Metrics {
   }
 
   #addGauges(): void {
-    const none = { running: 0, waiting: 0, kvBlocksTotal: 0, kvBlocksUsed: 0, kvBlocksCached: 0, preemptions: 0 };
+    const none = {
+      running: 0,
+      waiting: 0,
+      kvBlocksTotal: 0,
+      kvBlocksUsed: 0,
+      kvBlocksCached: 0,
+      queueSeconds: 0,
+      preemptions: 0,
+    };
     const gauges = () => this.#model?.engine.gauges() ?? none;
     const usage = () => {
       const { kvBlocksUsed, kvBlocksTotal } = gauges();
@@ -139,6 +147,7 @@ export class Metrics {
     this.#gauge('vllm:kv_cache_usage_perc', 'Share of the KV cache in use, 0 to 1.', usage);
     this.#gauge('nibble_sequences_running', 'Sequences being generated.', () => gauges().running);
     this.#gauge('nibble_sequences_waiting', 'Sequences waiting for their turn.', () => gauges().waiting);
+    this.#gauge('nibble_queue_seconds', 'How long a request that arrives now will wait.', () => gauges().queueSeconds);
     this.#gauge('nibble_kv_blocks_used', 'KV blocks in use.', () => gauges().kvBlocksUsed);
     this.#gauge('nibble_kv_blocks_cached', 'KV blocks kept for the prefix cache only.', () => gauges().kvBlocksCached);
     this.#gauge('nibble_kv_blocks_total', 'KV blocks in the pool.', () => gauges().kvBlocksTotal);

@@ -58,7 +58,11 @@ test('a conversation, whole and streamed', async () => {
   assert.equal(tokens.length, whole.usage?.completion_tokens);
   // The end token, if it came, has a name but no text.
   const bytes = tokens.flatMap((token) => token.bytes ?? []);
-  assert.ok(Buffer.from(bytes).toString().startsWith(choice?.message.content ?? 'nothing'));
+  assert.ok(
+    Buffer.from(bytes)
+      .toString()
+      .startsWith(choice?.message.content ?? 'nothing'),
+  );
   let text = '';
   for await (const chunk of await client.chat.completions.create({ ...body, stream: true })) {
     text += chunk.choices[0]?.delta.content ?? '';

@@ -137,6 +137,7 @@ export class FakeEngine implements Engine {
       kvBlocksTotal: 64,
       kvBlocksUsed: 16,
       kvBlocksCached: 8,
+      queueSeconds: 1.5,
       preemptions: 2,
     };
   }

@@ -15,6 +15,7 @@ export const smallLimits: SchedulerLimits = {
   waitingTokensMax: 4096,
   stepTokensMax: 32,
   stepRowsMax: 32,
+  itlTargetMs: Number.POSITIVE_INFINITY,
   lookAheadTokensMax: 32,
 };
 

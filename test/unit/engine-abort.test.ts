@@ -35,7 +35,15 @@ describe('abort', () => {
     assert.equal(kit.native.stepsInFlight, 2);
     controller.abort();
     assert.equal((await collect(generation)).reason, 'abort');
-    const held = { running: 1, waiting: 0, kvBlocksTotal: 256, kvBlocksUsed: 0, kvBlocksCached: 0, preemptions: 0 };
+    const held = {
+      running: 1,
+      waiting: 0,
+      kvBlocksTotal: 256,
+      kvBlocksUsed: 0,
+      kvBlocksCached: 0,
+      queueSeconds: 0,
+      preemptions: 0,
+    };
     assert.deepEqual(kit.engine.gauges(), held);
     kit.native.finish();
     await settleTurns();

@@ -77,6 +77,7 @@ describe('refusals', () => {
       kvBlocksTotal: 256,
       kvBlocksUsed: 0,
       kvBlocksCached: 0,
+      queueSeconds: 0,
       preemptions: 0,
     });
     await stopKit(kit);

@@ -100,3 +100,39 @@ describe('policy', () => {
     }
   });
 });
+
+describe('chunks', () => {
+  /** A machine of 2 ms a step and 1 ms a token. */
+  function learned(itlTargetMs: number) {
+    const kit = makeScheduler({ itlTargetMs, stepTokensMax: 64, stepRowsMax: 64, contextTokens: 512 });
+    for (let i = 0; i < 50; i++) {
+      for (const tokens of [1, 10, 60]) kit.scheduler.cost.learn({ tokens, rows: 0, positions: 0 }, 2 + tokens);
+    }
+    return kit;
+  }
+
+  it('are as long as fits into the time that a running answer may wait', () => {
+    const { scheduler } = learned(42);
+    enter(scheduler, spec('a', 3, 9));
+    const first = planOf(scheduler);
+    scheduler.complete(first, sampledAll(first, 7));
+    enter(scheduler, spec('b', 200, 4, { promptIds: new Int32Array(200) }));
+    const plan = planOf(scheduler);
+    assert.equal(plan.decodeTokens, 1);
+    assert.ok(plan.prefillTokens >= 36 && plan.prefillTokens <= 39, `${plan.prefillTokens}`);
+  });
+
+  it('are never tiny, and whole when nobody waits for a token', () => {
+    const { scheduler } = learned(3);
+    enter(scheduler, spec('b', 200, 4, { promptIds: new Int32Array(200) }));
+    const alone = planOf(scheduler);
+    assert.equal(alone.prefillTokens, 64);
+    scheduler.complete(alone, sampledAll(alone, 7));
+    enter(scheduler, spec('a', 3, 9, { priority: -1 }));
+    const both = planOf(scheduler);
+    assert.deepEqual(show(both), ['a: 100..102 at 0, sample', 'b: 0..0 at 64, no row']);
+    scheduler.complete(both, sampledAll(both, 7));
+    const decoding = planOf(scheduler);
+    assert.deepEqual([decoding.decodeTokens, decoding.prefillTokens], [1, 16]);
+  });
+});

@@ -68,6 +68,7 @@ const limitsOf = fc
   .map(
     ({ sequencesMax, tokens, rows, ...rest }): SchedulerLimits => ({
       contextTokens: 40,
+      itlTargetMs: Number.POSITIVE_INFINITY,
       blockTokens: 4,
       sequencesMax,
       stepTokensMax: sequencesMax + tokens,

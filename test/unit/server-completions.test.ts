@@ -39,7 +39,7 @@ test('defaults, and null meaning the default as in the OpenAI contract', async (
     ...['best_of', 'echo', 'frequency_penalty', 'logit_bias', 'logprobs', 'max_tokens', 'n', 'presence_penalty'],
     ...['seed', 'stop', 'stream', 'stream_options', 'suffix', 'temperature', 'top_p', 'top_k', 'min_p'],
     ...['repetition_penalty', 'ignore_eos', 'stop_token_ids', 'include_stop_str_in_output', 'skip_special_tokens'],
-    ...['return_token_ids'],
+    ...['return_token_ids', 'priority'],
   ];
   const nulls = Object.fromEntries(optional.map((name) => [name, null]));
   for (const body of [base, { ...base, ...nulls }]) {
@@ -69,6 +69,8 @@ test('defaults, and null meaning the default as in the OpenAI contract', async (
       logprobs: null,
       scorePrompt: false,
       ignoreEos: false,
+      priority: 0,
+      tenant: '',
     });
   }
 });
@@ -95,6 +97,7 @@ test('every sampling field reaches the engine', async () => {
     include_stop_str_in_output: true,
     skip_special_tokens: false,
     user: 'someone',
+    priority: -3,
   });
   assert.equal(response.status, 200, response.text);
   const [request] = server.engine.submitted;
@@ -120,6 +123,8 @@ test('every sampling field reaches the engine', async () => {
     logprobs: 5,
     scorePrompt: true,
     ignoreEos: true,
+    priority: -3,
+    tenant: 'someone',
     stopIds: new Set([9, 257]),
     includeStop: true,
     keepSpecial: true,

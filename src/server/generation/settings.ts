@@ -10,7 +10,10 @@ export const unsupported = (parameter: string, message: string) =>
   new NibbleError('unsupported_parameter', { parameter, message }, { param: parameter });
 
 /** What the fields common to all endpoints say about each sequence of a request. */
-export type Settings = Pick<GenerationRequest, 'stop' | 'ignoreEos' | 'stopIds' | 'includeStop' | 'keepSpecial'> & {
+export type Settings = Pick<
+  GenerationRequest,
+  'stop' | 'ignoreEos' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant'
+> & {
   readonly sampling: Omit<SamplingRequest, 'choice'>;
 };
 
@@ -77,5 +80,7 @@ export function readSettings(body: SettingsFields, model: ServedModel): Settings
     ...(stopIds.size === 0 ? {} : { stopIds }),
     ...(body.include_stop_str_in_output === true ? { includeStop: true } : {}),
     ...(body.skip_special_tokens === false ? { keepSpecial: true } : {}),
+    priority: body.priority ?? 0,
+    tenant: body.user ?? '',
   };
 }

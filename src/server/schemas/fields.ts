@@ -59,6 +59,7 @@ export const extensionFields = {
   include_stop_str_in_output: flag(),
   skip_special_tokens: flag(),
   return_token_ids: flag(),
+  priority: integerFrom(-100, 100),
 };
 
 /** The fields that `readSettings` understands, as every endpoint that generates has them. */

@@ -1,0 +1,100 @@
+/** What the time of a step depends on. */
+export type StepShape = {
+  readonly tokens: number;
+  /** Rows whose logits are computed. */
+  readonly rows: number;
+  /** Cached positions that attention reads, summed over the tokens. */
+  readonly positions: number;
+};
+
+const featureCount = 4;
+/** Weight of all earlier steps against the newest one: some hundred steps count. */
+const decay = 0.99;
+/** How hard parameters cling to what they were where new steps say nothing about them. */
+const inertia = 1e-3;
+
+/**
+ * Predicts the time of a step from its shape, and learns from measured ones: time ≈ a + b·tokens + r·rows +
+ * c·positions, by least squares of the *relative* error with exponential forgetting. Steps that look alike (decoding at
+ * a constant batch) leave some parameters undetermined; these keep their values.
+ */
+export class StepCost {
+  private readonly parameters: Float64Array;
+  /** Normal equations, row-major, and their right side; both decay. */
+  private readonly matrix = new Float64Array(featureCount * featureCount);
+  private readonly right = new Float64Array(featureCount);
+
+  /** Starts from a guess, ms per step, token, row and position, which the first steps replace. */
+  constructor(guess: readonly [number, number, number, number] = [1, 1, 0.2, 1e-4]) {
+    this.parameters = Float64Array.from(guess);
+  }
+
+  /** Takes in a measured step; a clock that says 0 is not believed. */
+  learn(shape: StepShape, ms: number): void {
+    if (!(ms > 0)) return;
+    const x = [1 / ms, shape.tokens / ms, shape.rows / ms, shape.positions / ms];
+    for (let i = 0; i < featureCount; i++) {
+      const xi = x[i] as number;
+      for (let j = 0; j < featureCount; j++) {
+        const at = i * featureCount + j;
+        this.matrix[at] = decay * (this.matrix[at] as number) + xi * (x[j] as number);
+      }
+      this.right[i] = decay * (this.right[i] as number) + xi;
+    }
+    // Solved at once, a microsecond: what is learned about prompts must be kept before decoding has washed it out.
+    solveTowards(this.matrix, this.right, this.parameters);
+  }
+
+  predictMs({ tokens, rows, positions }: StepShape): number {
+    const [a = 0, b = 0, r = 0, c = 0] = this.parameters;
+    return a + b * tokens + r * rows + c * positions;
+  }
+
+  /** How many prompt tokens from position `first` on may join a step of this shape for it to take `ms`; 0 if none. */
+  tokensWithin(ms: number, shape: StepShape, first: number): number {
+    const [, b = 0, , c = 0] = this.parameters;
+    const left = ms - this.predictMs(shape);
+    if (left <= 0) return 0;
+    // n tokens add b·n + c·(first·n + n²/2).
+    const linear = b + c * first;
+    if (linear <= 0) return Number.POSITIVE_INFINITY;
+    return Math.floor((2 * left) / (linear + Math.sqrt(linear * linear + 2 * c * left)));
+  }
+}
+
+const scratchMatrix = new Float64Array(featureCount * featureCount);
+const scratchRight = new Float64Array(featureCount);
+
+/**
+ * Moves `start` to the solution of `matrix` · p = `right`, with a ridge that holds each parameter to its start in
+ * proportion to what the steps say about it. Gaussian elimination; the ridge keeps every pivot positive. Nothing takes
+ * less than no time.
+ */
+function solveTowards(matrix: Float64Array, right: Float64Array, start: Float64Array): void {
+  const n = featureCount;
+  const a = scratchMatrix;
+  const y = scratchRight;
+  a.set(matrix);
+  for (let i = 0; i < n; i++) {
+    let residual = right[i] as number;
+    for (let j = 0; j < n; j++) residual -= (matrix[i * n + j] as number) * (start[j] as number);
+    y[i] = residual;
+    a[i * n + i] = (a[i * n + i] as number) * (1 + inertia) + Number.MIN_VALUE;
+  }
+  for (let k = 0; k < n; k++) {
+    const pivot = a[k * n + k] as number;
+    if (!(pivot > 1e-300)) continue;
+    for (let i = k + 1; i < n; i++) {
+      const factor = (a[i * n + k] as number) / pivot;
+      for (let j = k; j < n; j++) a[i * n + j] = (a[i * n + j] as number) - factor * (a[k * n + j] as number);
+      y[i] = (y[i] as number) - factor * (y[k] as number);
+    }
+  }
+  for (let k = n - 1; k >= 0; k--) {
+    const pivot = a[k * n + k] as number;
+    let value = y[k] as number;
+    for (let j = k + 1; j < n; j++) value -= (a[k * n + j] as number) * (y[j] as number);
+    y[k] = pivot > 1e-300 ? value / pivot : 0;
+  }
+  for (let i = 0; i < n; i++) start[i] = Math.max(0, (start[i] as number) + (y[i] as number));
+}
