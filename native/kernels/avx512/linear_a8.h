@@ -68,7 +68,7 @@ inline __m512i broadcast4(const int8_t* q) {
 /// (same).
 template <WeightFormat F, int R, int C>
 inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task, const uint8_t* tile, size_t n,
-                                                          size_t column) {
+                                                          size_t column, const uint8_t* next) {
   using Format = A8Format<F>;
   const size_t row_tile_bytes = task.groups * Format::kInfo.tile_bytes();
   const A8Block* x = static_cast<const A8Block*>(task.x) + column * task.x_stride;
@@ -76,14 +76,11 @@ inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task
   for (int r = 0; r < R; ++r)
     for (int c = 0; c < C; ++c) acc[r][c] = _mm512_setzero_ps();
 
-  for (size_t g = 0; g < task.groups; ++g, tile += Format::kInfo.tile_bytes()) {
+  for (size_t g = 0; g < task.groups; ++g, tile += Format::kInfo.tile_bytes(), next += Format::kInfo.tile_bytes()) {
     __m512i w[R][8];
     __m512 scale[R][Format::kGroups];
     __m512 minimum[R][Format::kGroups];
-    if constexpr (R == 1) {  // see linear_a8
-      for (size_t at = 0; at < Format::kInfo.tile_bytes(); at += 64)
-        __builtin_prefetch(tile + kPrefetchAhead + at, 0, 2);
-    }
+    for (size_t at = 0; at < Format::kInfo.tile_bytes(); at += 64) __builtin_prefetch(next + at, 0, 2);
     for (int r = 0; r < R; ++r) {
       const uint8_t* t = tile + r * row_tile_bytes;
       Format::unpack(t, w[r]);
@@ -130,14 +127,19 @@ inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task
   }
 }
 
-/// All columns of R row tiles.
+/// All columns of R row tiles. Weights that come from memory are fetched ahead: for one row tile a few kilobytes, for
+/// two the same groups of the next two, a row tile in each of the first passes over the columns.
 template <WeightFormat F, int R>
 inline void linear_a8_rows(const LinearTask& task, size_t n) {
-  const uint8_t* tile = task.tiles + n * task.groups * A8Format<F>::kInfo.tile_bytes();
+  const size_t row_tile_bytes = task.groups * A8Format<F>::kInfo.tile_bytes();
+  const uint8_t* tile = task.tiles + n * row_tile_bytes;
+  const auto next = [&](size_t column) {
+    return tile + (R == 1 ? kPrefetchAhead : (R + column / 4 % R) * row_tile_bytes);
+  };
   size_t c = 0;
-  for (; c + 4 <= task.columns; c += 4) linear_a8_tile<F, R, 4>(task, tile, n, c);
-  if (c + 2 <= task.columns) linear_a8_tile<F, R, 2>(task, tile, n, c), c += 2;
-  if (c < task.columns) linear_a8_tile<F, R, 1>(task, tile, n, c);
+  for (; c + 4 <= task.columns; c += 4) linear_a8_tile<F, R, 4>(task, tile, n, c, next(c));
+  if (c + 2 <= task.columns) linear_a8_tile<F, R, 2>(task, tile, n, c, next(c)), c += 2;
+  if (c < task.columns) linear_a8_tile<F, R, 1>(task, tile, n, c, next(c));
 }
 
 template <WeightFormat F>
