@@ -280,7 +280,8 @@ struct RowChunks {
   }
   static size_t tiles(const Linear::Segment& s) noexcept { return row_tiles(s.weights.rows); }
   size_t size(const Linear::Segment& s) const noexcept {
-    return columns_ > 8 ? std::min<size_t>(tiles(s), 8) : divide_up(tiles(s), 8 * threads_);
+    const size_t share = divide_up(tiles(s), 8 * threads_);
+    return columns_ < 8 ? share : std::clamp<size_t>(share / 2 * 2, 2, 8);  // with many columns kernels take pairs
   }
 
   struct Chunk {
