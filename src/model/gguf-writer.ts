@@ -99,7 +99,7 @@ export class GgufWriter {
   private async writeHeader(): Promise<void> {
     this.headerWritten = true;
     const parts: Buffer[] = [u32(GGUF_MAGIC), u32(GGUF_VERSION), u64(this.tensors.length), u64(this.metadata.size)];
-    for (const [key, value] of this.metadata) parts.push(encodeString(key), ...encodeValue(value));
+    for (const [key, value] of this.metadata) parts.push(encodeString(key), Buffer.concat(encodeValue(value)));
     for (const { name, shape, type, offset } of this.tensors) {
       parts.push(encodeString(name), u32(shape.length), ...shape.map(u64), u32(type), u64(offset));
     }

@@ -55,10 +55,10 @@ test('values of later pieces have the spread of the first', () => {
 });
 
 test('a large vocabulary is filled up, and the file reads back', async () => {
-  const path = await writeTinyModel(join(folder, 'wide.gguf'), { vocab: 60_000, types: modelTypes('Q4_0') });
+  const path = await writeTinyModel(join(folder, 'wide.gguf'), { vocab: 130_000, types: modelTypes('Q4_0') });
   const { architecture, tokenizer, tensors } = await readModelFile(path);
-  assert.equal(architecture.vocab, 60_000);
-  assert.equal(new Set(tokenizer.tokens).size, 60_000);
+  assert.equal(architecture.vocab, 130_000);
+  assert.equal(new Set(tokenizer.tokens).size, 130_000);
   const types = Object.fromEntries(tensors.map(({ name, type }) => [name, type]));
   assert.equal(types['token_embd.weight'], 8, 'Q8_0');
   assert.equal(types['blk.0.ffn_up.weight'], 2, 'Q4_0');
