@@ -31,7 +31,8 @@ void linear_float(const LinearTask& task) noexcept {
                            .bias = task.bias != nullptr ? task.bias + r * kTileRows : nullptr,
                            .accumulate = task.accumulate,
                            .out = task.y + c * task.y_stride + r * kTileRows,
-                           .out_stride = task.y_stride});
+                           .out_stride = task.y_stride,
+                           .skip = (vectors - 1) * inputs * kTileRows});
       }
       r += vectors;
     }

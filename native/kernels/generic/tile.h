@@ -30,6 +30,7 @@ struct TileJob {
   bool accumulate;
   float* out;
   size_t out_stride;
+  size_t skip = 0;  // elements from the end of a vector's segment to what the next tile reads first in its place
 };
 
 /// 16-bit weights are asked for this long before their use, shared among the vectors: 8 KiB, so that what is under way
@@ -59,11 +60,15 @@ void tile(const TileJob<Element>& job) noexcept {
         for (size_t v = 0; v < V; ++v) acc[c][v] = fma(weights[v], input, acc[c][v]);
       }
     };
+    constexpr size_t kAhead = kPrefetchElements / V;
+    const size_t inside = count * job.w_step > kAhead ? count * job.w_step - kAhead : 0;
     size_t s = 0;
     for (; s + 2 <= count; s += 2) {
       // Two inputs of 16-bit weights are one cache line. (f32 comes from panels in the L1 cache, or fast enough.)
       if constexpr (sizeof(Element) == 2) {
-        for (size_t v = 0; v < V; ++v) __builtin_prefetch(w[v] + s * job.w_step + kPrefetchElements / V, 0, 3);
+        const size_t at = s * job.w_step;
+        const size_t ahead = at + kAhead + (at < inside ? 0 : job.skip);
+        for (size_t v = 0; v < V; ++v) __builtin_prefetch(w[v] + ahead, 0, 3);
       }
       step(s);
       step(s + 1);
@@ -92,27 +97,30 @@ constexpr TileKernel<Element> tile_or_null() noexcept {
   }
 }
 
-/// [V = 1, 2, 4][C − 1]
+/// [V − 1][C − 1]
 template <class Element>
-constexpr TileKernel<Element> kTiles[3][kColumnsMax] = {
+constexpr TileKernel<Element> kTiles[4][kColumnsMax] = {
     {tile_or_null<Element, 1, 1>(), tile_or_null<Element, 1, 2>(), tile_or_null<Element, 1, 3>(),
      tile_or_null<Element, 1, 4>(), tile_or_null<Element, 1, 5>(), tile_or_null<Element, 1, 6>()},
     {tile_or_null<Element, 2, 1>(), tile_or_null<Element, 2, 2>(), tile_or_null<Element, 2, 3>(),
      tile_or_null<Element, 2, 4>(), tile_or_null<Element, 2, 5>(), tile_or_null<Element, 2, 6>()},
+    {tile_or_null<Element, 3, 1>(), tile_or_null<Element, 3, 2>(), tile_or_null<Element, 3, 3>(),
+     tile_or_null<Element, 3, 4>(), tile_or_null<Element, 3, 5>(), tile_or_null<Element, 3, 6>()},
     {tile_or_null<Element, 4, 1>(), tile_or_null<Element, 4, 2>(), tile_or_null<Element, 4, 3>(),
      tile_or_null<Element, 4, 4>(), tile_or_null<Element, 4, 5>(), tile_or_null<Element, 4, 6>()},
 };
 constexpr size_t kVectorsMax = 4;
 
-/// How many vectors to take at once: what suits `columns`, cut to 4, 2 or 1 that are left.
+/// How many vectors to take at once: what suits `columns`; what is left, if less; and halves if that leaves a few,
+/// since one vector's sums alone wait for each other.
 NIBBLE_INLINE size_t vectors_of(size_t columns, size_t left) noexcept {
-  size_t vectors = vectors_for(columns);
-  while (vectors > left) vectors /= 2;
-  return vectors;
+  const size_t vectors = vectors_for(columns);
+  if (left <= vectors) return left;
+  return left < 2 * vectors ? (left + 1) / 2 : vectors;
 }
 template <class Element>
 NIBBLE_INLINE void run_tile(size_t vectors, size_t columns, const TileJob<Element>& job) noexcept {
-  kTiles<Element>[vectors / 2][columns - 1](job);
+  kTiles<Element>[vectors - 1][columns - 1](job);
 }
 
 /// Cuts `columns` into equal tiles of at most kColumnsMax: the size of the tiles (the last may be smaller).
