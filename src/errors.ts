@@ -42,6 +42,11 @@ export const errorTable = {
     'invalid_request_error',
     (p) => `The chat template of this model can't render these messages: ${p.message}`,
   ),
+  embeddings_unavailable: row<object>(
+    400,
+    'invalid_request_error',
+    () => 'This model generates text; it was not trained to make embeddings, and this server serves no model that was.',
+  ),
   model_not_found: row<{ model: string; available: readonly string[] }>(
     404,
     'not_found_error',
@@ -183,6 +188,7 @@ export class NibbleError<C extends ErrorCode = ErrorCode> extends Error {
   readonly type: ErrorType;
   readonly param: string | null;
   readonly retryAfterSeconds: number | null;
+  readonly #parameters: ErrorParameters<C>;
 
   constructor(
     code: C,
@@ -196,5 +202,16 @@ export class NibbleError<C extends ErrorCode = ErrorCode> extends Error {
     this.type = entry.type;
     this.param = options.param ?? null;
     this.retryAfterSeconds = options.retryAfterSeconds ?? null;
+    this.#parameters = parameters;
+  }
+
+  /** The same error, blamed on another field. */
+  withParam(param: string): NibbleError<C> {
+    const { retryAfterSeconds, cause } = this;
+    return new NibbleError(this.code, this.#parameters, {
+      param,
+      cause,
+      ...(retryAfterSeconds === null ? {} : { retryAfterSeconds }),
+    });
   }
 }

@@ -95,6 +95,10 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
   settings.bias_values = reader.floats("biasValues");
   settings.prompt_ids = reader.int32s("promptIds");
   settings.generated_ids = reader.int32s("generatedIds");
+  if (!reader.value("minTokens").IsUndefined()) {
+    settings.min_tokens = static_cast<uint32_t>(reader.size("minTokens", UINT32_MAX));
+    settings.end_ids = reader.int32s("endIds");
+  }
   if (!reader.value("constrained").IsUndefined()) settings.constrained = reader.boolean("constrained");
   Status status = reader.status();
   // A closing model is closed: its thread is being joined elsewhere.

@@ -238,8 +238,8 @@ void check_penalties(Failures& failures, Random& random) {
     for (const int32_t id : generated) grown.count(id);
     std::vector<float> a = row;
     std::vector<float> b = row;
-    whole.adjust(a.data());
-    grown.adjust(b.data());
+    whole.adjust(a.data(), 0);
+    grown.adjust(b.data(), 0);
     expect(failures, a == b, "rebuilt penalties differ from those that grew");
     bool close = true;
     for (size_t i = 0; i < kVocab; ++i) close = close && std::fabs(a[i] - expected[i]) < 1e-5 * (1 + std::fabs(a[i]));
@@ -276,6 +276,13 @@ void check_extremes(Failures& failures, Random& random) {
     expect(failures, sample(kernels, state, row.data(), kVocab, 9, scratch) == best,
            "an extreme setting lost the best token");
   }
+  SamplerState patient = state_of(failures, {.temperature = 0}, kVocab);
+  expect(failures, patient.forbid(3, Ids{best, 5}, kVocab).ok(), "forbidding refused");
+  for (const uint32_t position : {0u, 2u}) {
+    expect(failures, sample(kernels, patient, row.data(), kVocab, position, scratch) != best, "too early an end");
+  }
+  expect(failures, sample(kernels, patient, row.data(), kVocab, 3, scratch) == best, "an end was forbidden too long");
+  expect(failures, !patient.forbid(1, Ids{static_cast<int32_t>(kVocab)}, kVocab).ok(), "forbidding outside accepted");
   SamplerState flat = state_of(failures, {.temperature = 1e30}, kVocab);
   expect(failures, sampling_candidates(kernels, flat, row.data(), kVocab, scratch).size() == kVocab,
          "1e30 is not flat");

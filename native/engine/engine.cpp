@@ -72,6 +72,7 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
   if (free == slots_.end()) return invalid("No slot is free.");
   Status status = free->sampler.reset(settings.params, settings.bias_ids, settings.bias_values, settings.prompt_ids,
                                       settings.generated_ids, options_.architecture.vocab);
+  if (status.ok()) status = free->sampler.forbid(settings.min_tokens, settings.end_ids, options_.architecture.vocab);
   if (!status.ok()) return status;
   free->open = true;
   free->generated = static_cast<uint32_t>(settings.generated_ids.size());

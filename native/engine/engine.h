@@ -56,6 +56,9 @@ class Engine {
     std::vector<int32_t> prompt_ids;
     std::vector<int32_t> generated_ids;
     bool constrained = false;
+    /// Tokens that the first `min_tokens` generated ones can't be.
+    std::vector<int32_t> end_ids;
+    uint32_t min_tokens = 0;
   };
   Status open_slot(const SlotSettings& settings, size_t& slot);
   Status close_slot(size_t slot);

@@ -29,11 +29,11 @@ void forbid(float* x, size_t n, TokenMask mask) noexcept {
 
 /// The raw row itself, or its adjusted copy.
 const float* adjusted_row(const SamplerState& state, const float* logits, size_t vocab, SamplerScratch& scratch,
-                          TokenMask mask) {
-  if (!state.adjusts() && mask.empty()) return logits;
+                          TokenMask mask, uint32_t position) {
+  if (!state.adjusts(position) && mask.empty()) return logits;
   scratch.adjusted.resize(vocab);
   std::memcpy(scratch.adjusted.data(), logits, vocab * sizeof(float));
-  state.adjust(scratch.adjusted.data());
+  state.adjust(scratch.adjusted.data(), position);
   forbid(scratch.adjusted.data(), vocab, mask);
   return scratch.adjusted.data();
 }
@@ -56,7 +56,7 @@ bool allows_any(TokenMask mask, size_t vocab) noexcept {
 int32_t sample(const KernelTable& kernels, SamplerState& state, const float* logits, size_t vocab, uint32_t position,
                SamplerScratch& scratch, TokenMask mask) {
   const SamplingParams& params = state.params();
-  const float* x = adjusted_row(state, logits, vocab, scratch, mask);
+  const float* x = adjusted_row(state, logits, vocab, scratch, mask, position);
   int32_t token = 0;
   if (params.temperature == 0.0) {
     token = largest(kernels, x, vocab);
@@ -72,7 +72,7 @@ int32_t sample(const KernelTable& kernels, SamplerState& state, const float* log
 
 std::vector<int32_t> sampling_candidates(const KernelTable& kernels, const SamplerState& state, const float* logits,
                                          size_t vocab, SamplerScratch& scratch, TokenMask mask) {
-  const float* x = adjusted_row(state, logits, vocab, scratch, mask);
+  const float* x = adjusted_row(state, logits, vocab, scratch, mask, UINT32_MAX);
   if (state.params().temperature == 0.0) return {largest(kernels, x, vocab)};
   return TokenSelection(kernels, state.params(), x, vocab, scratch).list();
 }

@@ -82,6 +82,8 @@ Status SamplerState::reset(const SamplingParams& params, std::span<const int32_t
   if (!in_vocabulary(bias_ids, vocab)) return invalid("a biased token id");
   if (!in_vocabulary(prompt_ids, vocab) || !in_vocabulary(generated_ids, vocab)) return invalid("a token id");
   bias_.clear();
+  forbidden_.clear();
+  forbidden_count_ = 0;
   for (size_t i = 0; i < bias_ids.size(); ++i) {
     if (bias_values[i] != bias_values[i]) return invalid("a bias");
     if (bias_values[i] != 0.0f) bias_.push_back({bias_ids[i], bias_values[i]});
@@ -97,11 +99,18 @@ Status SamplerState::reset(const SamplingParams& params, std::span<const int32_t
   return Status::success();
 }
 
+Status SamplerState::forbid(uint32_t count, std::span<const int32_t> ids, size_t vocab) {
+  if (!in_vocabulary(ids, vocab)) return invalid("a forbidden token id");
+  forbidden_.assign(ids.begin(), ids.end());
+  forbidden_count_ = count;
+  return Status::success();
+}
+
 void SamplerState::count(int32_t id) {
   if (penalizes_) counts_.add(id, true);
 }
 
-void SamplerState::adjust(float* logits) const noexcept {
+void SamplerState::adjust(float* logits, uint32_t position) const noexcept {
   for (const Bias& bias : bias_) logits[bias.id] = finite(logits[bias.id] + bias.value);
   const float repetition = static_cast<float>(params_.repetition_penalty);
   const float frequency = static_cast<float>(params_.frequency_penalty);
@@ -115,6 +124,8 @@ void SamplerState::adjust(float* logits) const noexcept {
     }
     logits[entry.id] = x;
   }
+  if (!forbids(position)) return;
+  for (const int32_t id : forbidden_) logits[id] = -FLT_MAX;
 }
 
 }  // namespace nibble

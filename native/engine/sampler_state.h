@@ -48,26 +48,35 @@ class SamplerState {
   Status reset(const SamplingParams& params, std::span<const int32_t> bias_ids, std::span<const float> bias_values,
                std::span<const int32_t> prompt_ids, std::span<const int32_t> generated_ids, size_t vocab);
 
+  /// Forbids these tokens among the first `count` generated ones. Fails as `reset`, which takes it back.
+  Status forbid(uint32_t count, std::span<const int32_t> ids, size_t vocab);
+
   /// Counts a generated token. `sample` does so by itself.
   void count(int32_t id);
 
   const SamplingParams& params() const noexcept { return params_; }
-  /// Whether logits have to be adjusted before sampling.
-  bool adjusts() const noexcept { return !bias_.empty() || !counts_.entries().empty(); }
-  /// Adds biases and applies penalties in place, on a copy of the raw logits; results are finite:
+  /// Whether logits have to be adjusted before sampling the generated token at `position`.
+  bool adjusts(uint32_t position) const noexcept {
+    return !bias_.empty() || !counts_.entries().empty() || forbids(position);
+  }
+  /// Adds biases, applies penalties and forbids in place, on a copy of the raw logits; results are finite:
   ///   x += bias;  repetition: x = x > 0 ? x / r : x · r for ids of prompt or output;
-  ///   x −= frequency · count;  x −= presence, for ids of the output (OpenAI's definition).
-  void adjust(float* logits) const noexcept;
+  ///   x −= frequency · count;  x −= presence, for ids of the output (OpenAI's definition);
+  ///   x = −FLT_MAX for ids that `forbid` named, while position < count.
+  void adjust(float* logits, uint32_t position) const noexcept;
 
  private:
   struct Bias {
     int32_t id;
     float value;
   };
+  bool forbids(uint32_t position) const noexcept { return position < forbidden_count_ && !forbidden_.empty(); }
   SamplingParams params_;
   bool repeats_ = false;    // a repetition penalty is set
   bool penalizes_ = false;  // any penalty is set
   std::vector<Bias> bias_;
+  std::vector<int32_t> forbidden_;
+  uint32_t forbidden_count_ = 0;
   TokenCounts counts_;
 };
 

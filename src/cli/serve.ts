@@ -7,6 +7,7 @@ import { type Config, loadConfig, settingKeys } from '../config.js';
 import type { OpenedModel, OpenModel, OpenModelOptions } from '../engine/open-types.js';
 import { NibbleError } from '../errors.js';
 import { KV_BLOCK_TOKENS } from '../limits.js';
+import { recipeOf } from '../model/recipe.js';
 import type { Metrics } from '../server/metrics.js';
 import type { Readiness } from '../server/readiness.js';
 import type { ServedModel } from '../server/served-model.js';
@@ -40,6 +41,7 @@ function servedModel(opened: OpenedModel, config: Config): ServedModel {
     fingerprint: `fp_${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`,
     engine: opened.engine,
     tokenizer: opened.tokenizer,
+    recipe: { ...recipeOf(modelFile), activations: config.activations },
     chat: opened.chatTemplate,
     infill: modelFile.tokenizer.infill ?? null,
     encodeLong: opened.encodeLong,

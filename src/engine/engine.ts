@@ -194,7 +194,8 @@ class StepEngine implements Engine {
     live.start(this.tokenizer, nowMs);
     try {
       const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
-      sequence.slot = this.model.openSlot({ ...sampling, promptIds, generatedIds });
+      const earliestEnd = live.earliestEnd(this.tokenizer.endIds);
+      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, promptIds, generatedIds });
     } catch (error) {
       this.fail(sequence, engineFailed(error));
     }

@@ -1,4 +1,5 @@
 import type { Tokenizer } from '../model/types.js';
+import type { SamplingSpec } from '../native/contract.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import { EventChannel } from './event-channel.js';
 import { StopMatcher } from './stop-matcher.js';
@@ -59,14 +60,21 @@ export class LiveSequence {
   /** At admission. One that was preempted goes on where it was. */
   start(tokenizer: Tokenizer, nowMs: number): void {
     if (this.output !== null) return;
-    const { stop, includeStop = false, keepSpecial = false } = this.request;
+    const { stop, includeStop = false, keepSpecial = false, minTokens = 0 } = this.request;
     this.admittedMs = nowMs;
     this.output = new TextOutput(
       tokenizer.createDetokenizer(keepSpecial),
       stop.length > 0 ? new StopMatcher(stop) : null,
       this.channel,
-      includeStop,
+      { includeStop, minTokens },
     );
+  }
+
+  /** Tokens that would end the sequence, where `minTokens` forbids them. */
+  earliestEnd(endIds: ReadonlySet<number>): Pick<SamplingSpec, 'minTokens' | 'endIds'> {
+    const { minTokens = 0, ignoreEos, stopIds } = this.request;
+    if (minTokens === 0) return {};
+    return { minTokens, endIds: Int32Array.from(new Set([...(ignoreEos ? [] : endIds), ...(stopIds ?? [])])) };
   }
 
   addScore(score: TokenLogprob): void {

@@ -31,6 +31,12 @@ export class StopMatcher {
     }
   }
 
+  /** Goes on after so many units in which nothing counts. */
+  skip(length: number): void {
+    this.length += length;
+    this.matched.fill(0);
+  }
+
   /** Text before this offset is certainly before every occurrence. */
   get safeLength(): number {
     return Math.min(this.firstMatch, this.earliestCandidate());

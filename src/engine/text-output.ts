@@ -12,6 +12,8 @@ export class TextOutput {
   private readonly stops: StopMatcher | null;
   private readonly channel: EventChannel;
   private readonly includeStop: boolean;
+  private readonly minTokens: number;
+  private tokenCount = 0;
   private held = '';
   private sentLength = 0;
   private totalLength = 0;
@@ -21,17 +23,24 @@ export class TextOutput {
   private readonly starts: number[] = [];
   private readonly thresholds: number[] = [];
 
-  /** `includeStop`: the text ends after the stop string instead of before it. */
-  constructor(detokenizer: Detokenizer, stops: StopMatcher | null, channel: EventChannel, includeStop = false) {
+  /** `includeStop`: the text ends after the stop string instead of before it. Text of the first `minTokens` is safe. */
+  constructor(
+    detokenizer: Detokenizer,
+    stops: StopMatcher | null,
+    channel: EventChannel,
+    { includeStop, minTokens }: { readonly includeStop: boolean; readonly minTokens: number },
+  ) {
     this.detokenizer = detokenizer;
     this.stops = stops;
     this.channel = channel;
     this.includeStop = includeStop;
+    this.minTokens = minTokens;
   }
 
   /** Returns true if a stop string has ended the text; `finish` must follow. */
   push(id: number, logprob: TokenLogprob | null): boolean {
     const start = this.totalLength;
+    this.tokenCount++;
     const piece = this.detokenizer.push(id);
     this.append(piece);
     this.ids.push(id);
@@ -74,7 +83,8 @@ export class TextOutput {
     if (piece === '') return;
     this.held += piece;
     this.totalLength += piece.length;
-    this.stops?.push(piece);
+    if (this.tokenCount > this.minTokens) this.stops?.push(piece);
+    else this.stops?.skip(piece.length);
   }
 
   private send(safeLength: number): void {

@@ -1,7 +1,7 @@
 import type { SamplingSpec, StepCounters } from '../native/contract.js';
 
 /** Sampling as requested; ids of prompt and history are added by the engine. */
-export type SamplingRequest = Omit<SamplingSpec, 'promptIds' | 'generatedIds' | 'constrained'>;
+export type SamplingRequest = Omit<SamplingSpec, 'promptIds' | 'generatedIds' | 'constrained' | 'minTokens' | 'endIds'>;
 
 /** One sequence: one prompt, one continuation. `n` choices are `n` requests. */
 export type GenerationRequest = {
@@ -18,6 +18,8 @@ export type GenerationRequest = {
   readonly ignoreEos: boolean;
   /** Further tokens that end the sequence; `ignoreEos` doesn't concern them. */
   readonly stopIds?: ReadonlySet<number>;
+  /** End tokens, stop tokens and stop strings don't end the sequence before this many tokens. */
+  readonly minTokens?: number;
   /** The stop string, or the text of the stop token, stays in the text. */
   readonly includeStop?: boolean;
   /** Special (control) tokens have their text in the output. */

@@ -140,6 +140,9 @@ export type SamplingSpec = {
   readonly generatedIds: Int32Array;
   /** Tokens are sampled only under a mask, given by `setMask` for each position. Absent: false. */
   readonly constrained?: boolean;
+  /** None of the first `minTokens` generated tokens is one of `endIds`. Both or neither. */
+  readonly minTokens?: number;
+  readonly endIds?: Int32Array;
 };
 
 /** One pruning stage of layers: its cached length and block table per slot. One stage unless tokens are pruned. */

@@ -11,6 +11,9 @@ import { type GenerationRouteOptions, registerCompletions } from './routes/compl
 import { registerHealth } from './routes/health.js';
 import { registerMetrics } from './routes/metrics.js';
 import { registerModels } from './routes/models.js';
+import { registerResponses } from './routes/responses.js';
+import { registerTokens } from './routes/tokens.js';
+import { registerVersion } from './routes/version.js';
 
 export type AppOptions = {
   /** Holds the model once it is loaded: the app listens before that. */
@@ -52,6 +55,12 @@ function createFastify(logger: FastifyBaseLogger): FastifyInstance {
   });
 }
 
+const readRoutes = ['/health', '/ready', '/metrics', '/version', '/tokenizer_info', '/v1/models', '/v1/models/:id'];
+const postRoutes = [
+  ...['/v1/completions', '/v1/chat/completions', '/v1/responses', '/v1/embeddings'],
+  ...['/tokenize', '/detokenize'],
+];
+
 /** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
 export function buildApp(options: AppOptions): FastifyInstance {
   const { readiness, metrics } = options;
@@ -71,9 +80,12 @@ export function buildApp(options: AppOptions): FastifyInstance {
   };
   registerCompletions(app, generation);
   registerChat(app, generation);
-  for (const url of ['/health', '/ready', '/metrics', '/v1/models', '/v1/models/:id']) {
+  registerResponses(app, generation);
+  registerTokens(app, readiness);
+  registerVersion(app, metrics.version);
+  for (const url of readRoutes) {
     registerAllowed(app, url, ['GET', 'HEAD']);
   }
-  for (const url of ['/v1/completions', '/v1/chat/completions']) registerAllowed(app, url, ['POST']);
+  for (const url of postRoutes) registerAllowed(app, url, ['POST']);
   return app;
 }

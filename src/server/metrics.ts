@@ -21,7 +21,8 @@ const tokenSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
  */
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #version: string;
+  /** Of the program. */
+  readonly version: string;
   #model: MetricsModel | null = null;
 
   readonly #finished = this.#counter('vllm:request_success_total', 'Sequences that ended.', ['finished_reason']);
@@ -49,7 +50,7 @@ export class Metrics {
   readonly #http = this.#counter('nibble_http_requests_total', 'HTTP responses.', ['route', 'method', 'status']);
 
   constructor(version: string) {
-    this.#version = version;
+    this.version = version;
     this.#addGauges();
     this.#addProcess();
   }
@@ -162,7 +163,7 @@ export class Metrics {
       num_gpu_blocks: String(gauges().kvBlocksTotal),
     }));
     this.#info('nibble_build_info', 'What is running: version, instruction set, threads.', () => ({
-      version: this.#version,
+      version: this.version,
       isa: this.#model?.level ?? 'none',
       threads: String(this.#model?.threads ?? 0),
     }));

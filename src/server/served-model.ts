@@ -1,5 +1,9 @@
 import type { Engine } from '../engine/types.js';
+import type { Recipe } from '../model/recipe.js';
 import type { EncodeOptions, InfillIds, Tokenizer } from '../model/types.js';
+import type { ActivationFormat } from '../native/contract.js';
+
+export type ModelRecipe = Recipe & { readonly activations: ActivationFormat };
 
 /** A loaded model as the routes see it. */
 export type ServedModel = {
@@ -10,6 +14,8 @@ export type ServedModel = {
   readonly fingerprint: string;
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
+  /** How it is quantized. */
+  readonly recipe: ModelRecipe;
   /** The chat template and how to apply it; null if the model has none. */
   readonly chat: {
     readonly source: string;

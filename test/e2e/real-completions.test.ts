@@ -174,6 +174,22 @@ test('penalties make repetition rarer', async () => {
   }
 });
 
+test('min_tokens keeps a text from ending, and the model goes on with something else', async () => {
+  const body = {
+    prompt: '<|im_start|>user\nSay yes.<|im_end|>\n<|im_start|>assistant\n',
+    max_tokens: 100,
+    temperature: 0,
+  };
+  const short = await server.complete(body);
+  const length = short.usage.completion_tokens;
+  assert.equal(short.choices[0]?.finish_reason, 'stop');
+  const long = await server.complete({ ...body, min_tokens: length + 5, return_token_ids: true });
+  assert.ok(long.usage.completion_tokens > length + 5);
+  assert.ok(long.choices[0]?.text.startsWith(short.choices[0]?.text));
+  const ids = long.choices[0]?.token_ids ?? [];
+  assert.ok(ids.slice(0, length + 5).every((id) => !tokenizer.endIds.has(id)));
+});
+
 test('narrow sampling is greedy', async () => {
   const { text } = await server.choice(france);
   for (const extra of [{ top_k: 1 }, { top_p: 0 }, { min_p: 1 }]) {

@@ -23,7 +23,7 @@ async function openModel(): Promise<OpenedModel> {
     engine,
     tokenizer,
     // Of file and native model `serve` reads no more than this.
-    modelFile: { id: 'fake-model', fileBytes: 1, tokenizer: {} } as OpenedModel['modelFile'],
+    modelFile: { id: 'fake-model', fileBytes: 1, tokenizer: {}, tensors: [] } as unknown as OpenedModel['modelFile'],
     nativeModel: { info } as OpenedModel['nativeModel'],
     chatTemplate: null,
     encodeLong: async (text, encodeOptions) => tokenizer.encode(text, encodeOptions),

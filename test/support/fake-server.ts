@@ -46,6 +46,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     fingerprint: 'fp_fake',
     engine,
     tokenizer,
+    recipe: { architecture: 'llama', weights: { Q4_1: 1 }, activations: 'a8' },
     chat: options.chat === undefined ? fakeChat : options.chat,
     infill: options.infill ?? null,
     encodeLong: async (text, encodeOptions) => {

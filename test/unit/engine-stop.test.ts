@@ -65,6 +65,14 @@ describe('stop strings', () => {
     assert.deepEqual([two.text, two.reason], ['abc', 'stop']);
   });
 
+  it('count only after minTokens tokens', async () => {
+    const result = await generate(['EN', 'D a', 'EN', 'D b'], ['END'], 4, { minTokens: 2 });
+    assert.deepEqual([result.text, result.reason, result.completionTokens], ['END a', 'stop', 4]);
+    // What began too early doesn't count either.
+    const early = await generate(['EN', 'D', 'x'], ['END'], 3, { minTokens: 1 });
+    assert.deepEqual([early.text, early.reason], ['ENDx', 'length']);
+  });
+
   it('release text that only looked like a beginning', async () => {
     const result = await generate(['a', 'EN', 'x', 'E', 'NDx'], ['ENDy']);
     assert.deepEqual([result.text, result.reason], ['aENxENDx', 'length']);
@@ -153,6 +161,27 @@ describe('end tokens', () => {
     assert.deepEqual([plain.text, plain.tokenIds, plain.reason], ['ab', [2, 3, 4], 'stop']);
     const shown = await generate(pieces, [], 4, { stopIds, includeStop: true });
     assert.deepEqual([shown.text, shown.tokenIds, shown.reason], ['abc', [2, 3, 4], 'stop']);
+  });
+
+  it('are forbidden natively before minTokens, with the stop tokens and without those that are ignored', async () => {
+    const kit = startKit({ tokenizer, native: { sample } });
+    const opened: (readonly [number | undefined, readonly number[]])[] = [];
+    const open = kit.native.openSlot.bind(kit.native);
+    kit.native.openSlot = (spec) => {
+      opened.push([spec.minTokens, [...(spec.endIds ?? [])]]);
+      return open(spec);
+    };
+    const stopIds = new Set([2]);
+    for (const more of [{}, { minTokens: 3, stopIds }, { minTokens: 3, stopIds, ignoreEos: true }]) {
+      await collect(submitOne(kit.engine, request([0], 4, more)));
+    }
+    const [end] = tokenizer.endIds;
+    assert.deepEqual(opened, [
+      [undefined, []],
+      [3, [end, 2]],
+      [3, [2]],
+    ]);
+    await stopKit(kit);
   });
 
   it('are ordinary tokens with ignoreEos', async () => {

@@ -38,7 +38,14 @@ test('defaults, and null meaning the default as in the OpenAI contract', async (
   const optional = [
     ...['best_of', 'echo', 'frequency_penalty', 'logit_bias', 'logprobs', 'max_tokens', 'n', 'presence_penalty'],
     ...['seed', 'stop', 'stream', 'stream_options', 'suffix', 'temperature', 'top_p', 'top_k', 'min_p'],
-    ...['repetition_penalty', 'ignore_eos', 'stop_token_ids', 'include_stop_str_in_output', 'skip_special_tokens'],
+    ...[
+      'repetition_penalty',
+      'ignore_eos',
+      'min_tokens',
+      'stop_token_ids',
+      'include_stop_str_in_output',
+      'skip_special_tokens',
+    ],
     ...['return_token_ids', 'priority'],
   ];
   const nulls = Object.fromEntries(optional.map((name) => [name, null]));
@@ -93,6 +100,7 @@ test('every sampling field reaches the engine', async () => {
     logprobs: 5,
     echo: true,
     ignore_eos: true,
+    min_tokens: 7,
     stop_token_ids: [9, 257, 9],
     include_stop_str_in_output: true,
     skip_special_tokens: false,
@@ -125,6 +133,7 @@ test('every sampling field reaches the engine', async () => {
     ignoreEos: true,
     priority: -3,
     tenant: 'someone',
+    minTokens: 7,
     stopIds: new Set([9, 257]),
     includeStop: true,
     keepSpecial: true,

@@ -5,6 +5,7 @@ import type { TSchema } from 'typebox';
 import { ChatRequest } from '../../src/server/schemas/chat-request.js';
 import { CompletionRequest } from '../../src/server/schemas/completion-request.js';
 import { expectedAt, extensionFields, samplingFields, streamFields } from '../../src/server/schemas/fields.js';
+import { ResponsesRequest } from '../../src/server/schemas/responses-request.js';
 import { createFakeServer } from '../support/fake-server.js';
 
 const page = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8');
@@ -22,6 +23,7 @@ const sections: readonly (readonly [string, Readonly<Record<string, TSchema>>])[
   ['### Fields of every endpoint that generates', shared],
   ['## POST /v1/completions', own(CompletionRequest)],
   ['## POST /v1/chat/completions', own(ChatRequest)],
+  ['## POST /v1/responses', own(ResponsesRequest)],
 ];
 
 function own(schema: TSchema & { readonly properties: Readonly<Record<string, TSchema>> }) {

@@ -43,6 +43,7 @@ test('when ready: everything answers', async () => {
     created: 1_700_000_000,
     owned_by: 'nibble',
     max_model_len: 512,
+    recipe: { architecture: 'llama', weights: { Q4_1: 1 }, activations: 'a8' },
   };
   assert.deepEqual(models.json(), { object: 'list', data: [model] });
   assert.deepEqual((await app.inject('/v1/models/fake-model')).json(), model);
@@ -84,9 +85,13 @@ test('unknown routes get 404, wrong methods 405 with Allow, both as error object
   const { app } = createFakeServer();
   for (const [method, url, status, allow] of [
     ['GET', '/', 404, undefined],
-    ['POST', '/v1/chat/completions', 404, undefined],
+    ['POST', '/v1/chat', 404, undefined],
     ['GET', `/${'x'.repeat(5000)}`, 404, undefined],
     ['GET', '/v1/completions', 405, 'POST'],
+    ['GET', '/v1/chat/completions', 405, 'POST'],
+    ['PUT', '/v1/responses', 405, 'POST'],
+    ['GET', '/tokenize', 405, 'POST'],
+    ['POST', '/version', 405, 'GET, HEAD'],
     ['DELETE', '/v1/completions', 405, 'POST'],
     ['POST', '/health', 405, 'GET, HEAD'],
     ['PUT', '/v1/models', 405, 'GET, HEAD'],

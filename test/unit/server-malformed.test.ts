@@ -100,6 +100,7 @@ const cases: readonly Case[] = [
   bad('suffix with echo', { suffix: 'end', echo: true }, 'echo'),
   bad('stop_token_ids outside the vocabulary', { stop_token_ids: [258] }, 'stop_token_ids'),
   bad('stop_token_ids of strings', { stop_token_ids: ['1'] }, 'stop_token_ids'),
+  bad('min_tokens above max_tokens', { min_tokens: 17 }, 'min_tokens'),
   bad('too many stop_token_ids', { stop_token_ids: Array(129).fill(1) }, 'stop_token_ids'),
   bad('skip_special_tokens a string', { skip_special_tokens: 'no' }, 'skip_special_tokens'),
   bad('best_of below n', { n: 3, best_of: 2 }, 'best_of'),

@@ -2,7 +2,7 @@ import type { GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
 import { encodeTexts } from '../generation/encode.js';
-import { invalid, readSettings, requireModelName, unsupported } from '../generation/settings.js';
+import { checkMinTokens, invalid, readSettings, requireModelName, unsupported } from '../generation/settings.js';
 import type { ChatRequest } from '../schemas/chat-request.js';
 import type { ServedModel } from '../served-model.js';
 import { type ToolFormat, type ToolSupport, toolSupportOf } from '../tools/format.js';
@@ -108,6 +108,7 @@ export async function planChat(body: ChatRequest, model: ServedModel): Promise<C
   const promptIds = await encodeChat(body, model, support);
   const wanted = body.max_completion_tokens ?? body.max_tokens;
   const maxTokens = Math.min(wanted ?? tokensLeft(promptIds.length, model), model.engine.contextTokensMax);
+  checkMinTokens(settings, maxTokens);
   const common = {
     ...settings,
     // Some formats mark calls with special tokens, which have no text otherwise.

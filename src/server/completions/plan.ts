@@ -1,6 +1,6 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
-import { invalid, readSettings, requireModelName } from '../generation/settings.js';
+import { checkMinTokens, invalid, readSettings, requireModelName } from '../generation/settings.js';
 import type { CompletionRequest } from '../schemas/completion-request.js';
 import type { ServedModel } from '../served-model.js';
 import { encodeInfill, encodePrompts, type Prompt, promptList } from './prompts.js';
@@ -55,9 +55,11 @@ export async function planCompletion(body: CompletionRequest, model: ServedModel
   const prompts = body.suffix ? await encodeInfill(list, body.suffix, model) : await encodePrompts(list, model);
   const echo = body.echo ?? false;
   const logprobs = body.logprobs ?? null;
+  const maxTokens = Math.min(body.max_tokens ?? maxTokensDefault, model.engine.contextTokensMax);
+  checkMinTokens(settings, maxTokens);
   const common = {
     ...settings,
-    maxTokens: Math.min(body.max_tokens ?? maxTokensDefault, model.engine.contextTokensMax),
+    maxTokens,
     logprobs: bestOf > n ? (logprobs ?? 0) : logprobs,
     scorePrompt: echo && logprobs !== null,
   };

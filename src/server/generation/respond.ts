@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Generation, GenerationRequest } from '../../engine/types.js';
 import { LOGGED_FIELDS_MAX } from '../../limits.js';
 import { describeError } from '../plugins/errors.js';
+import type { ErrorBody } from '../schemas/error.js';
 import type { ServedModel } from '../served-model.js';
 import { abortOnDisconnect } from './abort.js';
 import { type SseOptions, SseStream } from './sse.js';
@@ -15,7 +16,9 @@ export type Job = {
   /** Sends all but the end of the stream. Rejects with the first failure. */
   readonly stream: (sse: SseStream, generations: readonly Generation[]) => Promise<void>;
   /** Tells the reader of a stream about a failure; by default as OpenAI's completions do. */
-  readonly streamError?: (sse: SseStream, body: object) => Promise<void>;
+  readonly streamError?: (sse: SseStream, body: ErrorBody) => Promise<void>;
+  /** Whether the stream ends with `[DONE]`; by default it does. */
+  readonly hasMarker?: boolean;
 };
 
 /** Names only, shortened: values are the user's, and even a name can be long. */
@@ -60,6 +63,6 @@ export async function respond(
       await (job.streamError?.(sse, body) ?? sse.send(body));
     }
   }
-  await sse.end();
+  await sse.end(job.hasMarker ?? true);
   return reply;
 }

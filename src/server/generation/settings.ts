@@ -12,7 +12,7 @@ export const unsupported = (parameter: string, message: string) =>
 /** What the fields common to all endpoints say about each sequence of a request. */
 export type Settings = Pick<
   GenerationRequest,
-  'stop' | 'ignoreEos' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant'
+  'stop' | 'ignoreEos' | 'minTokens' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant'
 > & {
   readonly sampling: Omit<SamplingRequest, 'choice'>;
 };
@@ -77,10 +77,17 @@ export function readSettings(body: SettingsFields, model: ServedModel): Settings
     sampling: readSampling(body, vocabSize),
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
     ignoreEos: body.ignore_eos ?? false,
+    ...(body.min_tokens ? { minTokens: body.min_tokens } : {}),
     ...(stopIds.size === 0 ? {} : { stopIds }),
     ...(body.include_stop_str_in_output === true ? { includeStop: true } : {}),
     ...(body.skip_special_tokens === false ? { keepSpecial: true } : {}),
     priority: body.priority ?? 0,
     tenant: body.user ?? '',
   };
+}
+
+/** Throws `invalid_request` if a sequence would have to end before it may. */
+export function checkMinTokens({ minTokens = 0 }: Pick<Settings, 'minTokens'>, maxTokens: number): void {
+  if (minTokens <= maxTokens) return;
+  throw invalid('min_tokens', `'min_tokens' is ${minTokens}; at most ${maxTokens} tokens are generated.`);
 }

@@ -45,10 +45,15 @@ export class SseStream {
     await this.#write(`data: ${JSON.stringify(data)}\n\n`);
   }
 
-  /** Sends the final marker and ends the response. */
-  async end(): Promise<void> {
+  /** Sends an event with a name. */
+  async sendNamed(name: string, data: object): Promise<void> {
+    await this.#write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+  }
+
+  /** Ends the response, after the final marker if the protocol has one. */
+  async end(hasMarker: boolean): Promise<void> {
     clearInterval(this.#pingTimer);
-    await this.#write('data: [DONE]\n\n');
+    if (hasMarker) await this.#write('data: [DONE]\n\n');
     if (this.#isOpen) this.#raw.end();
   }
 

@@ -11,6 +11,7 @@ function modelBody(model: ServedModel): ModelBody {
     created: model.createdSeconds,
     owned_by: 'nibble',
     max_model_len: model.engine.contextTokensMax,
+    recipe: model.recipe,
   };
 }
 

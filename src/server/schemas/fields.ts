@@ -3,7 +3,7 @@
  * messages and documentation. As in OpenAI's contract, null means "not given" for every optional field but `user`.
  */
 import Type, { type Static, type TSchema } from 'typebox';
-import { STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, STOP_TOKEN_IDS_MAX } from '../../limits.js';
+import { CONTEXT_TOKENS_MAX, STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, STOP_TOKEN_IDS_MAX } from '../../limits.js';
 
 /** An optional field that may be null. */
 export const field = <T extends TSchema>(schema: T, expected: string) =>
@@ -52,6 +52,10 @@ export const extensionFields = {
   min_p: numberFrom(0, 1),
   repetition_penalty: numberFrom(0.01, 10),
   ignore_eos: flag(),
+  min_tokens: field(
+    Type.Integer({ minimum: 0, maximum: CONTEXT_TOKENS_MAX }),
+    `an integer from 0 to ${CONTEXT_TOKENS_MAX}`,
+  ),
   stop_token_ids: field(
     Type.Array(TokenId, { maxItems: STOP_TOKEN_IDS_MAX }),
     `an array of at most ${STOP_TOKEN_IDS_MAX} token ids`,

@@ -8,6 +8,12 @@ export const ModelBody = Type.Object(
     owned_by: Type.String(),
     /** Longest sequence, tokens: an extension that vLLM has too and clients read. */
     max_model_len: Type.Integer(),
+    /** How the model is quantized: shares of the weights' bytes by tensor format, and the format of activations. */
+    recipe: Type.Object({
+      architecture: Type.String(),
+      weights: Type.Record(Type.String(), Type.Number()),
+      activations: Type.String(),
+    }),
   },
   { additionalProperties: false },
 );

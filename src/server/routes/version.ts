@@ -1,0 +1,6 @@
+import type { FastifyInstance } from 'fastify';
+
+/** GET /version. */
+export function registerVersion(app: FastifyInstance, version: string): void {
+  app.get('/version', async () => ({ version }));
+}
