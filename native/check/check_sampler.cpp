@@ -254,6 +254,22 @@ void check_penalties(Failures& failures, Random& random) {
   expect(failures, seen.size() == 50, "sampled tokens are not counted");
 }
 
+/// Tokens that the first few generated ones can't be.
+void check_forbidden(Failures& failures, Random& random) {
+  constexpr size_t kVocab = 1000;
+  const KernelTable& kernels = *kernel_table(Isa::scalar);
+  const std::vector<float> row = random_row(random, kVocab, 1);
+  const auto best = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+  SamplerScratch scratch;
+  SamplerState patient = state_of(failures, {.temperature = 0}, kVocab);
+  expect(failures, patient.forbid(3, Ids{best, 5}, kVocab).ok(), "forbidding refused");
+  for (const uint32_t position : {0u, 2u}) {
+    expect(failures, sample(kernels, patient, row.data(), kVocab, position, scratch) != best, "too early an end");
+  }
+  expect(failures, sample(kernels, patient, row.data(), kVocab, 3, scratch) == best, "an end was forbidden too long");
+  expect(failures, !patient.forbid(1, Ids{static_cast<int32_t>(kVocab)}, kVocab).ok(), "forbidding outside accepted");
+}
+
 void check_extremes(Failures& failures, Random& random) {
   constexpr size_t kVocab = 1000;
   const KernelTable& kernels = *kernel_table(Isa::scalar);
@@ -276,13 +292,6 @@ void check_extremes(Failures& failures, Random& random) {
     expect(failures, sample(kernels, state, row.data(), kVocab, 9, scratch) == best,
            "an extreme setting lost the best token");
   }
-  SamplerState patient = state_of(failures, {.temperature = 0}, kVocab);
-  expect(failures, patient.forbid(3, Ids{best, 5}, kVocab).ok(), "forbidding refused");
-  for (const uint32_t position : {0u, 2u}) {
-    expect(failures, sample(kernels, patient, row.data(), kVocab, position, scratch) != best, "too early an end");
-  }
-  expect(failures, sample(kernels, patient, row.data(), kVocab, 3, scratch) == best, "an end was forbidden too long");
-  expect(failures, !patient.forbid(1, Ids{static_cast<int32_t>(kVocab)}, kVocab).ok(), "forbidding outside accepted");
   SamplerState flat = state_of(failures, {.temperature = 1e30}, kVocab);
   expect(failures, sampling_candidates(kernels, flat, row.data(), kVocab, scratch).size() == kVocab,
          "1e30 is not flat");
@@ -385,6 +394,7 @@ std::vector<std::string> check_sampler(uint64_t seed) {
   check_draws(failures, random);
   check_penalties(failures, random);
   check_extremes(failures, random);
+  check_forbidden(failures, random);
   check_tops(failures, random);
   return failures;
 }
