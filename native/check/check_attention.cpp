@@ -61,6 +61,35 @@ struct Outputs {
       : o(s.queries * s.group * s.head_dim + 16, 4), m(s.queries * s.group + 16, 8), l(s.queries * s.group + 16, 12) {}
 };
 
+/// The task of a case, but for its queries, split and outputs.
+AttentionTask task_of(Random& random, const AttentionCase& shape, const Cache& cache, size_t q_stride) {
+  AttentionTask task{};
+  task.q_stride = q_stride;
+  task.queries = shape.queries;
+  task.group = shape.group;
+  task.head_dim = shape.head_dim;
+  task.scale = shape.scale;
+  task.first_position = shape.first_position;
+  task.blocks = task.next_blocks = cache.blocks.data();
+  task.next_count = random.between(0, cache.blocks.size());
+  task.pool = cache.pool.data();
+  task.block_bytes = cache.block_bytes;
+  task.k_offset = task.next_k_offset = cache.k_offset;
+  task.v_offset = cache.v_offset;
+  return task;
+}
+
+void merge(const KernelTable& table, const AttentionCase& shape, Outputs& all, Outputs& part) {
+  table.attention_merge({.o = all.o.data(),
+                         .m = all.m.data(),
+                         .l = all.l.data(),
+                         .o2 = part.o.data(),
+                         .m2 = part.m.data(),
+                         .l2 = part.l.data(),
+                         .columns = shape.queries * shape.group,
+                         .head_dim = shape.head_dim});
+}
+
 void check_case(Checker& c, const AttentionCase& shape) {
   const size_t columns = shape.queries * shape.group;
   const size_t tokens = shape.first_position + shape.queries;
@@ -74,24 +103,14 @@ void check_case(Checker& c, const AttentionCase& shape) {
   Outputs got_all(shape), want_all(shape);
   for (size_t split = 0; split * kSplitTokens < tokens; ++split) {
     Outputs got(shape), want(shape);
-    Buffer<float> scratch(attention_scratch_floats(columns));
-    AttentionTask task{.q = q.data(),
-                       .q_stride = q_stride,
-                       .queries = shape.queries,
-                       .group = shape.group,
-                       .head_dim = shape.head_dim,
-                       .scale = shape.scale,
-                       .first_position = shape.first_position,
-                       .split = split,
-                       .blocks = cache.blocks.data(),
-                       .pool = cache.pool.data(),
-                       .block_bytes = cache.block_bytes,
-                       .k_offset = cache.k_offset,
-                       .v_offset = cache.v_offset,
-                       .o = got.o.data(),
-                       .m = got.m.data(),
-                       .l = got.l.data(),
-                       .scratch = scratch.data()};
+    Buffer<float> scratch(attention_scratch_floats(columns, shape.head_dim));
+    AttentionTask task = task_of(c.random, shape, cache, q_stride);
+    task.q = q.data();
+    task.split = split;
+    task.o = got.o.data();
+    task.m = got.m.data();
+    task.l = got.l.data();
+    task.scratch = scratch.data();
     fill(c.random, Values::not_finite, scratch.span());
     c.level.attention(task);
     task.o = want.o.data();
@@ -105,21 +124,18 @@ void check_case(Checker& c, const AttentionCase& shape) {
     compare(got.m, want.m, "m");
     compare(got.l, want.l, "l");
     compare(got.o, want.o, "o");
-    for (size_t i = 0; i < columns; ++i) {
-      float* o = &got_all.o[i * shape.head_dim];
-      float* o2 = &want_all.o[i * shape.head_dim];
-      if (split == 0) {
-        std::copy_n(&got.o[i * shape.head_dim], shape.head_dim, o);
-        std::copy_n(&want.o[i * shape.head_dim], shape.head_dim, o2);
+    if (split == 0) {
+      std::copy(got.o.span().begin(), got.o.span().end(), got_all.o.span().begin());
+      std::copy(want.o.span().begin(), want.o.span().end(), want_all.o.span().begin());
+      for (size_t i = 0; i < columns; ++i)
         got_all.m[i] = got.m[i], got_all.l[i] = got.l[i], want_all.m[i] = want.m[i], want_all.l[i] = want.l[i];
-      } else {
-        c.level.attention_merge(o, &got_all.m[i], &got_all.l[i], &got.o[i * shape.head_dim], got.m[i], got.l[i],
-                                shape.head_dim);
-        c.twin.attention_merge(o2, &want_all.m[i], &want_all.l[i], &want.o[i * shape.head_dim], want.m[i], want.l[i],
-                               shape.head_dim);
-      }
+      continue;
     }
+    merge(c.level, shape, got_all, got);
+    merge(c.twin, shape, want_all, want);
   }
+  c.expect_same(got_all.l.span(), want_all.l.span(), "attention merged l: group %zu queries %zu position %zu",
+                shape.group, shape.queries, shape.first_position);
   c.expect_same(got_all.o.span(), want_all.o.span(),
                 "attention merged: head_dim %zu group %zu queries %zu position %zu", shape.head_dim, shape.group,
                 shape.queries, shape.first_position);

@@ -127,20 +127,33 @@ void check_rows(Checker& c, Values kind) {
 
 void check_merge(Checker& c, Values kind) {
   for (size_t head_dim = 16; head_dim <= 256; head_dim += 16) {
-    Buffer<float> got(head_dim + 2, 4), want(head_dim + 2), other(head_dim + 2, 8), y(head_dim + kGuard), z(y.size());
+    const size_t n = c.random.between(1, 40);
+    const size_t size = n * (head_dim + 2);  // m, l and o of n columns
+    Buffer<float> got(size + kGuard, 4), want(size + kGuard), other(size, 8), y(head_dim + kGuard), z(y.size());
     fill(c.random, kind, got.span());
     fill(c.random, kind, other.span());
-    if (c.random.chance(4)) {  // a split in which the column sees nothing
-      for (float& value : other.span()) value = 0.0f;
-      other[0] = -1.0f / 0.0f;
+    for (size_t i = 0; i < n; ++i) {
+      if (!c.random.chance(4)) continue;  // else a split in which the column sees nothing
+      other[i] = -1.0f / 0.0f;
+      other[n + i] = 0.0f;
     }
-    for (size_t i = 0; i < got.size(); ++i) want[i] = got[i];
-    // element 0 is m, element 1 is l, the rest o
-    c.level.attention_merge(&got[2], &got[0], &got[1], &other[2], other[0], other[1], head_dim);
-    c.twin.attention_merge(&want[2], &want[0], &want[1], &other[2], other[0], other[1], head_dim);
-    c.expect_same(got.span(), want.span(), "attention_merge head_dim %zu values %d", head_dim, static_cast<int>(kind));
-    c.level.attention_finish(&got[2], got[1], head_dim, y.data());
-    c.twin.attention_finish(&want[2], want[1], head_dim, z.data());
+    want.copy_from(got);
+    const auto merge = [&](const KernelTable& table, Buffer<float>& into) {
+      table.attention_merge({.o = &into[2 * n],
+                             .m = &into[0],
+                             .l = &into[n],
+                             .o2 = &other[2 * n],
+                             .m2 = &other[0],
+                             .l2 = &other[n],
+                             .columns = n,
+                             .head_dim = head_dim});
+    };
+    merge(c.level, got);
+    merge(c.twin, want);
+    c.expect_same(got.span(), want.span(), "attention_merge columns %zu head_dim %zu values %d", n, head_dim,
+                  static_cast<int>(kind));
+    c.level.attention_finish(&got[2 * n], got[n], head_dim, y.data());
+    c.twin.attention_finish(&want[2 * n], want[n], head_dim, z.data());
     c.expect_same(y.span(), z.span(), "attention_finish head_dim %zu values %d", head_dim, static_cast<int>(kind));
   }
 }

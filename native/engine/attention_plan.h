@@ -36,6 +36,9 @@ struct AttentionPlan {
   uint64_t macs = 0;                        // per layer, causal
 
   void build(const StepBatch& batch, const ArchitectureSpec& spec, size_t threads);
+
+ private:
+  void add_items(const StepBatch& batch, const ArchitectureSpec& spec, size_t sequence, int32_t tile);
 };
 
 }  // namespace nibble

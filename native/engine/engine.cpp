@@ -23,7 +23,7 @@ Status check_architecture(const ArchitectureSpec& a) {
   }
   if (a.heads * a.head_dim % 32 != 0) return refuse("Heads times head size must be a multiple of 32.");
   if (a.heads % a.kv_heads != 0) return refuse("The number of heads must be a multiple of the number of KV heads.");
-  if (a.heads / a.kv_heads > kAttentionColumnsMax) return refuse("More than 64 query heads share a KV head.");
+  if (a.heads / a.kv_heads > kAttentionColumnsMax) return refuse("More than 96 query heads share a KV head.");
   if (a.rope.dimensions > a.head_dim || a.rope.dimensions % 2 != 0) return refuse("The rotary width is out of range.");
   return Status::success();
 }

@@ -72,7 +72,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
       t.partial_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
       t.total_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
       t.partial_ml = carver.take<float>(4 * kAttentionColumnsMax);
-      t.scratch = carver.take<float>(attention_scratch_floats(kAttentionColumnsMax));
+      t.scratch = carver.take<float>(attention_scratch_floats(kAttentionColumnsMax, a.head_dim));
     }
     return carver.used();
   };

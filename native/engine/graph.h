@@ -69,6 +69,8 @@ class Graph {
   void embed(size_t thread) noexcept;
   void rotate_and_store(size_t layer, size_t thread) noexcept;
   void attend(size_t layer, const AttentionItem& item, size_t thread) noexcept;
+  const float* rotate_decoded(size_t layer, const AttentionItem& item, const float* row, size_t thread) noexcept;
+  void announce(size_t layer, AttentionTask& task, const AttentionItem* next, size_t split) const noexcept;
   void merge_splits(size_t token, float* out) const noexcept;
   void rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
                     int32_t position) const noexcept;

@@ -53,10 +53,40 @@ void Graph::rotate_and_store(size_t layer, size_t thread) noexcept {
   }
 }
 
+/// A decode's queries of one KV head, rotated into the thread's buffer; the item that owns the newest token also stores
+/// its key and value. Rotation is cheap enough to be repeated by the item of each split.
+const float* Graph::rotate_decoded(size_t layer, const AttentionItem& item, const float* row, size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const LayerWeights& weights = model_.weights.layers[layer];
+  float* heads = threads_[thread].heads;
+  const size_t d = a.head_dim;
+  const size_t group = a.heads / a.kv_heads;
+  const auto kv_head = static_cast<size_t>(item.kv_head);
+  std::memcpy(heads, row + kv_head * group * d, group * d * sizeof(float));
+  rotate_heads(weights, heads, group, true, item.first_position);
+  if (item.owns_new_token) {
+    float* k = heads + group * d;
+    std::memcpy(k, row + (a.heads + kv_head) * d, d * sizeof(float));
+    rotate_heads(weights, k, 1, false, item.first_position);
+    store(layer, kv_head, k, row + (a.heads + a.kv_heads + kv_head) * d, item.sequence, item.first_position);
+  }
+  return heads;
+}
+
+/// Tells the kernel which keys this thread reads next, to prefetch them: the next split, or the next item.
+void Graph::announce(size_t layer, AttentionTask& task, const AttentionItem* next, size_t split) const noexcept {
+  task.next_count = 0;
+  if (next == plan_.items.data() + plan_.items.size()) return;
+  constexpr size_t kSplitBlocks = kSplitTokens / kKvBlockTokens;
+  const auto first = static_cast<size_t>(batch_->block_start[static_cast<size_t>(next->sequence)]);
+  task.next_blocks = batch_->blocks.data() + first + split * kSplitBlocks;
+  task.next_count = static_cast<size_t>(next->first_position) / kKvBlockTokens + 1 - split * kSplitBlocks;
+  task.next_k_offset = model_.kv.k_offset(layer, static_cast<size_t>(next->kv_head));
+}
+
 void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& kernels = *model_.kernels;
-  const LayerWeights& weights = model_.weights.layers[layer];
   ThreadBuffers& buffers = threads_[thread];
   const size_t d = a.head_dim;
   const size_t group = a.heads / a.kv_heads;
@@ -66,18 +96,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
   float* row = qkv_ + first_token * model_.qkv_width();
   const float* q = row + kv_head * group * d;
 
-  if (plan_.decode_only) {
-    // Rotation is cheap enough to be repeated by each split's item; the newest one also stores the key and value.
-    std::memcpy(buffers.heads, q, group * d * sizeof(float));
-    rotate_heads(weights, buffers.heads, group, true, item.first_position);
-    q = buffers.heads;
-    if (item.owns_new_token) {
-      float* k = buffers.heads + group * d;
-      std::memcpy(k, row + (a.heads + kv_head) * d, d * sizeof(float));
-      rotate_heads(weights, k, 1, false, item.first_position);
-      store(layer, kv_head, k, row + (a.heads + a.kv_heads + kv_head) * d, item.sequence, item.first_position);
-    }
-  }
+  if (plan_.decode_only) q = rotate_decoded(layer, item, row, thread);
 
   const size_t columns = queries * group;
   AttentionTask task{
@@ -94,17 +113,25 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
       .block_bytes = model_.kv.block_bytes(),
       .k_offset = model_.kv.k_offset(layer, kv_head),
       .v_offset = model_.kv.v_offset(layer, kv_head),
+      .next_blocks = nullptr,
+      .next_count = 0,
+      .next_k_offset = 0,
       .o = buffers.total_o,
       .m = buffers.partial_ml + 2 * kAttentionColumnsMax,
       .l = buffers.partial_ml + 3 * kAttentionColumnsMax,
       .scratch = buffers.scratch,
   };
+  const AttentionItem* next = &item + 1;
+  const size_t next_split =
+      next == plan_.items.data() + plan_.items.size() ? 0 : static_cast<size_t>(next->first_split);
+
   if (item.partial >= 0) {
     const auto partial = static_cast<size_t>(item.partial);
     task.split = static_cast<size_t>(item.first_split);
     task.o = plan_.partial_o.data() + partial * group * d;
     task.m = plan_.partial_m.data() + partial * group;
     task.l = plan_.partial_l.data() + partial * group;
+    announce(layer, task, next, next_split);
     kernels.attention(task);
     return;
   }
@@ -112,17 +139,16 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
   float* total_o = task.o;
   float* total_m = task.m;
   float* total_l = task.l;
-  kernels.attention(task);
-  task.o = buffers.partial_o;
-  task.m = buffers.partial_ml;
-  task.l = buffers.partial_ml + kAttentionColumnsMax;
-  for (size_t split = 1; split < static_cast<size_t>(item.splits); ++split) {
+  const auto splits = static_cast<size_t>(item.splits);
+  for (size_t split = 0; split < splits; ++split) {
     task.split = split;
+    const bool last = split + 1 == splits;
+    announce(layer, task, last ? next : &item, last ? next_split : split + 1);
     kernels.attention(task);
-    for (size_t c = 0; c < columns; ++c) {
-      if (task.first_position + c / group < split * kSplitTokens) continue;  // this query sees nothing of the split
-      kernels.attention_merge(total_o + c * d, total_m + c, total_l + c, task.o + c * d, task.m[c], task.l[c], d);
-    }
+    if (split > 0) kernels.attention_merge({total_o, total_m, total_l, task.o, task.m, task.l, columns, d});
+    task.o = buffers.partial_o;
+    task.m = buffers.partial_ml;
+    task.l = buffers.partial_ml + kAttentionColumnsMax;
   }
   for (size_t c = 0; c < columns; ++c) {
     float* out = attention_ + (first_token + c / group) * a.heads * d + (kv_head * group + c % group) * d;
@@ -138,22 +164,19 @@ void Graph::merge_splits(size_t token, float* out) const noexcept {
   const size_t group = a.heads / a.kv_heads;
   const auto sequence = static_cast<size_t>(plan_.token_sequence[token]);
   const auto splits = static_cast<size_t>(plan_.split_count[sequence]);
-  for (size_t h = 0; h < a.heads; ++h) {
-    const size_t first = static_cast<size_t>(plan_.first_partial[sequence]) + h / group * splits;
-    float* o = out + h * d;
-    float m = 0, l = 0;
-    for (size_t s = 0; s < splits; ++s) {
-      const size_t column = (first + s) * group + h % group;
-      const float* part = plan_.partial_o.data() + column * d;
-      if (s == 0) {
-        std::memcpy(o, part, d * sizeof(float));
-        m = plan_.partial_m[column];
-        l = plan_.partial_l[column];
-      } else {
-        kernels.attention_merge(o, &m, &l, part, plan_.partial_m[column], plan_.partial_l[column], d);
-      }
+  float m[kAttentionColumnsMax], l[kAttentionColumnsMax];
+  for (size_t h = 0; h < a.kv_heads; ++h) {
+    const size_t first = static_cast<size_t>(plan_.first_partial[sequence]) + h * splits;
+    float* o = out + h * group * d;
+    std::memcpy(o, plan_.partial_o.data() + first * group * d, group * d * sizeof(float));
+    std::memcpy(m, plan_.partial_m.data() + first * group, group * sizeof(float));
+    std::memcpy(l, plan_.partial_l.data() + first * group, group * sizeof(float));
+    for (size_t part = first + 1; part < first + splits; ++part) {
+      const size_t column = part * group;
+      kernels.attention_merge({o, m, l, plan_.partial_o.data() + column * d, plan_.partial_m.data() + column,
+                               plan_.partial_l.data() + column, group, d});
     }
-    kernels.attention_finish(o, l, d, o);
+    for (size_t c = 0; c < group; ++c) kernels.attention_finish(o + c * d, l[c], d, o + c * d);
   }
 }
 

@@ -51,17 +51,37 @@ struct AttentionTask {
   size_t block_bytes;  // distance of two blocks of the pool
   size_t k_offset;     // of K of this (layer, head) in a block: f16 [head_dim][16 tokens]
   size_t v_offset;     // of V: f16 [16 tokens][head_dim]
-  float* o;            // [queries·group][head_dim], column (i, h) is row i·group + h
-  float* m;            // [queries·group]
-  float* l;            // [queries·group]
-  float* scratch;      // attention_scratch_floats(queries·group) floats, 64-byte aligned
+  /// The task that this thread is likely to run next: its first blocks and where its keys are in them, to be
+  /// prefetched.
+  const int32_t* next_blocks;  // [next_count]; not read if next_count is 0
+  size_t next_count;
+  size_t next_k_offset;
+  float* o;        // [queries·group][head_dim], column (i, h) is row i·group + h
+  float* m;        // [queries·group]
+  float* l;        // [queries·group]
+  float* scratch;  // attention_scratch_floats(queries·group, head_dim) floats, 64-byte aligned
 };
-/// Scores of one split for every column.
-constexpr size_t attention_scratch_floats(size_t columns) noexcept {
-  return columns * kSplitTokens;
+/// For levels: the scores of a few columns, every column's query, and a split's keys and values as f32.
+/// For the reference: every column's scores.
+constexpr size_t attention_scratch_floats(size_t columns, size_t head_dim) noexcept {
+  return (columns < 8 ? 8 : columns) * (kSplitTokens + head_dim) + 2 * kSplitTokens * head_dim;
 }
 /// A task has at most this many columns (queries · group), so that its scratch stays in the L2 cache.
-inline constexpr size_t kAttentionColumnsMax = 64;
+inline constexpr size_t kAttentionColumnsMax = 96;
+
+/// Merges the partial (o2, m2, l2) of the next split into (o, m, l), for every column:
+///   M = m > m2 ? m : m2; a = exp(m − M); b = exp(m2 − M); l = fma(l2, b, l·a); o = fma(o2, b, o·a); m = M.
+/// l2 = 0 (the split shows this column nothing) changes nothing, so that a split may be merged or left out.
+struct AttentionMerge {
+  float* o;  // [columns][head_dim]
+  float* m;  // [columns]
+  float* l;
+  const float* o2;
+  const float* m2;
+  const float* l2;
+  size_t columns;
+  size_t head_dim;
+};
 
 struct RowStats {
   float max;    // largest element; meaningless if !finite
@@ -89,10 +109,7 @@ struct KernelTable {
   void (*store_kv)(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
                    uint16_t* v_out) noexcept;
   void (*attention)(const AttentionTask& task) noexcept;
-  /// Merges the partial (o2, m2, l2) of the next split into (o, m, l):
-  ///   M = m ≥ m2 ? m : m2; a = exp(m − M); b = exp(m2 − M); l = fma(l2, b, l·a); o = fma(o2, b, o·a); m = M.
-  /// l2 = 0 (the split shows this column nothing) changes nothing, so that a split may be merged or left out.
-  void (*attention_merge)(float* o, float* m, float* l, const float* o2, float m2, float l2, size_t head_dim) noexcept;
+  void (*attention_merge)(const AttentionMerge& merge) noexcept;
   /// y = o · (1/l).
   void (*attention_finish)(const float* o, float l, size_t head_dim, float* y) noexcept;
 

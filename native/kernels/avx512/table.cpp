@@ -38,6 +38,7 @@ inline void count_call() noexcept {
 #include "../generic/tile.h"
 
 #include "../generic/attention.h"
+#include "../generic/attention_merge.h"
 #include "../generic/linear_f32.h"
 #include "linear_a8.h"
 

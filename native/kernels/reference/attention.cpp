@@ -65,14 +65,20 @@ void attention(const AttentionTask& task) noexcept {
   }
 }
 
-void attention_merge(float* o, float* m, float* l, const float* o2, float m2, float l2, size_t head_dim) noexcept {
-  if (l2 == 0.0f) return;
-  const float top = *m >= m2 ? *m : m2;
-  const float a = exp(*m - top);
-  const float b = exp(m2 - top);
-  *l = fma(l2, b, *l * a);
-  for (size_t d = 0; d < head_dim; ++d) o[d] = fma(o2[d], b, o[d] * a);
-  *m = top;
+void attention_merge(const AttentionMerge& merge) noexcept {
+  for (size_t c = 0; c < merge.columns; ++c) {
+    const float m2 = merge.m2[c];
+    const float l2 = merge.l2[c];
+    if (l2 == 0.0f) continue;
+    const float top = select_max(merge.m[c], m2);
+    const float a = exp(merge.m[c] - top);
+    const float b = exp(m2 - top);
+    merge.l[c] = fma(l2, b, merge.l[c] * a);
+    float* o = merge.o + c * merge.head_dim;
+    const float* o2 = merge.o2 + c * merge.head_dim;
+    for (size_t d = 0; d < merge.head_dim; ++d) o[d] = fma(o2[d], b, o[d] * a);
+    merge.m[c] = top;
+  }
 }
 
 void attention_finish(const float* o, float l, size_t head_dim, float* y) noexcept {

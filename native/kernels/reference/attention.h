@@ -5,7 +5,7 @@
 namespace nibble::kernels::reference {
 
 void attention(const AttentionTask& task) noexcept;
-void attention_merge(float* o, float* m, float* l, const float* o2, float m2, float l2, size_t head_dim) noexcept;
+void attention_merge(const AttentionMerge& merge) noexcept;
 void attention_finish(const float* o, float l, size_t head_dim, float* y) noexcept;
 
 }  // namespace nibble::kernels::reference
