@@ -129,6 +129,7 @@ void Graph::share_time(StepCounters& counters) const noexcept {
 }
 
 void Graph::body(size_t thread) noexcept {
+  mark(Operator::wait, thread);  // until the thread was awake
   embed(thread);
   mark(Operator::embed, thread);
   barrier(thread);

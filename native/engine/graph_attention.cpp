@@ -80,7 +80,8 @@ void Graph::announce(size_t layer, AttentionTask& task, const AttentionItem* nex
   constexpr size_t kSplitBlocks = kSplitTokens / kKvBlockTokens;
   const auto first = static_cast<size_t>(batch_->block_start[static_cast<size_t>(next->sequence)]);
   task.next_blocks = batch_->blocks.data() + first + split * kSplitBlocks;
-  task.next_count = static_cast<size_t>(next->first_position) / kKvBlockTokens + 1 - split * kSplitBlocks;
+  const auto last_position = static_cast<size_t>(next->first_position + next->queries - 1);
+  task.next_count = last_position / kKvBlockTokens + 1 - split * kSplitBlocks;  // the split begins at or before it
   task.next_k_offset = model_.kv.k_offset(layer, static_cast<size_t>(next->kv_head));
 }
 

@@ -34,7 +34,7 @@ enum class Operator : uint8_t {
   down,
   head,
   sampling,
-  wait,  // at barriers
+  wait,  // at barriers, and for the step to begin on a thread
 };
 inline constexpr size_t kOperatorCount = 12;
 

@@ -190,7 +190,7 @@ export type StepBatch = {
   readonly wantLogits: boolean;
 };
 
-/** What the threads of a step spend their time on; `wait` is the time at barriers. */
+/** What the threads of a step spend their time on; `wait` is the time at barriers and until a thread is awake. */
 export const OPERATORS = [
   'embed',
   'norm',

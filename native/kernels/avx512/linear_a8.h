@@ -128,7 +128,7 @@ inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task
 }
 
 /// All columns of R row tiles. Weights that come from memory are fetched ahead: for one row tile a few kilobytes, for
-/// two the same groups of the next two, a row tile in each of the first passes over the columns.
+/// two the same groups of the next two, a row tile in each pass over columns, in turn.
 template <WeightFormat F, int R>
 inline void linear_a8_rows(const LinearTask& task, size_t n) {
   const size_t row_tile_bytes = task.groups * A8Format<F>::kInfo.tile_bytes();
