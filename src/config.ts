@@ -59,6 +59,12 @@ export const settingsSchema = Type.Object(
       description: 'How linear layers read their input: `a8` = int8 per token and group of 32 (fast), `f32` = exact.',
       expected: '"a8" or "f32"',
     }),
+    kv: Type.Enum(['f16', 'kv8', 'k8v4', 'kv4'], {
+      default: 'f16',
+      description:
+        'How keys and values are cached: `f16`, `kv8` (8 bits: 1.9 times smaller), `k8v4` (2.5) or `kv4` (3.6, costs quality).',
+      expected: '"f16", "kv8", "k8v4" or "kv4"',
+    }),
     contextTokens: integerOrAuto(
       KV_BLOCK_TOKENS,
       CONTEXT_TOKENS_MAX,

@@ -87,6 +87,15 @@ void read_tensor(Napi::Env env, const Napi::Value& value, Reader& options, Tenso
   options.merge(reader);
 }
 
+bool read_kv_formats(const std::string& name, KvFormats& formats) {
+  using enum KvFormat;
+  if (name == "f16") return formats = {f16, f16}, true;
+  if (name == "kv8") return formats = {q8, q8}, true;
+  if (name == "kv4") return formats = {q4, q4}, true;
+  if (name == "k8v4") return formats = {q8, q4}, true;
+  return false;
+}
+
 /// Reports progress on the event loop, at most once a hundredth.
 class Progress {
  public:
@@ -125,6 +134,7 @@ Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions&
   const std::string activations = reader.string("activations");
   if (activations != "a8" && activations != "f32") reader.fail("activations", "'a8' or 'f32'");
   options.quantize_activations = activations == "a8";
+  if (!read_kv_formats(reader.string("kv"), options.kv_formats)) reader.fail("kv", "'f16', 'kv8', 'kv4' or 'k8v4'");
   options.kv_block_count = reader.size("kvBlockCount", kBlocksMax);
   options.slot_count = reader.size("slotCount", 65536);
   options.step_tokens_max = reader.size("stepTokensMax", 65536);

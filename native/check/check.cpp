@@ -13,8 +13,9 @@ void check_table(check::Checker& checker, Isa isa) {
     checker.expect(t.linear_f32[f] != nullptr, "table: no linear_f32 for %s", name);
     checker.expect((t.linear_a8[f] == nullptr) == kWeightFormats[f].is_float(), "table: linear_a8 of %s", name);
   }
-  const bool complete = t.rmsnorm && t.quantize_a8 && t.silu_mul && t.rope && t.store_kv && t.attention &&
-                        t.attention_merge && t.attention_finish && t.row_stats && t.sum_exp && t.exp_row && t.calls;
+  const bool complete = t.rmsnorm && t.quantize_a8 && t.silu_mul && t.rope && t.hadamard && t.store_key &&
+                        t.store_value && t.attention && t.attention_merge && t.attention_finish && t.row_stats &&
+                        t.sum_exp && t.exp_row && t.calls;
   checker.expect(complete, "table: an entry is missing");
 }
 

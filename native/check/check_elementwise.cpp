@@ -88,21 +88,69 @@ void check_rope(Checker& c, Values kind) {
   }
 }
 
+constexpr KvFormat kKvFormats[] = {KvFormat::f16, KvFormat::q8, KvFormat::q4};
+
+/// f16: NaNs are alike, whatever their bits. Quantized: a token of NaN has no defined codes.
+bool same_token(KvFormat format, std::span<const uint8_t> a, std::span<const uint8_t> b, size_t token) {
+  const auto half = [](std::span<const uint8_t> part, size_t i) {
+    return static_cast<uint16_t>(part[2 * i] | part[2 * i + 1] << 8);
+  };
+  const size_t halves = format == KvFormat::f16 ? a.size() / 2 : 2 * kKvBlockTokens;
+  for (size_t i = 0; i < halves; ++i)
+    if (!same_f16(half(a, i), half(b, i))) return false;
+  const bool is_nan = format != KvFormat::f16 && f16_to_f32(half(a, token)) != f16_to_f32(half(a, token));
+  return is_nan || std::equal(a.begin() + static_cast<ptrdiff_t>(2 * halves), a.end(),
+                              b.begin() + static_cast<ptrdiff_t>(2 * halves));
+}
+
 void check_store(Checker& c, Values kind) {
   for (size_t token = 0; token < kKvBlockTokens; ++token) {
     const size_t head_dim = 16 * c.random.between(1, 16);
-    const size_t size = head_dim * kKvBlockTokens;
-    Buffer<float> k(head_dim, 4), v(head_dim, 8);
-    fill(c.random, kind, k.span());
-    fill(c.random, kind, v.span());
-    k[0] = 65520.0f;  // rounds to infinity
-    k[1] = 0x1p-25f;  // a tie with 0
-    Buffer<uint16_t> got_k(size), got_v(size), want_k(size), want_v(size);
-    c.level.store_kv(k.data(), v.data(), head_dim, token, got_k.data(), got_v.data());
-    c.twin.store_kv(k.data(), v.data(), head_dim, token, want_k.data(), want_v.data());
-    bool equal = true;
-    for (size_t i = 0; i < size; ++i) equal = equal && same_f16(got_k[i], want_k[i]) && same_f16(got_v[i], want_v[i]);
-    c.expect(equal, "store_kv head_dim %zu token %zu values %d", head_dim, token, static_cast<int>(kind));
+    Buffer<float> x(head_dim, 4);
+    fill(c.random, kind, x.span());
+    if (c.random.chance(2)) {
+      x[0] = c.random.chance(2) ? 65520.0f : -65504.0f;  // rounds to infinity; the largest that doesn't
+      x[1] = 0x1p-25f;                                   // a tie with 0
+    }
+    if (c.random.chance(8))  // a range of nothing, of either zero
+      for (float& value : x.span()) value = c.random.chance(2) ? 0.0f : -0.0f;
+    for (const KvFormat format : kKvFormats) {
+      Buffer<uint8_t> got_k(kv_key_bytes(format, head_dim)), want_k(got_k.size());
+      Buffer<uint8_t> got_v(kv_value_bytes(format, head_dim)), want_v(got_v.size());
+      c.level.store_key(format, x.data(), head_dim, token, got_k.data());
+      c.twin.store_key(format, x.data(), head_dim, token, want_k.data());
+      c.level.store_value(format, x.data(), head_dim, token, got_v.data());
+      c.twin.store_value(format, x.data(), head_dim, token, want_v.data());
+      const bool equal = same_token(format, got_k.span(), want_k.span(), token) &&
+                         same_token(format, got_v.span(), want_v.span(), token);
+      c.expect(equal, "store of KV format %d head_dim %zu token %zu values %d", static_cast<int>(format), head_dim,
+               token, static_cast<int>(kind));
+    }
+  }
+}
+
+/// Against the twin, and, since no definition of the twin says so, against the matrix: its own inverse, and its first
+/// row the plain sum.
+void check_hadamard(Checker& c, Values kind) {
+  constexpr size_t kHeadDims[] = {16, 48, 64, 80, 96, 128, 256};
+  for (const size_t head_dim : kHeadDims) {
+    const size_t heads = c.random.between(1, 4);
+    Buffer<float> got(heads * head_dim + kGuard, 4), want(got.size()), x(got.size());
+    fill(c.random, kind, got.span());
+    want.copy_from(got);
+    x.copy_from(got);
+    c.level.hadamard(got.data(), heads, head_dim);
+    c.twin.hadamard(want.data(), heads, head_dim);
+    c.expect_same(got.span(), want.span(), "hadamard head_dim %zu values %d", head_dim, static_cast<int>(kind));
+    if (kind != Values::plain) continue;
+    const size_t n = head_dim & (~head_dim + 1);
+    double sum = 0, worst = 0;
+    for (size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+    const double first = sum / __builtin_sqrt(static_cast<double>(n)) - static_cast<double>(got[0]);
+    c.level.hadamard(got.data(), heads, head_dim);
+    for (size_t i = 0; i < heads * head_dim; ++i)
+      worst = std::max(worst, __builtin_fabs(static_cast<double>(got[i]) - static_cast<double>(x[i])));
+    c.expect(__builtin_fabs(first) < 1e-4 && worst < 1e-4, "hadamard head_dim %zu isn't its own inverse", head_dim);
   }
 }
 
@@ -168,6 +216,7 @@ void check_elementwise(Checker& checker) {
       check_silu(checker, kind);
       check_rope(checker, kind);
       check_store(checker, kind);
+      check_hadamard(checker, kind);
       check_rows(checker, kind);
       check_merge(checker, kind);
     }

@@ -32,7 +32,7 @@ void AttentionPlan::build(const StepBatch& batch, const ArchitectureSpec& a, siz
   split_count.resize(sequences);
   token_sequence.resize(batch.tokens.size());
   decode_only = true;
-  kv_bytes = macs = 0;
+  positions_read = macs = 0;
   int32_t partials = 0;
 
   for (size_t s = 0; s < sequences; ++s) {
@@ -72,7 +72,7 @@ void AttentionPlan::add_items(const StepBatch& batch, const ArchitectureSpec& a,
     const int32_t queries = std::min(tile, end - first);
     const int32_t position = batch.positions[static_cast<size_t>(first)];
     const auto visible = static_cast<uint64_t>(position + queries);  // of the tile's last query
-    kv_bytes += visible * a.kv_heads * a.head_dim * 2 * sizeof(uint16_t);
+    positions_read += visible;
     for (int32_t q = 0; q < queries; ++q) macs += static_cast<uint64_t>(position + q + 1) * a.heads * a.head_dim * 2;
     for (int32_t h = 0; h < static_cast<int32_t>(a.kv_heads); ++h) {
       AttentionItem item{static_cast<int32_t>(s), h, first, queries, position, 0, 0, -1, true};

@@ -32,7 +32,7 @@ struct AttentionPlan {
   std::vector<float> partial_o;             // [partials][group · head_dim]
   std::vector<float> partial_m, partial_l;  // [partials][group]
   bool decode_only = false;                 // every sequence brings one token
-  uint64_t kv_bytes = 0;                    // read per layer
+  uint64_t positions_read = 0;              // keys and values of all KV heads, per layer
   uint64_t macs = 0;                        // per layer, causal
 
   void build(const StepBatch& batch, const ArchitectureSpec& spec, size_t threads);

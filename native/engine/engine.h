@@ -28,6 +28,7 @@ struct EngineOptions {
   std::string pack_folder;  // where packed weights are kept; empty: nowhere
   size_t threads = 1;
   bool quantize_activations = true;
+  KvFormats kv_formats;
   size_t kv_block_count = 0;
   size_t slot_count = 0;
   size_t step_tokens_max = 0;

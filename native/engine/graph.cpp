@@ -93,7 +93,7 @@ void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowS
   const size_t columns = batch.tokens.size();
   const size_t rows = batch.rows.size();
   const ArchitectureSpec& a = model_.spec;
-  counters.kv_bytes = plan_.kv_bytes * a.layers;
+  counters.kv_bytes = plan_.positions_read * model_.kv.bytes_per_token();
   counters.fp32_macs = plan_.macs * a.layers;
   for (const LayerWeights& layer : model_.weights.layers) {
     for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {

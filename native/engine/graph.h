@@ -69,12 +69,14 @@ class Graph {
   void embed(size_t thread) noexcept;
   void rotate_and_store(size_t layer, size_t thread) noexcept;
   void attend(size_t layer, const AttentionItem& item, size_t thread) noexcept;
-  const float* rotate_decoded(size_t layer, const AttentionItem& item, const float* row, size_t thread) noexcept;
+  const float* rotate_decoded(size_t layer, const AttentionItem& item, float* row, size_t thread) noexcept;
   void announce(size_t layer, AttentionTask& task, const AttentionItem* next, size_t split) const noexcept;
   void merge_splits(size_t token, float* out) const noexcept;
   void rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
                     int32_t position) const noexcept;
-  void store(size_t layer, size_t kv_head, const float* k, const float* v, int32_t sequence, int32_t position) noexcept;
+  void store(size_t layer, size_t kv_head, const float* k, float* v, int32_t sequence, int32_t position) noexcept;
+  /// One head's output: o / l, rotated back if the values are stored rotated.
+  void finish(const float* o, float l, float* y) const noexcept;
 
   template <class Produce>
   Input prepare(const Linear& linear, size_t columns, size_t thread, Operator operation, Produce produce) noexcept;

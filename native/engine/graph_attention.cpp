@@ -19,17 +19,20 @@ void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count
   const auto p = static_cast<size_t>(position);
   model_.kernels->rope(heads, count, a.head_dim, a.rope.dimensions, model_.rope.cos(p), model_.rope.sin(p),
                        a.rope.interleaved);
+  if (kv_rotates(model_.kv.formats().keys)) model_.kernels->hadamard(heads, count, a.head_dim);
 }
 
-void Graph::store(size_t layer, size_t kv_head, const float* k, const float* v, int32_t sequence,
-                  int32_t position) noexcept {
+/// @param v is rotated in place if the format of values wants that
+void Graph::store(size_t layer, size_t kv_head, const float* k, float* v, int32_t sequence, int32_t position) noexcept {
   const int32_t* blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(sequence)];
   const auto token = static_cast<size_t>(position) % kKvBlockTokens;
   const auto block = static_cast<size_t>(blocks[static_cast<size_t>(position) / kKvBlockTokens]);
   uint8_t* base = model_.kv.data() + block * model_.kv.block_bytes();
-  model_.kernels->store_kv(k, v, model_.spec.head_dim, token,
-                           reinterpret_cast<uint16_t*>(base + model_.kv.k_offset(layer, kv_head)),
-                           reinterpret_cast<uint16_t*>(base + model_.kv.v_offset(layer, kv_head)));
+  const auto [keys, values] = model_.kv.formats();
+  const size_t head_dim = model_.spec.head_dim;
+  if (kv_rotates(values)) model_.kernels->hadamard(v, 1, head_dim);
+  model_.kernels->store_key(keys, k, head_dim, token, base + model_.kv.k_offset(layer, kv_head));
+  model_.kernels->store_value(values, v, head_dim, token, base + model_.kv.v_offset(layer, kv_head));
 }
 
 /// Chunks: all queries and keys of the step are rotated in place and stored before any attention.
@@ -42,7 +45,7 @@ void Graph::rotate_and_store(size_t layer, size_t thread) noexcept {
     for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
       float* q = qkv_ + t * model_.qkv_width();
       float* k = q + a.heads * a.head_dim;
-      const float* v = k + a.kv_heads * a.head_dim;
+      float* v = k + a.kv_heads * a.head_dim;
       const int32_t position = batch_->positions[t];
       rotate_heads(weights, q, a.heads, true, position);
       rotate_heads(weights, k, a.kv_heads, false, position);
@@ -55,7 +58,7 @@ void Graph::rotate_and_store(size_t layer, size_t thread) noexcept {
 
 /// A decode's queries of one KV head, rotated into the thread's buffer; the item that owns the newest token also stores
 /// its key and value. Rotation is cheap enough to be repeated by the item of each split.
-const float* Graph::rotate_decoded(size_t layer, const AttentionItem& item, const float* row, size_t thread) noexcept {
+const float* Graph::rotate_decoded(size_t layer, const AttentionItem& item, float* row, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const LayerWeights& weights = model_.weights.layers[layer];
   float* heads = threads_[thread].heads;
@@ -85,6 +88,12 @@ void Graph::announce(size_t layer, AttentionTask& task, const AttentionItem* nex
   task.next_k_offset = model_.kv.k_offset(layer, static_cast<size_t>(next->kv_head));
 }
 
+void Graph::finish(const float* o, float l, float* y) const noexcept {
+  const size_t d = model_.spec.head_dim;
+  model_.kernels->attention_finish(o, l, d, y);
+  if (kv_rotates(model_.kv.formats().values)) model_.kernels->hadamard(y, 1, d);
+}
+
 void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& kernels = *model_.kernels;
@@ -112,6 +121,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
       .blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(item.sequence)],
       .pool = model_.kv.data(),
       .block_bytes = model_.kv.block_bytes(),
+      .formats = model_.kv.formats(),
       .k_offset = model_.kv.k_offset(layer, kv_head),
       .v_offset = model_.kv.v_offset(layer, kv_head),
       .next_blocks = nullptr,
@@ -153,7 +163,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
   }
   for (size_t c = 0; c < columns; ++c) {
     float* out = attention_ + (first_token + c / group) * a.heads * d + (kv_head * group + c % group) * d;
-    kernels.attention_finish(total_o + c * d, total_l[c], d, out);
+    finish(total_o + c * d, total_l[c], out);
   }
 }
 
@@ -177,7 +187,7 @@ void Graph::merge_splits(size_t token, float* out) const noexcept {
       kernels.attention_merge({o, m, l, plan_.partial_o.data() + column * d, plan_.partial_m.data() + column,
                                plan_.partial_l.data() + column, group, d});
     }
-    for (size_t c = 0; c < group; ++c) kernels.attention_finish(o + c * d, l[c], d, o + c * d);
+    for (size_t c = 0; c < group; ++c) finish(o + c * d, l[c], o + c * d);
   }
 }
 

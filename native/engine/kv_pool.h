@@ -8,13 +8,15 @@
 
 namespace nibble {
 
-/// The KV cache of one model: blocks of 16 tokens, f16. In a block each (layer, KV head) is contiguous: K
-/// [head_dim][16 tokens], then V [16 tokens][head_dim]. Memory is reserved at once and touched when first used.
+/// The KV cache of one model: blocks of 16 tokens. In a block each (layer, KV head) is contiguous, K then V, in the
+/// order of their formats, 64-byte aligned. Memory is reserved at once and touched when first used.
 class KvPool {
  public:
   KvPool() = default;
-  KvPool(const ArchitectureSpec& a, size_t blocks)
-      : head_bytes_(2 * kKvBlockTokens * a.head_dim * sizeof(uint16_t)),
+  KvPool(const ArchitectureSpec& a, KvFormats formats, size_t blocks)
+      : formats_(formats),
+        key_bytes_(aligned(kv_key_bytes(formats.keys, a.head_dim))),
+        head_bytes_(key_bytes_ + aligned(kv_value_bytes(formats.values, a.head_dim))),
         layer_bytes_(a.kv_heads * head_bytes_),
         block_bytes_(a.layers * layer_bytes_),
         blocks_(blocks),
@@ -22,16 +24,21 @@ class KvPool {
     pages_.advise_huge();  // a head's part of a block is only a few kB: with small pages each one is a TLB miss
   }
 
+  KvFormats formats() const noexcept { return formats_; }
   uint8_t* data() const noexcept { return pages_.data(); }
   size_t blocks() const noexcept { return blocks_; }
   size_t bytes() const noexcept { return blocks_ * block_bytes_; }
   size_t block_bytes() const noexcept { return block_bytes_; }
   size_t k_offset(size_t layer, size_t head) const noexcept { return layer * layer_bytes_ + head * head_bytes_; }
-  size_t v_offset(size_t layer, size_t head) const noexcept { return k_offset(layer, head) + head_bytes_ / 2; }
+  size_t v_offset(size_t layer, size_t head) const noexcept { return k_offset(layer, head) + key_bytes_; }
   /// K and V of one token in all layers.
   size_t bytes_per_token() const noexcept { return block_bytes_ / kKvBlockTokens; }
 
  private:
+  static constexpr size_t aligned(size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
+
+  KvFormats formats_;
+  size_t key_bytes_ = 0;
   size_t head_bytes_ = 0;
   size_t layer_bytes_ = 0;
   size_t block_bytes_ = 0;

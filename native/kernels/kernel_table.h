@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../formats/a8.h"
+#include "../formats/kv_format.h"
 #include "../formats/weight_format.h"
 #include "isa.h"
 
@@ -28,14 +29,15 @@ struct LinearTask {
 };
 using LinearKernel = void (*)(const LinearTask& task) noexcept;
 
-inline constexpr size_t kKvBlockTokens = 16;
 inline constexpr size_t kSplitTokens = 256;
 
 /// Attention of some queries of one sequence over one KV head, for one split of 256 absolute positions.
 /// Column (i, h), i < queries, h < group: query i, query head h of those that share the KV head. Query i stands at
 /// absolute position first_position + i and sees positions [0, first_position + i].
-///   s_t = scale · Σ_d q_d·K_td (fma over d ascending from +0);  m = max s_t;  p_t = exp(s_t − m);
+///   a_t = Σ_d q_d·K_td (fma over d ascending from +0);  s_t = scale · a_t;  m = max s_t;  p_t = exp(s_t − m);
 ///   l = Σ p_t (sixteen-lane);  o_d = Σ_t p_t·V_td (fma over t ascending from +0).
+/// Quantized keys: K_td is the code, and then a_t = fma(minimum_t, Σ_d q_d, scale_t · a_t) (Σ sixteen-lane). Quantized
+/// values: V_td is the code, its weight p_t · scale_t, and then o_d = o_d + Σ_t p_t·minimum_t (fma, sixteen-lane).
 /// A column that sees no position of the split gets m = −infinity, l = 0, o = 0.
 struct AttentionTask {
   const float* q;   // query i, head h at q + i·q_stride + h·head_dim
@@ -49,8 +51,9 @@ struct AttentionTask {
   const int32_t* blocks;  // block ids of the sequence, from position 0
   const uint8_t* pool;
   size_t block_bytes;  // distance of two blocks of the pool
-  size_t k_offset;     // of K of this (layer, head) in a block: f16 [head_dim][16 tokens]
-  size_t v_offset;     // of V: f16 [16 tokens][head_dim]
+  KvFormats formats;
+  size_t k_offset;  // of K of this (layer, head) in a block
+  size_t v_offset;  // of V
   /// The task that this thread is likely to run next: its first blocks and where its keys are in them, to be
   /// prefetched.
   const int32_t* next_blocks;  // [next_count]; not read if next_count is 0
@@ -104,10 +107,13 @@ struct KernelTable {
   ///   a' = fma(a, cos, −(b·sin)), b' = fma(a, sin, b·cos); pairs (2i, 2i+1) if interleaved, else (i, i + rotary/2).
   void (*rope)(float* x, size_t heads, size_t head_dim, size_t rotary, const float* cos, const float* sin,
                bool interleaved) noexcept;
-  /// Writes one token of one KV head to its block: k_out f16 [head_dim][16] at column `token`, v_out f16
-  /// [16][head_dim].
-  void (*store_kv)(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
-                   uint16_t* v_out) noexcept;
+  /// Rotates each head in place by the normalised Hadamard matrix of the largest power of two that divides head_dim
+  /// (its own inverse), block by block.
+  void (*hadamard)(float* x, size_t heads, size_t head_dim) noexcept;
+  /// Writes the key, or value, of one token of one KV head to its part of a block; head_dim % 16 == 0, ≤ 256. What
+  /// isn't finite, or beyond f16, makes a quantized token NaN.
+  void (*store_key)(KvFormat format, const float* x, size_t head_dim, size_t token, uint8_t* part) noexcept;
+  void (*store_value)(KvFormat format, const float* x, size_t head_dim, size_t token, uint8_t* part) noexcept;
   void (*attention)(const AttentionTask& task) noexcept;
   void (*attention_merge)(const AttentionMerge& merge) noexcept;
   /// y = o · (1/l).

@@ -14,6 +14,7 @@ const settings: readonly SettingKey[] = [
   'model',
   'threads',
   'activations',
+  'kv',
   'contextTokens',
   'kvTokens',
   'offline',

@@ -25,16 +25,16 @@ type Server = {
 
 /** The options of `openModel` that the settings decide. */
 export function openOptions(config: Config): OpenModelOptions {
-  const { model, threads, activations, contextTokens, kvTokens, offline, home } = config;
+  const { model, threads, activations, kv, contextTokens, kvTokens, offline, home } = config;
   const { maxSequences, maxWaiting, maxWaitingTokens, queueSeconds, itlTarget } = config;
   const queue = { maxSequences, maxWaiting, maxWaitingTokens, queueSeconds, itlTarget };
   const packCacheBytes = config.packCacheMb * 1e6;
-  return { model, threads, activations, contextTokens, kvTokens, packCacheBytes, offline, home, ...queue };
+  return { model, threads, activations, kv, contextTokens, kvTokens, packCacheBytes, offline, home, ...queue };
 }
 
 function servedModel(opened: OpenedModel, config: Config): ServedModel {
   const { modelFile } = opened;
-  const identity = [packageVersion(), modelFile.id, modelFile.fileBytes, config.activations].join('\n');
+  const identity = [packageVersion(), modelFile.id, modelFile.fileBytes, config.activations, config.kv].join('\n');
   return {
     id: modelFile.id,
     createdSeconds: Math.floor(Date.now() / 1000),

@@ -1,6 +1,6 @@
 import type { ChatTemplate } from '../model/chat-template/index.js';
 import type { EncodeOptions, ModelFile, Tokenizer } from '../model/types.js';
-import type { ActivationFormat, NativeModel } from '../native/contract.js';
+import type { ActivationFormat, KvFormat, NativeModel } from '../native/contract.js';
 import type { Engine, EngineObserver } from './types.js';
 
 /** What it takes to open a model for generation. `null` means "choose": see docs/configuration.md. */
@@ -9,6 +9,7 @@ export type OpenModelOptions = {
   readonly model: string;
   readonly threads: number | null;
   readonly activations: ActivationFormat;
+  readonly kv: KvFormat;
   /** Longest sequence, tokens; null: the model's own context length. */
   readonly contextTokens: number | null;
   /** Size of the KV pool, tokens; null: by `chooseKvTokens` of src/config.ts. */

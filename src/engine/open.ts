@@ -5,6 +5,7 @@ import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { ChatTemplate } from '../model/chat-template/index.js';
 import { readModelFile } from '../model/gguf.js';
+import { kvBytesPerToken } from '../model/kv-bytes.js';
 import { packsFolder, resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
 import { TokenizerWorker } from '../model/tokenizer/worker.js';
@@ -26,12 +27,6 @@ export function asNibbleError(error: unknown): NibbleError {
   return new NibbleError('engine_failed', { message }, { cause: error });
 }
 
-/** Bytes of K and V of one token in all layers, f16. */
-function kvBytesPerToken(file: ModelFile): number {
-  const { layers, kvHeads, headDim } = file.architecture;
-  return layers * kvHeads * headDim * 2 * 2;
-}
-
 type LoadSizes = { readonly contextTokensMax: number; readonly kvBlockCount: number };
 
 function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
@@ -40,7 +35,7 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
     options.kvTokens ??
     chooseKvTokens({
       contextTokens: contextTokensMax,
-      bytesPerToken: kvBytesPerToken(file),
+      bytesPerToken: kvBytesPerToken(file.architecture, options.kv),
       availableBytes: Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY),
     });
   return { contextTokensMax, kvBlockCount: Math.max(1, Math.ceil(kvTokens / KV_BLOCK_TOKENS)) };
@@ -49,7 +44,7 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
 /** Loads a model file natively with the sizes given; rejects with a NibbleError. */
 export async function loadNativeModel(
   file: ModelFile,
-  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'onProgress'> &
+  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'onProgress'> &
     LoadSizes & { readonly slotCount: number; readonly packFolder?: string },
 ): Promise<NativeModel> {
   const addon = loadAddon();
@@ -59,6 +54,7 @@ export async function loadNativeModel(
     tensors: file.tensors,
     threads: options.threads ?? addon.cpuInfo().defaultThreads,
     activations: options.activations,
+    kv: options.kv,
     kvBlockCount: options.kvBlockCount,
     slotCount: options.slotCount,
     stepTokensMax: STEP_TOKENS_MAX,

@@ -12,6 +12,9 @@ export type IsaLevel = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'neon';
 /** How linear layers read their input: `a8` = int8 per token and group of 32; `f32` = as it is (A16 in the tables). */
 export type ActivationFormat = 'a8' | 'f32';
 
+/** How keys and values are cached: 16-bit floats, or 8 or 4 bits each (docs/arithmetic.md, "KV formats"). */
+export type KvFormat = 'f16' | 'kv8' | 'k8v4' | 'kv4';
+
 export type NativeErrorCode =
   | 'native_invalid_argument'
   | 'model_file_unreadable'
@@ -102,6 +105,7 @@ export type LoadOptions = {
   readonly tensors: readonly TensorSpec[];
   readonly threads: number;
   readonly activations: ActivationFormat;
+  readonly kv: KvFormat;
   /** KV blocks of 16 tokens in the pool; block ids are `[0, kvBlockCount)`. */
   readonly kvBlockCount: number;
   /** Slots that can be open at once. */

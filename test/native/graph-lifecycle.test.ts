@@ -59,7 +59,14 @@ test('two models at once do not touch each other', async () => {
 
 test('loading fails with a code and leaves nothing behind', async () => {
   const file = await readModelFile(path);
-  const sizes = { threads: 2, activations: 'a8', contextTokensMax: 64, kvBlockCount: 4, slotCount: 1 } as const;
+  const sizes = {
+    threads: 2,
+    activations: 'a8',
+    kv: 'f16',
+    contextTokensMax: 64,
+    kvBlockCount: 4,
+    slotCount: 1,
+  } as const;
   await assert.rejects(loadNativeModel({ ...file, path: `${path}.missing` }, sizes), {
     code: 'model_file_unreadable',
   });

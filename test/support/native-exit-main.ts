@@ -14,7 +14,14 @@ const sizes = { contextTokensMax: TOKENS, kvBlockCount: 2 * (TOKENS / 16) };
 
 if (moment === 'load') {
   const file = await readModelFile(path);
-  void loadNativeModel(file, { ...sizes, threads: 2, activations: 'a8', slotCount: 1, onProgress: () => {} });
+  void loadNativeModel(file, {
+    ...sizes,
+    threads: 2,
+    activations: 'a8',
+    kv: 'f16',
+    slotCount: 1,
+    onProgress: () => {},
+  });
 } else {
   const kit = await NativeKit.open(path, sizes);
   for (const seed of [1, 2]) {

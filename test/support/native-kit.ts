@@ -7,6 +7,7 @@ import { readModelFile } from '../../src/model/gguf.js';
 import type {
   ActivationFormat,
   IsaLevel,
+  KvFormat,
   NativeModel,
   SamplingSpec,
   StepBatch,
@@ -43,6 +44,7 @@ export type Outputs = Partial<Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 't
 export type KitOptions = {
   readonly threads?: number;
   readonly activations?: ActivationFormat;
+  readonly kv?: KvFormat;
   /** Caps dispatch at this level while the model loads. */
   readonly level?: IsaLevel;
   readonly slotCount?: number;
@@ -84,6 +86,7 @@ export class NativeKit {
       loadNativeModel(file, {
         threads: options.threads ?? 2,
         activations: options.activations ?? 'a8',
+        kv: options.kv ?? 'f16',
         contextTokensMax: options.contextTokensMax ?? Math.min(1024, file.architecture.contextLength),
         kvBlockCount,
         slotCount: options.slotCount ?? 8,

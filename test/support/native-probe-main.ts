@@ -25,7 +25,7 @@ async function cutWhileLoading(original: string, afterMs: number): Promise<strin
     copyFileSync(original, path);
     const file = await readModelFile(path);
     const sizes = { contextTokensMax: 128, kvBlockCount: 8, slotCount: 1 };
-    const loading = loadNativeModel(file, { threads: 2, activations: 'a8', ...sizes });
+    const loading = loadNativeModel(file, { threads: 2, activations: 'a8', kv: 'f16', ...sizes });
     if (afterMs === 0) truncateSync(path, CUT_BYTES);
     else timer = setTimeout(() => truncateSync(path, CUT_BYTES), afterMs);
     await (await loading).close();

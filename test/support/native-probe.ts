@@ -32,6 +32,7 @@ export async function probeOptions(path: string, activations: 'a8' | 'f32'): Pro
     architecture,
     tensors,
     activations,
+    kv: 'f16',
     ...bounds,
     contextTokensMax: Math.min(128, architecture.contextLength),
   };

@@ -40,23 +40,23 @@ function modelFile(output: boolean, type = Q4_1): ModelFile {
 const int8Linear = 64 + 32 + 64 + 3 * 128;
 
 test('matrices count once per token by the rate of their type; norms and biases do not', () => {
-  const work = modelWork(modelFile(false), 'a8');
+  const work = modelWork(modelFile(false), 'a8', 'f16');
   assert.deepEqual(work.linear, { int8: int8Linear, fp32: 32 });
   assert.deepEqual(work.head, { int8: 80, fp32: 0 }, 'a tied head is the embedding, Q8_0');
 });
 
 test('with f32 activations everything runs at the f32 rate', () => {
-  const work = modelWork(modelFile(false), 'f32');
+  const work = modelWork(modelFile(false), 'f32', 'f16');
   assert.deepEqual(work.linear, { int8: 0, fp32: int8Linear + 32 });
   assert.deepEqual(work.head, { int8: 0, fp32: 80 });
 });
 
 test('a head of its own counts by its own type', () => {
-  assert.deepEqual(modelWork(modelFile(true), 'a8').head, { int8: 0, fp32: 80 });
+  assert.deepEqual(modelWork(modelFile(true), 'a8', 'f16').head, { int8: 0, fp32: 80 });
 });
 
 test('attention counts causally: token i sees i + 1 positions, scores and values', () => {
-  const work = modelWork(modelFile(false), 'a8');
+  const work = modelWork(modelFile(false), 'a8', 'f16');
   // Per position: 2 heads × 4 dimensions × 2.
   assert.equal(work.attentionPerPosition, 16);
   // Three tokens from scratch see 1 + 2 + 3 positions.
@@ -71,7 +71,7 @@ test('ideal seconds add up over types', () => {
 });
 
 test('a decode reads the fewer of the two sizes once a step and every visible key and value', () => {
-  const work = modelWork(modelFile(false), 'a8');
+  const work = modelWork(modelFile(false), 'a8', 'f16');
   assert.equal(work.kvBytesPerToken, 2 * 4 * 2);
   const info = { weightBytesPerToken: 1000, fileBytesPerToken: 900 };
   // Two steps behind ten tokens see 11 + 12 positions, for each of three sequences.

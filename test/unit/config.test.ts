@@ -40,6 +40,7 @@ test('defaults', () => {
     port: 8080,
     threads: null,
     activations: 'a8',
+    kv: 'f16',
     contextTokens: null,
     kvTokens: null,
     maxSequences: 64,

@@ -95,6 +95,11 @@ NIBBLE_INLINE I32x16 load_i32(const void* p) noexcept {
   const auto* q = static_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
 }
+/// Bytes, zero-extended.
+NIBBLE_INLINE I32x16 load_u8(const uint8_t* p) noexcept {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+}
 NIBBLE_INLINE I32x16 add(I32x16 x, I32x16 y) noexcept {
   return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
 }

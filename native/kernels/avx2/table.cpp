@@ -27,6 +27,7 @@ inline void count_call() noexcept {
 
 #include "../generic/attention.h"
 #include "../generic/attention_merge.h"
+#include "../generic/kv_store.h"
 #include "../generic/linear_f32.h"
 #include "linear_a8.h"
 

@@ -80,6 +80,10 @@ NIBBLE_INLINE I32x16 set1_i32(int32_t x) noexcept {
 NIBBLE_INLINE I32x16 load_i32(const void* p) noexcept {
   return {_mm512_loadu_si512(p)};
 }
+/// Bytes, zero-extended.
+NIBBLE_INLINE I32x16 load_u8(const uint8_t* p) noexcept {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
 NIBBLE_INLINE I32x16 add(I32x16 a, I32x16 b) noexcept {
   return {_mm512_add_epi32(a.v, b.v)};
 }

@@ -53,6 +53,9 @@ static inline __m512i cvtepu16_epi32(__m256i a) noexcept {
   return recast<__m512i>(
       HalvesI{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))});
 }
+static inline __m512i cvtepu8_epi32(__m128i a) noexcept {
+  return recast<__m512i>(HalvesI{_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8))});
+}
 static inline __m512i srai_epi32(__m512i a, int count) noexcept {
   const HalvesI h = recast<HalvesI>(a);
   return recast<__m512i>(HalvesI{_mm256_srai_epi32(h.low, count), _mm256_srai_epi32(h.high, count)});
@@ -88,6 +91,7 @@ static inline __m512 scalef_ps(__m512 a, __m512 b) noexcept {
 #undef _mm512_cvtps_epi32
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtepu16_epi32
+#undef _mm512_cvtepu8_epi32
 #undef _mm512_srai_epi32
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_scalef_ps
@@ -98,6 +102,7 @@ static inline __m512 scalef_ps(__m512 a, __m512 b) noexcept {
 #define _mm512_cvtps_epi32(a) ::nibble::simde_gaps::cvtps_epi32(a)
 #define _mm512_cvtepi32_ps(a) ::nibble::simde_gaps::cvtepi32_ps(a)
 #define _mm512_cvtepu16_epi32(a) ::nibble::simde_gaps::cvtepu16_epi32(a)
+#define _mm512_cvtepu8_epi32(a) ::nibble::simde_gaps::cvtepu8_epi32(a)
 #define _mm512_srai_epi32(a, count) ::nibble::simde_gaps::srai_epi32(a, count)
 #define _mm512_cvtepi32_epi8(a) ::nibble::simde_gaps::cvtepi32_epi8(a)
 #define _mm512_scalef_ps(a, b) ::nibble::simde_gaps::scalef_ps(a, b)

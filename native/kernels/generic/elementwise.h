@@ -92,16 +92,6 @@ void rope(float* x, size_t heads, size_t head_dim, size_t rotary, const float* c
   }
 }
 
-void store_kv(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
-              uint16_t* v_out) noexcept {
-  for (size_t d = 0; d < head_dim; d += 16) {
-    uint16_t column[16];
-    store_f16(column, load(k + d));
-    for (size_t i = 0; i < 16; ++i) k_out[(d + i) * kKvBlockTokens + token] = column[i];
-    store_f16(v_out + token * head_dim + d, load(v + d));
-  }
-}
-
 RowStats row_stats(const float* x, size_t n) noexcept {
   const F32x16 lowest = set1(-__builtin_inff());
   F32x16 top = lowest;

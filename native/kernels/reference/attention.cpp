@@ -20,16 +20,55 @@ const uint8_t* block_of(const AttentionTask& task, size_t t) noexcept {
   return task.pool + static_cast<size_t>(id) * task.block_bytes;
 }
 
+/// A stored number, or its code.
+float key_at(KvFormat format, const uint8_t* part, size_t d, size_t token) noexcept {
+  const uint8_t* codes = part + kv_codes_at(format);
+  switch (format) {
+    case KvFormat::f16:
+      return f16_to_f32(reinterpret_cast<const uint16_t*>(codes)[d * kKvBlockTokens + token]);
+    case KvFormat::q8:
+      return codes[d * kKvBlockTokens + token];
+    case KvFormat::q4:
+      break;
+  }
+  return static_cast<float>(codes[d / 2 * kKvBlockTokens + token] >> (d % 2 * 4) & 15);
+}
+float value_at(KvFormat format, const uint8_t* part, size_t d, size_t token, size_t head_dim) noexcept {
+  const uint8_t* codes = part + kv_codes_at(format) + token * kv_value_row_bytes(format, head_dim);
+  switch (format) {
+    case KvFormat::f16:
+      return f16_to_f32(reinterpret_cast<const uint16_t*>(codes)[d]);
+    case KvFormat::q8:
+      return codes[d];
+    case KvFormat::q4:
+      break;
+  }
+  return static_cast<float>(codes[d / 32 * 16 + d % 16] >> (d % 32 / 16 * 4) & 15);
+}
+float scale_at(const uint8_t* part, size_t token) noexcept {
+  return f16_to_f32(reinterpret_cast<const uint16_t*>(part)[token]);
+}
+float minimum_at(const uint8_t* part, size_t token) noexcept {
+  return f16_to_f32(reinterpret_cast<const uint16_t*>(part)[kKvBlockTokens + token]);
+}
+
 void attend(const AttentionTask& task, const float* q, size_t visible, size_t column) noexcept {
+  const auto [keys, values] = task.formats;
+  float lane[kLanes];
+  for (float& value : lane) value = 0.0f;
+  for (size_t d = 0; d < task.head_dim; ++d) lane[d % kLanes] += q[d];
+  const float q_sum = fold_sum(lane);
+
   float* score = task.scratch + column * kSplitTokens;
   for (size_t t = 0; t < visible; ++t) {
-    const auto* k = reinterpret_cast<const uint16_t*>(block_of(task, t) + task.k_offset) + t % kKvBlockTokens;
+    const uint8_t* part = block_of(task, t) + task.k_offset;
+    const size_t token = t % kKvBlockTokens;
     float sum = 0.0f;
-    for (size_t d = 0; d < task.head_dim; ++d) sum = fma(q[d], f16_to_f32(k[d * kKvBlockTokens]), sum);
+    for (size_t d = 0; d < task.head_dim; ++d) sum = fma(q[d], key_at(keys, part, d, token), sum);
+    if (keys != KvFormat::f16) sum = fma(minimum_at(part, token), q_sum, scale_at(part, token) * sum);
     score[t] = task.scale * sum;
   }
 
-  float lane[kLanes];
   for (float& value : lane) value = -kInfinity;
   for (size_t t = 0; t < visible; ++t) lane[t % kLanes] = select_max(score[t], lane[t % kLanes]);
   const float m = fold_max(lane);
@@ -44,11 +83,21 @@ void attend(const AttentionTask& task, const float* q, size_t visible, size_t co
 
   float* o = task.o + column * task.head_dim;
   for (size_t d = 0; d < task.head_dim; ++d) o[d] = 0.0f;
+  for (float& value : lane) value = 0.0f;
   for (size_t t = 0; t < visible; ++t) {
-    const auto* v =
-        reinterpret_cast<const uint16_t*>(block_of(task, t) + task.v_offset) + t % kKvBlockTokens * task.head_dim;
-    for (size_t d = 0; d < task.head_dim; ++d) o[d] = fma(score[t], f16_to_f32(v[d]), o[d]);
+    const uint8_t* part = block_of(task, t) + task.v_offset;
+    const size_t token = t % kKvBlockTokens;
+    float weight = score[t];
+    if (values != KvFormat::f16) {
+      lane[t % kLanes] = fma(weight, minimum_at(part, token), lane[t % kLanes]);
+      weight *= scale_at(part, token);
+    }
+    for (size_t d = 0; d < task.head_dim; ++d)
+      o[d] = fma(weight, value_at(values, part, d, token, task.head_dim), o[d]);
   }
+  if (values == KvFormat::f16) return;
+  const float offset = fold_sum(lane);
+  for (size_t d = 0; d < task.head_dim; ++d) o[d] += offset;
 }
 
 }  // namespace

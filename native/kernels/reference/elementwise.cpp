@@ -61,14 +61,6 @@ void rope(float* x, size_t heads, size_t head_dim, size_t rotary, const float* c
   }
 }
 
-void store_kv(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out,
-              uint16_t* v_out) noexcept {
-  for (size_t d = 0; d < head_dim; ++d) {
-    k_out[d * kKvBlockTokens + token] = f32_to_f16(k[d]);
-    v_out[token * head_dim + d] = f32_to_f16(v[d]);
-  }
-}
-
 RowStats row_stats(const float* x, size_t n) noexcept {
   float lane[kLanes];
   for (float& value : lane) value = -kInfinity;

@@ -9,7 +9,6 @@ void quantize_a8(const float* x, size_t n, A8Block* out) noexcept;
 void silu_mul(const float* gate, const float* up, size_t n, float* y) noexcept;
 void rope(float* x, size_t heads, size_t head_dim, size_t rotary, const float* cos, const float* sin,
           bool interleaved) noexcept;
-void store_kv(const float* k, const float* v, size_t head_dim, size_t token, uint16_t* k_out, uint16_t* v_out) noexcept;
 RowStats row_stats(const float* x, size_t n) noexcept;
 float sum_exp(const float* x, size_t n, float max) noexcept;
 void exp_row(const float* x, size_t n, float max, float scale, float* y) noexcept;

@@ -20,7 +20,9 @@ const KernelTable& table() noexcept {
     t.quantize_a8 = quantize_a8;
     t.silu_mul = silu_mul;
     t.rope = rope;
-    t.store_kv = store_kv;
+    t.hadamard = hadamard;
+    t.store_key = store_key;
+    t.store_value = store_value;
     t.attention = attention;
     t.attention_merge = attention_merge;
     t.attention_finish = attention_finish;

@@ -2,6 +2,7 @@
 import type { ModelFile } from '../../model/types.js';
 import {
   type ActivationFormat,
+  type KvFormat,
   OPERATORS,
   type Operator,
   type RooflineRun,
@@ -64,7 +65,7 @@ export function prefillIdeals(
   { batch, context, prompt }: Load,
   limits: Pick<RooflineRun, 'int8GMacs' | 'fp32GMacs'>,
 ): Ideals {
-  const { attentionPerPosition } = modelWork(file, activations);
+  const { attentionPerPosition } = modelWork(file, activations, 'f16');
   const attention = { int8: 0, fp32: attentionPerPosition * visiblePositions(context, prompt) };
   const matrices = matrixWork(file, activations).map(({ operator, macs }) => {
     return [operator, batch * (operator === 'head' ? 1 : prompt) * idealSeconds(macs, limits)] as const;
@@ -75,11 +76,12 @@ export function prefillIdeals(
 /** Of one step of the decode, by reading: matrices once, as in the file; keys and values of its mean length. */
 export function decodeIdeals(
   file: ModelFile,
+  kv: KvFormat,
   { batch, context, prompt, generate }: Load,
   { readGBs }: Pick<RooflineRun, 'readGBs'>,
 ): Ideals {
   const seconds = (bytes: number) => bytes / (readGBs * 1e9);
-  const { kvBytesPerToken } = modelWork(file, 'a8');
+  const { kvBytesPerToken } = modelWork(file, 'a8', kv);
   const positions = (batch * visiblePositions(context + prompt, generate)) / generate;
   const matrices = matrixWork(file, 'a8').map(({ operator, fileBytes }) => [operator, seconds(fileBytes)] as const);
   return { ...Object.fromEntries(matrices), attention: seconds(kvBytesPerToken * positions) };
@@ -113,7 +115,7 @@ export function describeProfile(
   load: Load,
   repetitions: readonly Repetition[],
   limits: RooflineRun,
-  activations: ActivationFormat,
+  { activations, kv }: { readonly activations: ActivationFormat; readonly kv: KvFormat },
 ): Profile {
   const sum = (value: (repetition: Repetition) => number) => repetitions.reduce((total, r) => total + value(r), 0);
   const prefillSteps = repetitions.map((r) => r.prefillSteps).reduce(addTotals, noSteps);
@@ -131,7 +133,7 @@ export function describeProfile(
       decodeSteps,
       sum((r) => r.decode),
       steps,
-      decodeIdeals(modelFile, load, limits),
+      decodeIdeals(modelFile, kv, load, limits),
     ),
   };
 }

@@ -1,6 +1,6 @@
 /** `nibble bench engine`: prefill and decode speed of a model, and their shares of the machine's roofline. */
 import type { Command } from 'commander';
-import { loadConfig, type SettingKey } from '../../config.js';
+import { type Config, loadConfig, type SettingKey } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, SEQUENCES_MAX, STEP_TOKENS_MAX } from '../../limits.js';
@@ -20,7 +20,7 @@ import { median, significant } from './statistics.js';
 import { Stepper } from './stepper.js';
 import { formatTable, percent } from './table.js';
 
-export const benchSettings: readonly SettingKey[] = ['model', 'threads', 'activations', 'offline', 'home'];
+export const benchSettings: readonly SettingKey[] = ['model', 'threads', 'activations', 'kv', 'offline', 'home'];
 
 type EngineFlags = Readonly<Record<string, unknown>> & {
   readonly prompt: number;
@@ -93,13 +93,13 @@ export function describeRun(
   load: Load,
   repetitions: readonly Times[],
   limits: RooflineRun,
-  activations: 'a8' | 'f32',
+  config: Pick<Config, 'activations' | 'kv'>,
 ) {
   const times = {
     prefill: median(repetitions.map((t) => t.prefill)),
     decode: median(repetitions.map((t) => t.decode)),
   };
-  const work = modelWork(opened.modelFile, activations);
+  const work = modelWork(opened.modelFile, config.activations, config.kv);
   const prefill = idealSeconds(prefillMacs(work, load.context, load.prompt), limits) * load.batch;
   const decode = decodeBytes(work, opened.nativeModel.info, {
     batch: load.batch,
@@ -144,8 +144,8 @@ async function engine(flags: EngineFlags): Promise<void> {
     const runs = loads.flatMap((load, i) => {
       const time = times[i];
       if (time === undefined) return [];
-      const profile = flags.profile === true ? describeProfile(opened, load, time, limits, config.activations) : null;
-      return [{ ...describeRun(opened, load, time, limits, config.activations), profile }];
+      const profile = flags.profile === true ? describeProfile(opened, load, time, limits, config) : null;
+      return [{ ...describeRun(opened, load, time, limits, config), profile }];
     });
     progress.stop();
     await report(flags, opened, limits, runs);

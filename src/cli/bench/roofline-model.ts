@@ -7,8 +7,9 @@
  */
 
 import { findTensorFormat, tensorBytes } from '../../model/gguf-types.js';
+import { kvBytesPerToken } from '../../model/kv-bytes.js';
 import type { ModelFile } from '../../model/types.js';
-import type { ActivationFormat, LoadedModelInfo, Operator, RooflineRun } from '../../native/contract.js';
+import type { ActivationFormat, KvFormat, LoadedModelInfo, Operator, RooflineRun } from '../../native/contract.js';
 
 /** GGML type ids whose weights are floats: F32, F16, BF16. */
 const floatTypes: ReadonlySet<number> = new Set([0, 1, 30]);
@@ -48,9 +49,6 @@ export type ModelWork = {
   readonly kvBytesPerToken: number;
 };
 
-/** Bytes of one key or value element in the cache (f16). */
-const KV_ELEMENT_BYTES = 2;
-
 /** The matrices of all layers and the head, summed by operator. A head without a matrix uses the embedding's. */
 export function matrixWork(file: ModelFile, activations: ActivationFormat): readonly MatrixWork[] {
   const headName = file.tensors.some(({ name }) => name === 'output.weight') ? 'output.weight' : 'token_embd.weight';
@@ -72,8 +70,8 @@ export function matrixWork(file: ModelFile, activations: ActivationFormat): read
   });
 }
 
-export function modelWork(file: ModelFile, activations: ActivationFormat): ModelWork {
-  const { layers, heads, kvHeads, headDim } = file.architecture;
+export function modelWork(file: ModelFile, activations: ActivationFormat, kv: KvFormat): ModelWork {
+  const { layers, heads, headDim } = file.architecture;
   const matrices = matrixWork(file, activations);
   const none = { int8: 0, fp32: 0 };
   const linear = matrices.filter(({ operator }) => operator !== 'head').reduce((sum, { macs }) => add(sum, macs), none);
@@ -82,7 +80,7 @@ export function modelWork(file: ModelFile, activations: ActivationFormat): Model
     linear,
     head,
     attentionPerPosition: 2 * heads * headDim * layers,
-    kvBytesPerToken: 2 * kvHeads * headDim * layers * KV_ELEMENT_BYTES,
+    kvBytesPerToken: kvBytesPerToken(file.architecture, kv),
   };
 }
 

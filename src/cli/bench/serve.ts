@@ -70,7 +70,7 @@ async function serveBench(flags: ServeFlags): Promise<void> {
   if (promptTokens > limitTokens) throw new NibbleError('context_length_exceeded', { promptTokens, limitTokens });
   const threads = config.threads ?? loadAddon().cpuInfo().defaultThreads;
   const server = await startServer([
-    ...['--model', modelPath, '--threads', String(threads), '--activations', config.activations],
+    ...['--model', modelPath, '--threads', String(threads), '--activations', config.activations, '--kv', config.kv],
     ...(config.offline ? ['--offline'] : []),
   ]);
   try {

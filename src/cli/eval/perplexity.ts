@@ -70,7 +70,7 @@ async function perplexity(flags: PerplexityFlags): Promise<void> {
         {
           ...{ perplexity: significant(measured.perplexity, 8), standardError: significant(measured.standardError) },
           ...{ tokens: measured.tokens, tokensPerS: significant(tokensPerS) },
-          ...{ windows: windows.length, windowTokens, protocol, activations: config.activations },
+          ...{ windows: windows.length, windowTokens, protocol, activations: config.activations, kv: config.kv },
         },
       );
     }

@@ -1,0 +1,65 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace nibble {
+
+inline constexpr size_t kKvBlockTokens = 16;
+
+/// How one side (keys or values) of the KV cache is stored. The part of a block that belongs to one layer and KV head:
+///   f16  keys [head_dim][16 tokens], values [16 tokens][head_dim]
+///   q8   scale f16 [16 tokens], minimum f16 [16 tokens], then codes of a byte in the order of f16
+///   q4   the same header, then two codes a byte, low half first: keys [head_dim/2][16 tokens], dimensions 2i, 2i + 1;
+///        values [16 tokens][⌈head_dim/32⌉ · 16], byte 16g + i holding dimensions 32g + i and 32g + 16 + i
+/// x ≈ minimum + scale · code. Arithmetic: docs/arithmetic.md, "KV formats".
+enum class KvFormat : uint8_t { f16, q8, q4 };
+inline constexpr size_t kKvFormatCount = 3;
+
+/// Scales and minima of 16 tokens.
+inline constexpr size_t kKvHeaderBytes = 2 * kKvBlockTokens * sizeof(uint16_t);
+
+constexpr size_t kv_codes_at(KvFormat format) noexcept {
+  return format == KvFormat::f16 ? 0 : kKvHeaderBytes;
+}
+/// Bytes of one token's values (codes alone).
+constexpr size_t kv_value_row_bytes(KvFormat format, size_t head_dim) noexcept {
+  switch (format) {
+    case KvFormat::f16:
+      return head_dim * sizeof(uint16_t);
+    case KvFormat::q8:
+      return head_dim;
+    case KvFormat::q4:
+      return (head_dim + 31) / 32 * 16;
+  }
+  return 0;
+}
+constexpr size_t kv_key_bytes(KvFormat format, size_t head_dim) noexcept {
+  const size_t codes = head_dim * kKvBlockTokens;
+  switch (format) {
+    case KvFormat::f16:
+      return codes * sizeof(uint16_t);
+    case KvFormat::q8:
+      return kKvHeaderBytes + codes;
+    case KvFormat::q4:
+      return kKvHeaderBytes + codes / 2;
+  }
+  return 0;
+}
+constexpr size_t kv_value_bytes(KvFormat format, size_t head_dim) noexcept {
+  return kv_codes_at(format) + kKvBlockTokens * kv_value_row_bytes(format, head_dim);
+}
+/// Largest code.
+constexpr float kv_levels(KvFormat format) noexcept {
+  return format == KvFormat::q8 ? 255.0f : 15.0f;
+}
+/// Keys and queries, or values and outputs, are rotated (Hadamard) before 4 bits only.
+constexpr bool kv_rotates(KvFormat format) noexcept {
+  return format == KvFormat::q4;
+}
+
+struct KvFormats {
+  KvFormat keys = KvFormat::f16;
+  KvFormat values = KvFormat::f16;
+};
+
+}  // namespace nibble
