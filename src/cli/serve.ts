@@ -62,7 +62,7 @@ async function listen(app: FastifyInstance, config: Config): Promise<string> {
 
 /** The one line that says what is running, and where. */
 function readyLine(url: string, opened: OpenedModel): string {
-  const { level, threads, kvBytes } = opened.nativeModel.info;
+  const { level, threads, kvBytes, loadNs } = opened.nativeModel.info;
   const kvTokens = opened.engine.gauges().kvBlocksTotal * KV_BLOCK_TOKENS;
   const kvMiB = Math.round(kvBytes / 1024 / 1024);
   const parts = [
@@ -70,6 +70,7 @@ function readyLine(url: string, opened: OpenedModel): string {
     `isa ${level}`,
     `${threads} thread${threads === 1 ? '' : 's'}`,
     `KV pool ${kvTokens} tokens (${kvMiB} MiB)`,
+    `loaded in ${Math.round(loadNs / 1e6)} ms`,
   ];
   return `nibble: ready on ${url} · ${parts.join(' · ')}\n`;
 }

@@ -149,6 +149,11 @@ test('bench serve: one run per concurrency, without errors', async () => {
   for (const { outputTokensPerS } of runsOf(result)) assert.ok(Number(outputTokensPerS) > 0);
 });
 
+test('bench start: packed and read from disk', async () => {
+  const result = await run('bench-start', 'bench', 'start', '--model', model, '--rounds', '3', '--threads', '1');
+  assert.deepEqual([result.model, result.rounds], ['tiny', 3]);
+});
+
 test('eval perplexity: windows and protocol decide how many tokens are scored', async () => {
   const args = ['eval', 'perplexity', '--model', model, '--data', text, '--window', '64', '--windows', '3'];
   const full = await run('eval-perplexity', ...args);

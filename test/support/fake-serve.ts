@@ -18,7 +18,7 @@ async function openModel(): Promise<OpenedModel> {
   if (options.held === true) engine.hold();
   process.on('SIGUSR2', () => engine.release());
   const tokenizer = createFakeTokenizer();
-  const info = { level: 'avx2', threads: 2, kvBytes: 3 * 1024 * 1024 };
+  const info = { level: 'avx2', threads: 2, kvBytes: 3 * 1024 * 1024, loadNs: 12_345_678 };
   return {
     engine,
     tokenizer,

@@ -6,6 +6,7 @@ import { registerMakeModel } from './make-model.js';
 import { registerPeers } from './peers.js';
 import { registerRoofline } from './roofline.js';
 import { registerServeBench } from './serve.js';
+import { registerStart } from './start.js';
 
 /** Mean number of runnable threads over the last minute above which somebody else is at work. */
 const BUSY_LOAD = 0.5;
@@ -31,5 +32,6 @@ export function registerBench(program: Command): void {
   registerEngine(bench);
   registerPeers(bench);
   registerServeBench(bench);
+  registerStart(bench);
   registerMakeModel(bench);
 }

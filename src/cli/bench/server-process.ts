@@ -13,6 +13,9 @@ const STOP_MS_MAX = 30_000;
 export type ServerProcess = {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
+  readonly pid: number;
+  /** The line that said so. */
+  readonly readyLine: string;
   stop(): Promise<void>;
 };
 
@@ -26,14 +29,16 @@ async function stop(child: ChildProcess): Promise<void> {
 }
 
 /** Waits for the line that says where it listens. Throws `bench_failed` when the server ends or isn't ready in time. */
-async function readyUrl(child: ChildProcess): Promise<string> {
-  if (child.stdout === null) throw new NibbleError('bench_failed', { message: 'the server has no output' });
+async function whenReady(child: ChildProcess): Promise<Omit<ServerProcess, 'stop'>> {
+  const { pid } = child;
+  if (child.stdout === null || pid === undefined)
+    throw new NibbleError('bench_failed', { message: 'the server could not be started' });
   const lines = createInterface({ input: child.stdout });
   const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS_MAX);
   try {
     for await (const line of lines) {
       const url = /ready on (http:\/\/\S+)/.exec(line)?.[1];
-      if (url !== undefined) return url;
+      if (url !== undefined) return { url, pid, readyLine: line };
     }
   } finally {
     clearTimeout(timer);
@@ -47,7 +52,7 @@ export async function startProgram(command: string, args: readonly string[]): Pr
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   child.on('error', () => undefined); // no such program: its output ends at once
   try {
-    return { url: await readyUrl(child), stop: () => stop(child) };
+    return { ...(await whenReady(child)), stop: () => stop(child) };
   } catch (error) {
     await stop(child);
     throw error;
