@@ -1,4 +1,4 @@
-/** `nibble bench start`: how soon a server answers, with and without packed weights on disk, and what it keeps in memory. */
+/** `nibble bench start`: how soon a server answers, with and without packed weights on disk, and its memory then. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
