@@ -32,6 +32,15 @@ const integerOrAuto = (minimum: number, maximum: number, auto: string, descripti
     expected: `an integer from ${minimum} to ${maximum}, or "auto"`,
   });
 
+const textOrAuto = (what: string, auto: string, description: string) =>
+  Type.Union([Type.String({ minLength: 1 }), Type.Null()], {
+    default: null,
+    auto,
+    description,
+    expected: `${what}, or "auto"`,
+  });
+const pathOrAuto = (auto: string, description: string) => textOrAuto('a path', auto, description);
+
 /** Every setting: one schema for flags, environment and file. */
 export const settingsSchema = Type.Object(
   {
@@ -48,6 +57,24 @@ export const settingsSchema = Type.Object(
       expected: 'an address or host name',
     }),
     port: integer(0, 65535, 8080, 'Port to listen on; 0 takes a free one.'),
+    socket: pathOrAuto('none', 'Path of a Unix socket to listen on instead of host and port.'),
+    tlsCert: pathOrAuto('none: plain HTTP', 'File of the certificate chain (PEM) for HTTPS; needs `tlsKey`.'),
+    tlsKey: pathOrAuto('none: plain HTTP', 'File of the private key (PEM) for HTTPS; needs `tlsCert`.'),
+    apiKeyFile: pathOrAuto(
+      'none: no key is needed, unless `NIBBLE_API_KEYS` has some',
+      'File of the API keys that may ask, and their limits (see docs/api.md). Read again on SIGHUP, as certificates are.',
+    ),
+    corsOrigins: textOrAuto(
+      'origins with commas between',
+      'none',
+      'Origins whose web pages may use the API; `*` is all.',
+    ),
+    requestSeconds: integerOrAuto(
+      1,
+      86_400,
+      'none',
+      'Longest time from a request to the end of its answer; beyond it, it is stopped with 504.',
+    ),
     threads: integerOrAuto(
       1,
       1024,
@@ -119,12 +146,7 @@ export const settingsSchema = Type.Object(
       description: 'Never use the network to fetch a model.',
       expected: 'true or false',
     }),
-    home: Type.Union([Type.String({ minLength: 1 }), Type.Null()], {
-      default: null,
-      auto: "a folder in the user's cache",
-      description: 'Folder of downloaded models and other files of Nibble.',
-      expected: 'a path, or "auto"',
-    }),
+    home: pathOrAuto("a folder in the user's cache", 'Folder of downloaded models and other files of Nibble.'),
   },
   { additionalProperties: false },
 );

@@ -47,6 +47,21 @@ export const errorTable = {
     'invalid_request_error',
     () => 'This model generates text; it was not trained to make embeddings, and this server serves no model that was.',
   ),
+  invalid_api_key: row<object>(
+    401,
+    'authentication_error',
+    () => 'This server needs an API key: send a known one as "Authorization: Bearer KEY".',
+  ),
+  key_limit_exceeded: row<{ limit: string }>(
+    429,
+    'rate_limit_error',
+    (p) => `This API key is limited to ${p.limit}. Retry later.`,
+  ),
+  request_timeout: row<{ seconds: number }>(
+    504,
+    'server_error',
+    (p) => `The request took more than ${p.seconds} seconds and was stopped. Ask for fewer tokens.`,
+  ),
   model_not_found: row<{ model: string; available: readonly string[] }>(
     404,
     'not_found_error',

@@ -89,3 +89,6 @@ export const CHAT_PROMPT_CHARS_MAX = 16 * CONTEXT_TOKENS_MAX;
 
 /** Functions that a request may offer (the OpenAI contract). */
 export const TOOLS_MAX = 128;
+
+/** API keys of one server: each is compared with at every request. */
+export const API_KEYS_MAX = 1024;

@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
 import type { Command } from 'commander';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { type Config, loadConfig, settingKeys } from '../config.js';
 import type { OpenedModel, OpenModel, OpenModelOptions } from '../engine/open-types.js';
-import { NibbleError } from '../errors.js';
 import { KV_BLOCK_TOKENS } from '../limits.js';
 import { recipeOf } from '../model/recipe.js';
 import type { Metrics } from '../server/metrics.js';
 import type { Readiness } from '../server/readiness.js';
 import type { ServedModel } from '../server/served-model.js';
+import { isOpenToAll, listen, onHangup, originsOf, readTls } from './listen.js';
 import { packageVersion, writeStdout } from './output.js';
 import { addSettingOptions } from './settings.js';
 
@@ -46,18 +45,6 @@ function servedModel(opened: OpenedModel, config: Config): ServedModel {
     infill: modelFile.tokenizer.infill ?? null,
     encodeLong: opened.encodeLong,
   };
-}
-
-async function listen(app: FastifyInstance, config: Config): Promise<string> {
-  const address = `${config.host}:${config.port}`;
-  try {
-    await app.listen({ host: config.host, port: config.port });
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new NibbleError('listen_failed', { address, message }, { cause });
-  }
-  const { port } = app.server.address() as AddressInfo;
-  return `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
 }
 
 /** The one line that says what is running, and where. */
@@ -128,11 +115,15 @@ async function becomeReady(server: Server, opened: OpenedModel, url: string): Pr
  */
 export async function serve(config: Config, openModel: OpenModel): Promise<void> {
   const stopped = firstSignal();
-  const [{ createLogger }, { Metrics }, { Readiness }] = await Promise.all([
+  const tls = readTls(config);
+  const [{ createLogger }, { Metrics }, { Readiness }, { KeyStore, readKeys }] = await Promise.all([
     import('../server/logger.js'),
     import('../server/metrics.js'),
     import('../server/readiness.js'),
+    import('../server/access/keys.js'),
   ]);
+  const keyEntries = () => readKeys(config.apiKeyFile, process.env.NIBBLE_API_KEYS);
+  const keys = new KeyStore(keyEntries());
   const logger = createLogger(config.logLevel);
   const metrics = new Metrics(packageVersion());
   const readiness = new Readiness();
@@ -146,12 +137,17 @@ export async function serve(config: Config, openModel: OpenModel): Promise<void>
   });
   opening.catch(() => undefined);
   const { buildApp } = await import('../server/app.js');
-  const app = buildApp({ readiness, metrics, logger });
+  const requestMsMax = config.requestSeconds === null ? null : config.requestSeconds * 1000;
+  const app = buildApp({ readiness, metrics, logger, keys, tls, requestMsMax, corsOrigins: originsOf(config) });
   const server: Server = { app, config, logger, metrics, readiness };
 
   // Listening doesn't wait for the model: probes should see "loading", not a refused connection.
   const url = await listen(app, config);
   logger.info({ url, model: config.model }, 'loading');
+  if (isOpenToAll(config) && !keys.isClosed) {
+    logger.warn({ host: config.host }, 'other machines can use this server, and no API key is needed');
+  }
+  onHangup(app, config, logger, () => keys.replace(keyEntries()));
   const first = await Promise.race([opening, stopped]);
   if (typeof first === 'string') {
     // Stopped while loading: nothing to drain, and loading may not be interruptible.

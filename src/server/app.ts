@@ -1,9 +1,17 @@
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyServerOptions,
+  LogController,
+} from 'fastify';
 import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
+import { KeyStore } from './access/keys.js';
 import type { Metrics } from './metrics.js';
+import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';
 import { registerAllowed, registerErrors, sendError } from './plugins/errors.js';
+import { registerSecurityHeaders } from './plugins/headers.js';
 import { registerRequests, requestIdFrom } from './plugins/requests.js';
 import type { Readiness } from './readiness.js';
 import { registerChat } from './routes/chat.js';
@@ -20,13 +28,23 @@ export type AppOptions = {
   readonly readiness: Readiness;
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
+  /** Who may ask; by default everybody. */
+  readonly keys?: KeyStore;
+  /** Origins whose pages may ask, or `*`; by default none. */
+  readonly corsOrigins?: readonly string[];
+  /** Certificate and key, PEM: serves HTTPS. */
+  readonly tls?: TlsFiles | null;
+  /** Longest time from a request to the end of its answer, ms; without one (the default: null) it may last. */
+  readonly requestMsMax?: number | null;
   /** Times of the event streams, ms; by default those in limits.ts. */
   readonly pingMs?: number;
   readonly stallMs?: number;
 };
 
-function createFastify(logger: FastifyBaseLogger): FastifyInstance {
-  return Fastify({
+export type TlsFiles = { readonly cert: Buffer; readonly key: Buffer };
+
+function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null): FastifyInstance {
+  const options = {
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: BODY_BYTES_MAX,
@@ -52,7 +70,17 @@ function createFastify(logger: FastifyBaseLogger): FastifyInstance {
         keywords: ['expected'],
       },
     },
-  });
+  } satisfies FastifyServerOptions;
+  // What differs in type, the server below, is used through what both have in common.
+  return tls === null ? Fastify(options) : (Fastify({ ...options, https: tls }) as unknown as FastifyInstance);
+}
+
+/** Browsers ask beforehand whether a page of another origin may call; without origins they get no permission. */
+function registerCors(app: FastifyInstance, origins: readonly string[]): void {
+  if (origins.length === 0) return;
+  const origin = origins.includes('*') ? '*' : [...origins];
+  const exposed = ['x-request-id', 'retry-after'];
+  app.register(import('@fastify/cors'), { origin, exposedHeaders: exposed, maxAge: 3600, strictPreflight: false });
 }
 
 const readRoutes = ['/health', '/ready', '/metrics', '/version', '/tokenizer_info', '/v1/models', '/v1/models/:id'];
@@ -64,18 +92,24 @@ const postRoutes = [
 /** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
 export function buildApp(options: AppOptions): FastifyInstance {
   const { readiness, metrics } = options;
-  const app = createFastify(options.logger);
+  const tls = options.tls ?? null;
+  const app = createFastify(options.logger, tls);
   app.server.maxConnections = CONNECTIONS_MAX;
   app.removeContentTypeParser('text/plain');
 
   registerRequests(app, metrics);
+  registerSecurityHeaders(app, tls !== null);
   registerErrors(app);
+  registerCors(app, options.corsOrigins ?? []);
+  // After the permissions for browsers, which a refusal must carry too.
+  app.after(() => registerAccess(app, options.keys ?? new KeyStore([])));
   registerHealth(app, readiness);
   registerMetrics(app, metrics);
   registerModels(app, readiness);
   const generation: GenerationRouteOptions = {
     readiness,
     sse: { pingMs: options.pingMs ?? SSE_PING_MS, stallMs: options.stallMs ?? SSE_STALL_MS_MAX },
+    requestMsMax: options.requestMsMax ?? null,
     onSequenceEnd: (promptTokens, cachedTokens) => metrics.countPrefixCache(promptTokens, cachedTokens),
   };
   registerCompletions(app, generation);

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -145,5 +149,43 @@ test('a port in use is a coded error', async () => {
     const second = new ServerProcess({ port });
     assert.deepEqual(await second.exit(), [1, null]);
     assert.match(second.stderr, /Can't listen on 127\.0\.0\.1:\d+: .*EADDRINUSE/);
+  });
+});
+
+test('SIGHUP reads the API keys again; a wrong file changes nothing', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nibble-hup-'));
+  const apiKeyFile = join(folder, 'keys.json');
+  const write = (...keys: string[]) => {
+    const entries = keys.map((key) => ({ name: key, sha256: createHash('sha256').update(key).digest('hex') }));
+    writeFileSync(apiKeyFile, JSON.stringify({ keys: entries }));
+  };
+  write('old');
+  const server = new ServerProcess({ apiKeyFile, host: '0.0.0.0' });
+  try {
+    await withServer(server, async () => {
+      await server.match('stdout', /(\n)/);
+      const url = (await server.url()).replace('0.0.0.0', '127.0.0.1');
+      const status = async (key: string) =>
+        (await fetch(`${url}/version`, { headers: { authorization: `Bearer ${key}` } })).status;
+      assert.deepEqual([await status('old'), await status('new')], [200, 401]);
+      write('new');
+      server.child.kill('SIGHUP');
+      await server.match('stderr', /(were read again)/);
+      assert.deepEqual([await status('old'), await status('new')], [401, 200]);
+      writeFileSync(apiKeyFile, '{');
+      server.child.kill('SIGHUP');
+      await server.match('stderr', /(stay as they were)/);
+      assert.equal(await status('new'), 200);
+      assert.doesNotMatch(server.stderr, /no API key is needed/);
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('an address that others can reach brings a warning where no key is needed', async () => {
+  const server = new ServerProcess({ host: '0.0.0.0' });
+  await withServer(server, async () => {
+    await server.match('stderr', /(no API key is needed)/);
   });
 });

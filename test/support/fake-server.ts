@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import type { InfillIds, Tokenizer } from '../../src/model/types.js';
-import { buildApp } from '../../src/server/app.js';
+import { type AppOptions, buildApp } from '../../src/server/app.js';
 import { Metrics } from '../../src/server/metrics.js';
 import { Readiness } from '../../src/server/readiness.js';
 import type { ServedModel } from '../../src/server/served-model.js';
@@ -20,14 +20,13 @@ export type FakeServer = {
   readonly log: string[];
 };
 
-export type FakeServerOptions = FakeEngineOptions & {
-  readonly tokenizer?: Tokenizer;
-  readonly infill?: InfillIds;
-  readonly chat?: ServedModel['chat'];
-  readonly loading?: boolean;
-  readonly pingMs?: number;
-  readonly stallMs?: number;
-};
+export type FakeServerOptions = FakeEngineOptions &
+  Pick<AppOptions, 'keys' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs'> & {
+    readonly tokenizer?: Tokenizer;
+    readonly infill?: InfillIds;
+    readonly chat?: ServedModel['chat'];
+    readonly loading?: boolean;
+  };
 
 /** Renders a conversation as JSON: what a test expects of a template it can read off the prompt. */
 export const fakeChat: NonNullable<ServedModel['chat']> = {
@@ -62,14 +61,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
   }
   const log: string[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(line) });
-  const { pingMs, stallMs } = options;
-  const app = buildApp({
-    readiness,
-    metrics,
-    logger,
-    ...(pingMs === undefined ? {} : { pingMs }),
-    ...(stallMs === undefined ? {} : { stallMs }),
-  });
+  const app = buildApp({ ...options, readiness, metrics, logger });
   return { app, engine, readiness, metrics, model, longTexts, log };
 }
 

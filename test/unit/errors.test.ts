@@ -13,7 +13,7 @@ test('types go with the statuses that the OpenAI contract gives them', () => {
     authentication_error: [401, 403],
     not_found_error: [404],
     rate_limit_error: [429],
-    server_error: [500, 502],
+    server_error: [500, 502, 504],
     unavailable_error: [503],
   };
   for (const [code, { status, type }] of Object.entries(errorTable)) {

@@ -1,6 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Generation, GenerationRequest } from '../../engine/types.js';
+import type { Generation, GenerationEvent, GenerationRequest } from '../../engine/types.js';
+import { NibbleError } from '../../errors.js';
 import { LOGGED_FIELDS_MAX } from '../../limits.js';
+import type { ApiKey } from '../access/keys.js';
 import { describeError } from '../plugins/errors.js';
 import type { ErrorBody } from '../schemas/error.js';
 import type { ServedModel } from '../served-model.js';
@@ -28,38 +30,78 @@ export function logIgnoredFields(request: FastifyRequest, names: readonly string
   request.log.debug({ fields, fieldCount: names.length }, 'fields ignored');
 }
 
+export type RespondOptions = {
+  readonly sse: SseOptions;
+  /** Longest time from a request to the end of its answer, ms; null for no bound. */
+  readonly requestMsMax: number | null;
+};
+
+/** The sequences of a key's request belong to that key, and what they use is charged to it. */
+function ownedBy(apiKey: ApiKey | null, requests: readonly GenerationRequest[]): readonly GenerationRequest[] {
+  if (apiKey === null) return requests;
+  const prompts = new Set(requests.map(({ promptIds }) => promptIds));
+  apiKey.allowance.charge([...prompts].reduce((sum, ids) => sum + ids.length, 0));
+  return requests.map((request) => ({ ...request, tenant: apiKey.name }));
+}
+
+async function* charged(generation: Generation, { allowance }: ApiKey): Generation & AsyncGenerator<GenerationEvent> {
+  for await (const event of generation) {
+    if (event.kind === 'text') allowance.charge(event.tokenIds.length);
+    yield event;
+  }
+}
+
+/** Ends what takes too long, as a disconnect would; `isOver` tells the difference. */
+function startDeadline(controller: AbortController, reply: FastifyReply, ms: number | null): { isOver: boolean } {
+  const deadline = { isOver: false };
+  if (ms === null) return deadline;
+  const timer = setTimeout(() => {
+    deadline.isOver = true;
+    controller.abort();
+  }, ms);
+  reply.raw.once('close', () => clearTimeout(timer));
+  return deadline;
+}
+
 /**
- * Runs the sequences of a request and answers it, streamed or whole. A client that leaves ends them; so does the first
- * failure. What fails before the head is out becomes an error response.
+ * Runs the sequences of a request and answers it, streamed or whole. A client that leaves ends them; so do the first
+ * failure and the deadline. What fails before the head is out becomes an error response.
  */
 export async function respond(
   request: FastifyRequest,
   reply: FastifyReply,
   model: ServedModel,
-  sseOptions: SseOptions,
+  options: RespondOptions,
   plan: () => Promise<Job>,
 ): Promise<unknown> {
+  const { apiKey } = request;
   const controller = abortOnDisconnect(reply);
+  if (apiKey !== null) reply.raw.once('close', apiKey.allowance.begin());
+  const deadline = startDeadline(controller, reply, options.requestMsMax);
+  const failure = (error: unknown): unknown =>
+    deadline.isOver ? new NibbleError('request_timeout', { seconds: (options.requestMsMax ?? 0) / 1000 }) : error;
   const job = await plan();
+  if (deadline.isOver) throw failure(null);
   if (controller.signal.aborted) return reply.hijack();
-  const generations = model.engine.submit(job.requests, controller.signal);
+  const submitted = model.engine.submit(ownedBy(apiKey, job.requests), controller.signal);
+  const generations = apiKey === null ? submitted : submitted.map((generation) => charged(generation, apiKey));
   if (!job.isStream) {
     try {
       return await job.collect(generations);
     } catch (error) {
-      if (controller.signal.aborted) return reply.hijack();
+      if (controller.signal.aborted && !deadline.isOver) return reply.hijack();
       controller.abort();
-      throw error;
+      throw failure(error);
     }
   }
-  const sse = new SseStream(reply, sseOptions);
+  const sse = new SseStream(reply, options.sse);
   try {
     await job.stream(sse, generations);
   } catch (error) {
-    if (!controller.signal.aborted) {
+    if (!controller.signal.aborted || deadline.isOver) {
       // The head is out, so the failure travels in the stream; the other choices end with it.
       controller.abort();
-      const { body } = describeError(error, request.log);
+      const { body } = describeError(failure(error), request.log);
       await (job.streamError?.(sse, body) ?? sse.send(body));
     }
   }

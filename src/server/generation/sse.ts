@@ -26,8 +26,11 @@ export class SseStream {
     this.#stallMs = options.stallMs;
     // A write that loses the race with a disconnect reports an error, which nobody else would handle.
     this.#raw.on('error', () => {});
+    // What hooks have set: request id, permissions for browsers.
+    for (const [name, value] of Object.entries(reply.getHeaders())) {
+      if (value !== undefined) this.#raw.setHeader(name, value);
+    }
     this.#raw.writeHead(200, {
-      'x-request-id': reply.request.id,
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',

@@ -27,7 +27,7 @@ export function registerChat(app: FastifyInstance, options: GenerationRouteOptio
     (request, reply) => {
       const model = readiness.requireModel();
       logIgnoredFields(request, unknownFields(ChatRequest, request.body));
-      return respond(request, reply, model, options.sse, async (): Promise<Job> => {
+      return respond(request, reply, model, options, async (): Promise<Job> => {
         const plan = await planChat(request.body, model);
         const context = { plan, model, onSequenceEnd };
         const head = responseHead(model);

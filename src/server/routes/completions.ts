@@ -4,8 +4,7 @@ import type { ResponseHead } from '../completions/choices.js';
 import { collectCompletion } from '../completions/collect.js';
 import { planCompletion } from '../completions/plan.js';
 import { streamCompletion } from '../completions/stream.js';
-import { type Job, logIgnoredFields, respond } from '../generation/respond.js';
-import type { SseOptions } from '../generation/sse.js';
+import { type Job, logIgnoredFields, type RespondOptions, respond } from '../generation/respond.js';
 import type { OnSequenceEnd } from '../generation/usage.js';
 import type { Readiness } from '../readiness.js';
 import { CompletionRequest } from '../schemas/completion-request.js';
@@ -13,9 +12,8 @@ import { unknownFields } from '../schemas/fields.js';
 import type { ServedModel } from '../served-model.js';
 
 /** What every route that generates is given. */
-export type GenerationRouteOptions = {
+export type GenerationRouteOptions = RespondOptions & {
   readonly readiness: Readiness;
-  readonly sse: SseOptions;
   readonly onSequenceEnd: OnSequenceEnd;
 };
 
@@ -42,7 +40,7 @@ export function registerCompletions(app: FastifyInstance, options: GenerationRou
     (request, reply) => {
       const model = readiness.requireModel();
       logIgnoredFields(request, unknownFields(CompletionRequest, request.body));
-      return respond(request, reply, model, options.sse, async (): Promise<Job> => {
+      return respond(request, reply, model, options, async (): Promise<Job> => {
         const plan = await planCompletion(request.body, model);
         const head = responseHead(model);
         return {

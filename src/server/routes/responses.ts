@@ -16,7 +16,7 @@ export function registerResponses(app: FastifyInstance, options: GenerationRoute
     (request, reply) => {
       const model = readiness.requireModel();
       logIgnoredFields(request, unknownFields(ResponsesRequest, request.body));
-      return respond(request, reply, model, options.sse, async (): Promise<Job> => {
+      return respond(request, reply, model, options, async (): Promise<Job> => {
         const plan = await planResponse(request.body, model);
         const context = { plan, model, onSequenceEnd };
         const empty = emptyResponse(request.body, model);

@@ -1,0 +1,114 @@
+/** API keys: who may ask, and how much. Only hashes are kept; keys themselves are never stored or logged. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import Type, { type Static } from 'typebox';
+import { Value } from 'typebox/value';
+import { NibbleError } from '../../errors.js';
+import { API_KEYS_MAX } from '../../limits.js';
+import { Allowance, type AllowanceLimits } from './allowance.js';
+
+const limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }));
+const KeyFile = Type.Object(
+  {
+    keys: Type.Array(
+      Type.Object(
+        {
+          name: Type.String({ pattern: '^[\\w.@-]{1,64}$' }),
+          /** Hexadecimal SHA-256 of the key. */
+          sha256: Type.String({ pattern: '^[0-9a-fA-F]{64}$' }),
+          requestsPerMinute: limit,
+          tokensPerMinute: limit,
+          concurrency: limit,
+        },
+        { additionalProperties: false },
+      ),
+      { maxItems: API_KEYS_MAX },
+    ),
+  },
+  { additionalProperties: false },
+);
+type KeyFile = Static<typeof KeyFile>;
+
+/** A key as configured. */
+export type KeyEntry = { readonly name: string; readonly hash: Buffer; readonly limits: AllowanceLimits };
+
+/** A key as it is used: its name is for logs and for fairness between users. */
+export type ApiKey = { readonly name: string; readonly allowance: Allowance };
+
+const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
+const failure = (message: string, cause?: unknown) =>
+  new NibbleError('config_invalid', { key: 'apiKeyFile', message }, { param: 'apiKeyFile', cause });
+
+function parse(path: string): KeyFile {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    const isSyntax = cause instanceof SyntaxError;
+    throw failure(`${path} ${isSyntax ? 'is not valid JSON' : "can't be read"}`, cause);
+  }
+  if (Value.Check(KeyFile, content)) return content;
+  const [first] = Value.Errors(KeyFile, content);
+  throw failure(`${path} is not a list of keys: ${first?.instancePath ?? ''} ${first?.message ?? ''}`);
+}
+
+/**
+ * The keys of a file (or none) and those of a variable, which has the keys themselves with commas between. Throws
+ * `config_invalid`. An empty list means that no key is needed; a file that lists none is an error, for it would open
+ * the server to everybody.
+ */
+export function readKeys(path: string | null, variable: string | undefined): readonly KeyEntry[] {
+  const given = (variable ?? '').split(',').map((key) => key.trim());
+  const fromVariable = given
+    .filter((key) => key !== '')
+    .map((key, index): KeyEntry => ({ name: `variable-${index + 1}`, hash: sha256(key), limits: {} }));
+  if (path === null) return fromVariable;
+  const { keys } = parse(path);
+  if (keys.length === 0) throw failure(`${path} has no keys`);
+  const names = new Set(keys.map(({ name }) => name));
+  if (names.size < keys.length) throw failure(`${path} has two keys of one name`);
+  const fromFile = keys.map(
+    ({ name, sha256: hex, ...limits }): KeyEntry => ({ name, hash: Buffer.from(hex, 'hex'), limits }),
+  );
+  return [...fromFile, ...fromVariable];
+}
+
+type Known = ApiKey & { readonly entry: KeyEntry };
+
+/** The keys in force. They can be replaced while the server runs; what a key has used up is not forgotten then. */
+export class KeyStore {
+  #known: readonly Known[] = [];
+  readonly #now: () => number;
+
+  /** `now`: milliseconds of a monotonic clock. */
+  constructor(entries: readonly KeyEntry[], now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.replace(entries);
+  }
+
+  /** Whether a key is needed at all. */
+  get isClosed(): boolean {
+    return this.#known.length > 0;
+  }
+
+  replace(entries: readonly KeyEntry[]): void {
+    const before = this.#known;
+    this.#known = entries.map((entry) => {
+      const same = before.find((known) => known.entry.hash.equals(entry.hash));
+      const allowance = same?.allowance ?? new Allowance(entry.limits, this.#now);
+      allowance.limits = entry.limits;
+      return { name: entry.name, allowance, entry };
+    });
+  }
+
+  /** The key in an `Authorization` header; null if there is none, or none that is known. */
+  find(header: string | undefined): ApiKey | null {
+    const [, given] = /^Bearer +(\S+) *$/i.exec(header ?? '') ?? [];
+    if (given === undefined) return null;
+    const hash = sha256(given);
+    // All are compared, and each in constant time: how long it takes says nothing about a key.
+    let found: ApiKey | null = null;
+    for (const known of this.#known) if (timingSafeEqual(known.entry.hash, hash)) found = known;
+    return found;
+  }
+}
