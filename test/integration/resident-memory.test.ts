@@ -21,6 +21,7 @@ test('resident growth by loading is at most 1.1 times the packed weights and 32 
   const sizes = {
     threads: 2,
     activations: 'a8',
+    kv: 'f16',
     slotCount: 64,
     contextTokensMax: 8192,
     kvBlockCount: KV_BLOCKS,
