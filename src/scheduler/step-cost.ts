@@ -3,11 +3,16 @@ export type StepShape = {
   readonly tokens: number;
   /** Rows whose logits are computed. */
   readonly rows: number;
-  /** Cached positions that attention reads, summed over the tokens. */
-  readonly positions: number;
+  /** Cached positions that attention reads, summed over tokens of prompts, which read them together. */
+  readonly prefillPositions: number;
+  /** The same of tokens that decode, each of which reads its own. */
+  readonly decodePositions: number;
 };
 
-const featureCount = 4;
+/** ms per step, token, row, position of a prompt, position of a decode. */
+export type CostParameters = readonly [number, number, number, number, number];
+
+const featureCount = 5;
 /** Weight of all earlier steps against the newest one: some hundred steps count. */
 const decay = 0.99;
 /** How hard parameters cling to what they were where new steps say nothing about them. */
@@ -15,24 +20,26 @@ const inertia = 1e-3;
 
 /**
  * Predicts the time of a step from its shape, and learns from measured ones: time ≈ a + b·tokens + r·rows +
- * c·positions, by least squares of the *relative* error with exponential forgetting. Steps that look alike (decoding at
- * a constant batch) leave some parameters undetermined; these keep their values.
+ * p·prefillPositions + d·decodePositions, by least squares of the *relative* error with exponential forgetting. Steps
+ * that look alike (decoding at a constant batch) leave some parameters undetermined; these keep their values.
  */
 export class StepCost {
-  private readonly parameters: Float64Array;
+  /** As in `CostParameters`, as far as it is known now. */
+  readonly parameters: Float64Array;
   /** Normal equations, row-major, and their right side; both decay. */
   private readonly matrix = new Float64Array(featureCount * featureCount);
   private readonly right = new Float64Array(featureCount);
 
-  /** Starts from a guess, ms per step, token, row and position, which the first steps replace. */
-  constructor(guess: readonly [number, number, number, number] = [1, 1, 0.2, 1e-4]) {
+  /** Starts from a guess, which the first steps replace. */
+  constructor(guess: CostParameters = [1, 1, 0.2, 1e-4, 1e-3]) {
     this.parameters = Float64Array.from(guess);
   }
 
   /** Takes in a measured step; a clock that says 0 is not believed. */
   learn(shape: StepShape, ms: number): void {
     if (!(ms > 0)) return;
-    const x = [1 / ms, shape.tokens / ms, shape.rows / ms, shape.positions / ms];
+    const { tokens, rows, prefillPositions, decodePositions } = shape;
+    const x = [1 / ms, tokens / ms, rows / ms, prefillPositions / ms, decodePositions / ms];
     for (let i = 0; i < featureCount; i++) {
       const xi = x[i] as number;
       for (let j = 0; j < featureCount; j++) {
@@ -45,20 +52,20 @@ export class StepCost {
     solveTowards(this.matrix, this.right, this.parameters);
   }
 
-  predictMs({ tokens, rows, positions }: StepShape): number {
-    const [a = 0, b = 0, r = 0, c = 0] = this.parameters;
-    return a + b * tokens + r * rows + c * positions;
+  predictMs({ tokens, rows, prefillPositions, decodePositions }: StepShape): number {
+    const [a = 0, b = 0, r = 0, p = 0, d = 0] = this.parameters;
+    return a + b * tokens + r * rows + p * prefillPositions + d * decodePositions;
   }
 
   /** How many prompt tokens from position `first` on may join a step of this shape for it to take `ms`; 0 if none. */
   tokensWithin(ms: number, shape: StepShape, first: number): number {
-    const [, b = 0, , c = 0] = this.parameters;
+    const [, b = 0, , p = 0] = this.parameters;
     const left = ms - this.predictMs(shape);
     if (left <= 0) return 0;
-    // n tokens add b·n + c·(first·n + n²/2).
-    const linear = b + c * first;
+    // n tokens add b·n + p·(first·n + n²/2).
+    const linear = b + p * first;
     if (linear <= 0) return Number.POSITIVE_INFINITY;
-    return Math.floor((2 * left) / (linear + Math.sqrt(linear * linear + 2 * c * left)));
+    return Math.floor((2 * left) / (linear + Math.sqrt(linear * linear + 2 * p * left)));
   }
 }
 

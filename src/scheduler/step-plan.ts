@@ -35,8 +35,9 @@ export class StepPlan<T> implements StepBatch {
   /** Prompt tokens and sampled tokens that the step computes. */
   prefillTokens = 0;
   decodeTokens = 0;
-  /** Cached positions that attention reads, summed over the tokens. */
-  positionSum = 0;
+  /** Cached positions that attention reads, summed over tokens of prompts, and over tokens that decode. */
+  prefillPositions = 0;
+  decodePositions = 0;
   /** [S] the sequence in each place. */
   readonly sequences: Sequence<T>[] = [];
   /** [S+1] offsets into `rows`. */
@@ -72,14 +73,16 @@ export class StepPlan<T> implements StepBatch {
     this.rowCount = 0;
     this.prefillTokens = 0;
     this.decodeTokens = 0;
-    this.positionSum = 0;
+    this.prefillPositions = 0;
+    this.decodePositions = 0;
     this.wantLogprobs = false;
     this.topCount = 0;
     this.sequences.length = 0;
   }
 
   get shape(): StepShape {
-    return { tokens: this.tokenCount, rows: this.rowCount, positions: this.positionSum };
+    const { tokenCount: tokens, rowCount: rows, prefillPositions, decodePositions } = this;
+    return { tokens, rows, prefillPositions, decodePositions };
   }
 
   /** Appends the next `count` tokens of a sequence and moves its counters; the caller has checked that all fit. */
@@ -93,9 +96,14 @@ export class StepPlan<T> implements StepBatch {
     this.addBlocks(sequence, index, first, count);
     const samples = first + count >= sequence.prefillTokens;
     this.addRows(sequence, index, first, count, samples);
-    if (sequence.isDecoding) this.decodeTokens += count;
-    else this.prefillTokens += count;
-    this.positionSum += count * first + (count * (count + 1)) / 2;
+    const positions = count * first + (count * (count + 1)) / 2;
+    if (sequence.isDecoding) {
+      this.decodeTokens += count;
+      this.decodePositions += positions;
+    } else {
+      this.prefillTokens += count;
+      this.prefillPositions += positions;
+    }
     sequence.planned = first + count;
     sequence.inFlight++;
     if (samples) sequence.pending++;

@@ -106,7 +106,8 @@ describe('chunks', () => {
   function learned(itlTargetMs: number) {
     const kit = makeScheduler({ itlTargetMs, stepTokensMax: 64, stepRowsMax: 64, contextTokens: 512 });
     for (let i = 0; i < 50; i++) {
-      for (const tokens of [1, 10, 60]) kit.scheduler.cost.learn({ tokens, rows: 0, positions: 0 }, 2 + tokens);
+      for (const tokens of [1, 10, 60])
+        kit.scheduler.cost.learn({ tokens, rows: 0, prefillPositions: 0, decodePositions: 0 }, 2 + tokens);
     }
     return kit;
   }
