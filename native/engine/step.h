@@ -21,7 +21,7 @@ struct StepBatch {
   uint32_t top_count = 0;
 };
 
-/// What the threads of a step spend their time on.
+/// What the threads of a step spend their time on, in the order of OPERATORS of src/native/contract.ts.
 enum class Operator : uint8_t {
   embed,
   norm,  // RMSNorm and quantization of what the next matrix reads

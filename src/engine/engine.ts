@@ -11,7 +11,7 @@ import {
   WAITING_TOKENS_MAX,
 } from '../limits.js';
 import type { Tokenizer } from '../model/types.js';
-import type { NativeModel, StepResult } from '../native/contract.js';
+import { type NativeModel, readCounter, type StepResult } from '../native/contract.js';
 import { assertInvariants } from '../scheduler/invariants.js';
 import { QueueEstimate } from '../scheduler/queue-estimate.js';
 import { Scheduler } from '../scheduler/scheduler.js';
@@ -211,7 +211,7 @@ class StepEngine implements Engine {
       const failure = engineFailed(error);
       for (const sequence of this.scheduler.fail(plan)) this.concludeFailed(sequence.owner, failure);
     } else {
-      this.scheduler.cost.learn(plan.shape, result.counters.totalNs / 1e6);
+      this.scheduler.cost.learn(plan.shape, readCounter(result.counters, 'totalNs') / 1e6);
       this.scheduler.complete(plan, result.tokens);
       const nowMs = this.now();
       for (let i = 0; i < plan.slotCount; i++) this.deliverTo(plan, i, result, nowMs);

@@ -211,16 +211,23 @@ export const OPERATORS = [
 ] as const;
 export type Operator = (typeof OPERATORS)[number];
 
-/** What a step did. MACs are counted once per multiply-accumulate; bytes as read from packed weights and KV blocks. */
-export type StepCounters = {
-  readonly weightBytes: number;
-  readonly kvBytes: number;
-  readonly int8Macs: number;
-  readonly fp32Macs: number;
-  readonly totalNs: number;
-  /** Mean over the threads; they sum to `totalNs` but for rounding. */
-  readonly operatorNs: Readonly<Record<Operator, number>>;
-};
+/**
+ * What a step did. MACs are counted once per multiply-accumulate; bytes as read from packed weights and KV blocks.
+ * Nanoseconds of operators are means over the threads; they sum to `totalNs` but for rounding.
+ */
+export const STEP_COUNTERS = ['weightBytes', 'kvBytes', 'int8Macs', 'fp32Macs', 'totalNs', ...OPERATORS] as const;
+export type StepCounter = (typeof STEP_COUNTERS)[number];
+
+/** One number per name in `STEP_COUNTERS`, at `counterIndex`: a step of a small model has no time to make an object. */
+export type StepCounters = Float64Array;
+
+export const counterIndex = Object.fromEntries(STEP_COUNTERS.map((name, index) => [name, index])) as Readonly<
+  Record<StepCounter, number>
+>;
+
+export function readCounter(counters: StepCounters, name: StepCounter): number {
+  return counters[counterIndex[name]] ?? 0;
+}
 
 export type StepResult = {
   /** [R] sampled token id, or the target that was scored. */
@@ -336,4 +343,4 @@ export interface Addon {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 1;
+export const CONTRACT_VERSION = 2;

@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Engine, EngineObserver } from '../engine/types.js';
 import { KV_BLOCK_TOKENS } from '../limits.js';
-import { type IsaLevel, OPERATORS } from '../native/contract.js';
+import { type IsaLevel, OPERATORS, readCounter, STEP_COUNTERS, type StepCounter } from '../native/contract.js';
 
 /** What is known once the model is loaded. */
 export type MetricsModel = {
@@ -43,14 +43,13 @@ export class Metrics {
   readonly #decode = this.#histogram('vllm:request_decode_time_seconds', 'From the first token to the end.');
   readonly #failed = this.#counter('nibble_sequences_failed_total', 'Sequences that ended with an error.');
   readonly #steps = this.#counter('nibble_steps_total', 'Steps of the engine.');
-  readonly #stepTokens = this.#counter('nibble_step_tokens_total', 'Tokens computed by steps.', ['phase']);
-  readonly #stepSeconds = this.#counter('nibble_step_seconds_total', 'Time spent in steps, by operator.', ['operator']);
-  readonly #stepBytes = this.#counter('nibble_step_bytes_total', 'Bytes read by steps.', ['source']);
-  readonly #stepMacs = this.#counter('nibble_step_macs_total', 'Multiply-accumulates done by steps.', ['type']);
+  readonly #stepTokens = { prefill: 0, decode: 0 };
+  readonly #stepWork = new Float64Array(STEP_COUNTERS.length);
   readonly #http = this.#counter('nibble_http_requests_total', 'HTTP responses.', ['route', 'method', 'status']);
 
   constructor(version: string) {
     this.version = version;
+    this.#addSteps();
     this.#addGauges();
     this.#addProcess();
   }
@@ -74,13 +73,10 @@ export class Metrics {
   readonly observer: Required<EngineObserver> = {
     onStep: ({ prefillTokens, decodeTokens, counters }) => {
       this.#steps.inc();
-      this.#stepTokens.inc({ phase: 'prefill' }, prefillTokens);
-      this.#stepTokens.inc({ phase: 'decode' }, decodeTokens);
-      for (const operator of OPERATORS) this.#stepSeconds.inc({ operator }, counters.operatorNs[operator] / 1e9);
-      this.#stepBytes.inc({ source: 'weights' }, counters.weightBytes);
-      this.#stepBytes.inc({ source: 'kv' }, counters.kvBytes);
-      this.#stepMacs.inc({ type: 'int8' }, counters.int8Macs);
-      this.#stepMacs.inc({ type: 'fp32' }, counters.fp32Macs);
+      this.#stepTokens.prefill += prefillTokens;
+      this.#stepTokens.decode += decodeTokens;
+      const sums = this.#stepWork;
+      for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] ?? 0) + (counters[i] ?? 0);
     },
     onFinished: (sequence) => {
       if (sequence.reason === 'error') this.#failed.inc();
@@ -126,6 +122,37 @@ export class Metrics {
         this.set(read());
       },
     });
+  }
+
+  /** A counter whose series are summed elsewhere: a step is no place for looking series up by their labels. */
+  #summed<L extends string>(name: string, help: string, label: L, read: Readonly<Record<string, () => number>>): void {
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const [value, sum] of Object.entries(read)) this.inc({ [label]: value } as Record<L, string>, sum());
+      },
+    });
+  }
+
+  #addSteps(): void {
+    const tokens = this.#stepTokens;
+    const work = (name: StepCounter, unit = 1) => {
+      return () => readCounter(this.#stepWork, name) * unit;
+    };
+    this.#summed('nibble_step_tokens_total', 'Tokens computed by steps.', 'phase', {
+      prefill: () => tokens.prefill,
+      decode: () => tokens.decode,
+    });
+    const seconds = Object.fromEntries(OPERATORS.map((operator) => [operator, work(operator, 1e-9)]));
+    this.#summed('nibble_step_seconds_total', 'Time spent in steps, by operator.', 'operator', seconds);
+    const bytes = { weights: work('weightBytes'), kv: work('kvBytes') };
+    this.#summed('nibble_step_bytes_total', 'Bytes read by steps.', 'source', bytes);
+    const macs = { int8: work('int8Macs'), fp32: work('fp32Macs') };
+    this.#summed('nibble_step_macs_total', 'Multiply-accumulates done by steps.', 'type', macs);
   }
 
   #addGauges(): void {

@@ -13,7 +13,9 @@ import {
   ROW_SAMPLE,
   ROW_WITHOUT_MASK,
   type SamplingSpec,
+  STEP_COUNTERS,
   type StepBatch,
+  type StepCounter,
   type StepCounters,
   type StepResult,
   TOKEN_FROM_PREVIOUS_STEP,
@@ -54,17 +56,9 @@ type Job = {
   outcome: { readonly result: StepResult } | { readonly error: unknown } | null;
 };
 
-/** No time in any operator. */
-export const noOperatorNs = Object.fromEntries(OPERATORS.map((name) => [name, 0])) as Record<Operator, number>;
-
-const zeroCounters: StepCounters = {
-  weightBytes: 0,
-  kvBytes: 0,
-  int8Macs: 0,
-  fp32Macs: 0,
-  totalNs: 1,
-  operatorNs: noOperatorNs,
-};
+/** Counters with these values, the others 0. */
+export const countersOf = (values: Partial<Record<StepCounter, number>>): StepCounters =>
+  Float64Array.from(STEP_COUNTERS, (name) => values[name] ?? 0);
 
 export function hashIds(ids: readonly number[], salt: number): number {
   let hash = (2166136261 ^ salt) >>> 0;
@@ -216,7 +210,7 @@ export class FakeNative implements NativeModel {
       topLogprobs: new Float32Array(rowCount * topCount),
       failed: new Uint8Array(rowCount),
       logits: null,
-      counters: zeroCounters,
+      counters: countersOf({ totalNs: 1 }),
     };
     let row = 0;
     for (let i = 0; i < batch.slotCount; i++) row = this.computeSlot(batch, i, row, step, result);

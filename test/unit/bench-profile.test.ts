@@ -12,7 +12,8 @@ import {
 } from '../../src/cli/bench/engine-profile.js';
 import { matrixWork } from '../../src/cli/bench/roofline-model.js';
 import type { ModelFile } from '../../src/model/types.js';
-import { OPERATORS, type Operator, type RooflineRun, type StepCounters } from '../../src/native/contract.js';
+import { OPERATORS, type RooflineRun, type StepCounters } from '../../src/native/contract.js';
+import { countersOf } from '../support/fake-native.js';
 
 const Q4_1 = 3;
 const F16 = 1;
@@ -40,14 +41,10 @@ const modelFile = {
 const limits: RooflineRun = { isa: 'avx2', threads: 1, readGBs: 1, int8GMacs: 8, fp32GMacs: 2 };
 
 /** A step of `ns` nanoseconds in each operator. */
-const counters = (ns: number): StepCounters => ({
-  weightBytes: 0,
-  kvBytes: 0,
-  int8Macs: 0,
-  fp32Macs: 0,
-  totalNs: ns * OPERATORS.length,
-  operatorNs: Object.fromEntries(OPERATORS.map((operator) => [operator, ns])) as Record<Operator, number>,
-});
+const counters = (ns: number): StepCounters => {
+  const operators = Object.fromEntries(OPERATORS.map((operator) => [operator, ns]));
+  return countersOf({ ...operators, totalNs: ns * OPERATORS.length });
+};
 
 test('matrices count under the operator that multiplies with them', () => {
   const work = Object.fromEntries(matrixWork(modelFile, 'a8').map(({ operator, ...rest }) => [operator, rest]));

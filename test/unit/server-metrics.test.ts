@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { noOperatorNs } from '../support/fake-native.js';
+import { countersOf } from '../support/fake-native.js';
 import { complete, createFakeServer, type FakeServer } from '../support/fake-server.js';
 
 /** Samples by name and labels, without the label that every series has. */
@@ -69,14 +69,8 @@ test('gauges show what the engine says, the build info what runs', async () => {
 test('what the engine reports is counted', async () => {
   const server = createFakeServer();
   const { observer } = server.metrics;
-  const counters = {
-    weightBytes: 1000,
-    kvBytes: 10,
-    int8Macs: 500,
-    fp32Macs: 50,
-    totalNs: 2e9,
-    operatorNs: { ...noOperatorNs, gateUp: 1.5e9, head: 4e8, wait: 1e8 },
-  };
+  const work = { weightBytes: 1000, kvBytes: 10, int8Macs: 500, fp32Macs: 50 };
+  const counters = countersOf({ ...work, totalNs: 2e9, gateUp: 1.5e9, head: 4e8, wait: 1e8 });
   observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters });
   observer.onFinished(finished);
   observer.onFinished({ ...finished, reason: 'error', completionTokens: 0, firstTokenSeconds: null });

@@ -6,6 +6,7 @@ import {
   OPERATORS,
   type Operator,
   type RooflineRun,
+  readCounter,
   type StepCounters,
 } from '../../native/contract.js';
 import { idealSeconds, matrixWork, modelWork, visiblePositions } from './roofline-model.js';
@@ -24,11 +25,11 @@ const each = <T>(value: (operator: Operator) => T): Readonly<Record<Operator, T>
 
 export const noSteps: StepTotals = { steps: 0, totalNs: 0, operatorNs: each(() => 0) };
 
-export function addStep(totals: StepTotals, { totalNs, operatorNs }: StepCounters): StepTotals {
+export function addStep(totals: StepTotals, counters: StepCounters): StepTotals {
   return {
     steps: totals.steps + 1,
-    totalNs: totals.totalNs + totalNs,
-    operatorNs: each((operator) => totals.operatorNs[operator] + operatorNs[operator]),
+    totalNs: totals.totalNs + readCounter(counters, 'totalNs'),
+    operatorNs: each((operator) => totals.operatorNs[operator] + readCounter(counters, operator)),
   };
 }
 

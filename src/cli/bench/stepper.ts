@@ -8,6 +8,7 @@ import {
   ROW_SAMPLE,
   type SamplingSpec,
   type StepBatch,
+  type StepCounters,
   type StepResult,
   TOKEN_FROM_PREVIOUS_STEP,
 } from '../../native/contract.js';
@@ -55,7 +56,7 @@ const noTargets: ArrayLike<number> = [];
 export class Stepper {
   readonly #model: NativeModel;
   #nextBlock = 0;
-  #totals: StepTotals = noSteps;
+  #returned: StepCounters[] = [];
 
   constructor(model: NativeModel) {
     this.#model = model;
@@ -85,14 +86,14 @@ export class Stepper {
 
   /** Counters of the steps that have returned since the last call. */
   takeTotals(): StepTotals {
-    const totals = this.#totals;
-    this.#totals = noSteps;
+    const totals = this.#returned.reduce(addStep, noSteps);
+    this.#returned = [];
     return totals;
   }
 
   async #count(running: Promise<StepResult>): Promise<StepResult> {
     const result = await running;
-    this.#totals = addStep(this.#totals, result.counters);
+    this.#returned.push(result.counters);
     return result;
   }
 
