@@ -7,6 +7,7 @@ import { registerGenerate } from './generate.js';
 import { packageVersion } from './output.js';
 import { registerPull } from './pull.js';
 import { registerServe } from './serve.js';
+import { registerSimulate } from './simulate/index.js';
 
 function createProgram(): Command {
   const program = new Command('nibble')
@@ -23,6 +24,7 @@ function createProgram(): Command {
   registerPull(program);
   registerBench(program);
   registerEval(program);
+  registerSimulate(program);
   return program;
 }
 

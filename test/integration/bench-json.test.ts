@@ -154,6 +154,25 @@ test('bench start: packed and read from disk', async () => {
   assert.deepEqual([result.model, result.rounds], ['tiny', 3]);
 });
 
+test('simulate: one run per policy on the same requests, the model measured or its costs given', async () => {
+  const trace = ['--trace', 'closed:clients=3,requests=12,prompt=40,output=6'];
+  const policies = ['--policy', 'maxSequences=1', '--policy', 'maxSequences=3,itlTarget=50'];
+  const given = await run('simulate', 'simulate', ...trace, ...policies, '--cost', '1,0.1,0.1,0.001,0.002');
+  const counts = runsOf(given).map(({ completed, prefillTokens, outputTokens }) => [
+    completed,
+    prefillTokens,
+    outputTokens,
+  ]);
+  assert.deepEqual(counts, [
+    [12, 480, 72],
+    [12, 480, 72],
+  ]);
+  const [one, three] = runsOf(given).map(({ seconds }) => Number(seconds));
+  assert.ok(one !== undefined && three !== undefined && three < one, `${three} s together, ${one} s one by one`);
+  const measured = await run('simulate', 'simulate', ...trace, '--model', model, '--threads', '1');
+  assert.deepEqual([measured.model, runsOf(measured)[0]?.completed], ['tiny', 12]);
+});
+
 test('eval perplexity: windows and protocol decide how many tokens are scored', async () => {
   const args = ['eval', 'perplexity', '--model', model, '--data', text, '--window', '64', '--windows', '3'];
   const full = await run('eval-perplexity', ...args);

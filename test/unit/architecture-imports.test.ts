@@ -38,7 +38,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   engine: [...common, 'config.ts', 'scheduler', 'model', 'cost', 'metering', 'native'],
   quant: [...common, 'config.ts', 'engine', 'model', 'native'],
   server: [...common, 'config.ts', 'engine'],
-  cli: [...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native'],
+  cli: [...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
 };
 /** Lower folders of which `server` may name the types that the engine hands it. */
 const typeArrows: Readonly<Record<string, readonly string[]>> = { server: ['model'] };
