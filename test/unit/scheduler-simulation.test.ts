@@ -103,7 +103,10 @@ describe('many requests', () => {
     assert.equal(requests, 2000);
     assert.equal(completed + refused + timedOut, requests);
     const some = { completed, refused, timedOut, preemptions };
-    assert.ok(Object.values(some).every((count) => count >= 20), JSON.stringify(some));
+    assert.ok(
+      Object.values(some).every((count) => count >= 20),
+      JSON.stringify(some),
+    );
     assert.deepEqual(run(), result);
   });
 

@@ -1,5 +1,5 @@
 /** Measures what steps of a model cost here, for the simulation. */
-import type { NativeModel } from '../../native/contract.js';
+import { type NativeModel, readCounter } from '../../native/contract.js';
 import { type CostParameters, StepCost, type StepShape } from '../../scheduler/step-cost.js';
 import { randomTokens } from '../bench/random-tokens.js';
 import { median } from '../bench/statistics.js';
@@ -41,7 +41,7 @@ async function measureChunk(model: NativeModel, vocab: number, context: number, 
       sequence.cachedTokens = context;
       const ids = randomTokens(tokens, vocab, i + 2);
       const { counters } = await stepper.step([{ sequence, tokens: ids, rowStart: tokens - 1, targets: [-1] }]);
-      if (i > 0) times.push(counters.totalNs / 1e6);
+      if (i > 0) times.push(readCounter(counters, 'totalNs') / 1e6);
     }
     const prefillPositions = tokens * context + (tokens * (tokens + 1)) / 2;
     return { shape: { tokens, rows: 1, prefillPositions, decodePositions: 0 }, ms: median(times) };
@@ -61,7 +61,7 @@ async function measureDecode(model: NativeModel, vocab: number, context: number,
     for (let i = 0; i <= 2 * repetitions; i++) {
       const parts = sequences.map((sequence) => ({ sequence, tokens: [i + 1], rowStart: 0, targets: [-1] }));
       const { counters } = await stepper.step(parts);
-      if (i > 0) times.push(counters.totalNs / 1e6);
+      if (i > 0) times.push(readCounter(counters, 'totalNs') / 1e6);
     }
     const decodePositions = batch * (context + repetitions);
     return { shape: { tokens: batch, rows: batch, prefillPositions: 0, decodePositions }, ms: median(times) };
