@@ -70,6 +70,8 @@ template <WeightFormat F, int R, int C>
 inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task, const uint8_t* tile, size_t n,
                                                           size_t column, const uint8_t* next) {
   using Format = A8Format<F>;
+  // One column reads weights once a step: they needn't push everything else out of the caches (+2 to +5 % at 1 column).
+  constexpr int kLocality = R == 1 && C == 1 ? 0 : 2;
   const size_t row_tile_bytes = task.groups * Format::kInfo.tile_bytes();
   const A8Block* x = static_cast<const A8Block*>(task.x) + column * task.x_stride;
   __m512 acc[R][C];
@@ -80,7 +82,7 @@ inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task
     __m512i w[R][8];
     __m512 scale[R][Format::kGroups];
     __m512 minimum[R][Format::kGroups];
-    for (size_t at = 0; at < Format::kInfo.tile_bytes(); at += 64) __builtin_prefetch(next + at, 0, 2);
+    for (size_t at = 0; at < Format::kInfo.tile_bytes(); at += 64) __builtin_prefetch(next + at, 0, kLocality);
     for (int r = 0; r < R; ++r) {
       const uint8_t* t = tile + r * row_tile_bytes;
       Format::unpack(t, w[r]);
