@@ -8,8 +8,6 @@
 import {
   type LoadedModelInfo,
   type NativeModel,
-  OPERATORS,
-  type Operator,
   ROW_SAMPLE,
   ROW_WITHOUT_MASK,
   type SamplingSpec,

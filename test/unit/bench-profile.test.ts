@@ -63,7 +63,7 @@ test('the ideal of a prefill is arithmetic, that of a decode step reading', () =
   assert.ok(Math.abs((prefill.head ?? 0) - (3 * 3200) / 2e9) < 1e-15, 'one row of logits a sequence');
   // Two tokens behind four see 5 + 6 positions; scores and values of 32 dimensions in two layers.
   assert.ok(Math.abs((prefill.attention ?? 0) - (3 * 11 * 2 * 32 * 2) / 2e9) < 1e-15);
-  const decode = decodeIdeals(modelFile, 'f16', load, limits);
+  const decode = decodeIdeals(modelFile, { activations: 'a8', kv: 'f16' }, load, limits);
   assert.ok(Math.abs((decode.down ?? 0) - 2560e-9) < 1e-15, 'once, however many sequences');
   // Steps see 7 and 8 positions: 7.5 in the mean, keys and values of 32 halves in two layers.
   assert.ok(Math.abs((decode.attention ?? 0) - 3 * 7.5 * 2 * 32 * 2 * 2e-9) < 1e-15);

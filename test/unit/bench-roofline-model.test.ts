@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { kernelShare, readsInt8 } from '../../src/cli/bench/kernels.js';
-import { decodeBytes, idealSeconds, modelWork, prefillMacs } from '../../src/cli/bench/roofline-model.js';
+import { decodeSeconds, idealSeconds, modelWork, prefillMacs } from '../../src/cli/bench/roofline-model.js';
 import type { ModelFile } from '../../src/model/types.js';
 
 const Q4_1 = 3;
@@ -71,13 +71,28 @@ test('ideal seconds add up over types', () => {
 });
 
 test('a decode reads the fewer of the two sizes once a step and every visible key and value', () => {
+  const reading = { readGBs: 1, int8GMacs: Infinity, fp32GMacs: Infinity };
+  const bytes = (info: Parameters<typeof decodeSeconds>[1], decode: Parameters<typeof decodeSeconds>[2]) =>
+    Math.round(decodeSeconds(work, info, decode, reading) * 1e9);
   const work = modelWork(modelFile(false), 'a8', 'f16');
   assert.equal(work.kvBytesPerToken, 2 * 4 * 2);
   const info = { weightBytesPerToken: 1000, fileBytesPerToken: 900 };
   // Two steps behind ten tokens see 11 + 12 positions, for each of three sequences.
-  assert.equal(decodeBytes(work, info, { batch: 3, context: 10, steps: 2 }), 2 * 900 + 3 * 16 * 23);
+  assert.equal(bytes(info, { batch: 3, context: 10, steps: 2 }), 2 * 900 + 3 * 16 * 23);
   const packedIsFewer = { weightBytesPerToken: 800, fileBytesPerToken: 900 };
-  assert.equal(decodeBytes(work, packedIsFewer, { batch: 1, context: 0, steps: 1 }), 800 + 16);
+  assert.equal(bytes(packedIsFewer, { batch: 1, context: 0, steps: 1 }), 800 + 16);
+});
+
+test('a decode of many sequences is bound by arithmetic, matrices and attention each for itself', () => {
+  const work = modelWork(modelFile(false), 'a8', 'f16');
+  const info = { weightBytesPerToken: 900, fileBytesPerToken: 900 };
+  const load = { batch: 3, context: 10, steps: 2 };
+  const seconds = (limits: Parameters<typeof decodeSeconds>[3]) => decodeSeconds(work, info, load, limits) * 1e9;
+  // Six tokens, each with all matrices and a row of logits; attention is still bound by its 3 · 16 · 23 bytes.
+  const matrices = 6 * (int8Linear + 80 + 32);
+  assert.ok(Math.abs(seconds({ readGBs: 1, int8GMacs: 1, fp32GMacs: 1 }) - (matrices + 3 * 16 * 23)) < 1e-6);
+  // 16 multiply-accumulates for the 16 bytes of a position, at half the rate.
+  assert.ok(Math.abs(seconds({ readGBs: 1, int8GMacs: Infinity, fp32GMacs: 0.5 }) - (1800 + 2 * 3 * 16 * 23)) < 1e-6);
 });
 
 test('a gemm is bound by arithmetic, a gemv by what takes longer', () => {

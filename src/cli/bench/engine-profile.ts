@@ -9,7 +9,7 @@ import {
   readCounter,
   type StepCounters,
 } from '../../native/contract.js';
-import { idealSeconds, matrixWork, modelWork, visiblePositions } from './roofline-model.js';
+import { boundSeconds, idealSeconds, matrixWork, modelWork, times, visiblePositions } from './roofline-model.js';
 import { significant } from './statistics.js';
 import { percent } from './table.js';
 
@@ -74,18 +74,20 @@ export function prefillIdeals(
   return { ...Object.fromEntries(matrices), attention: batch * idealSeconds(attention, limits) };
 }
 
-/** Of one step of the decode, by reading: matrices once, as in the file; keys and values of its mean length. */
+/** Of one step of the decode: matrices are read once, as in the file; keys and values of their mean length. */
 export function decodeIdeals(
   file: ModelFile,
-  kv: KvFormat,
+  { activations, kv }: Formats,
   { batch, context, prompt, generate }: Load,
-  { readGBs }: Pick<RooflineRun, 'readGBs'>,
+  limits: RooflineRun,
 ): Ideals {
-  const seconds = (bytes: number) => bytes / (readGBs * 1e9);
-  const { kvBytesPerToken } = modelWork(file, 'a8', kv);
+  const { kvBytesPerToken, attentionPerPosition } = modelWork(file, activations, kv);
   const positions = (batch * visiblePositions(context + prompt, generate)) / generate;
-  const matrices = matrixWork(file, 'a8').map(({ operator, fileBytes }) => [operator, seconds(fileBytes)] as const);
-  return { ...Object.fromEntries(matrices), attention: seconds(kvBytesPerToken * positions) };
+  const matrices = matrixWork(file, activations).map(({ operator, macs, fileBytes }) => {
+    return [operator, boundSeconds(fileBytes, times(macs, batch), limits)] as const;
+  });
+  const attention = { int8: 0, fp32: attentionPerPosition * positions };
+  return { ...Object.fromEntries(matrices), attention: boundSeconds(kvBytesPerToken * positions, attention, limits) };
 }
 
 /** Rows of `count` equal pieces (prefills, or steps of a decode) that took `wallSeconds` together. */
@@ -103,6 +105,8 @@ export function profileRows(totals: StepTotals, wallSeconds: number, count: numb
   ];
 }
 
+type Formats = { readonly activations: ActivationFormat; readonly kv: KvFormat };
+
 type Repetition = {
   readonly prefill: number;
   readonly decode: number;
@@ -116,7 +120,7 @@ export function describeProfile(
   load: Load,
   repetitions: readonly Repetition[],
   limits: RooflineRun,
-  { activations, kv }: { readonly activations: ActivationFormat; readonly kv: KvFormat },
+  formats: Formats,
 ): Profile {
   const sum = (value: (repetition: Repetition) => number) => repetitions.reduce((total, r) => total + value(r), 0);
   const prefillSteps = repetitions.map((r) => r.prefillSteps).reduce(addTotals, noSteps);
@@ -128,13 +132,13 @@ export function describeProfile(
       prefillSteps,
       sum((r) => r.prefill),
       prefills,
-      prefillIdeals(modelFile, activations, load, limits),
+      prefillIdeals(modelFile, formats.activations, load, limits),
     ),
     decode: profileRows(
       decodeSteps,
       sum((r) => r.decode),
       steps,
-      decodeIdeals(modelFile, kv, load, limits),
+      decodeIdeals(modelFile, formats, load, limits),
     ),
   };
 }

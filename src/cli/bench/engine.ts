@@ -15,7 +15,7 @@ import { nativeCall } from './native-call.js';
 import { createProgress, type Progress } from './progress.js';
 import { randomTokens } from './random-tokens.js';
 import { bestOf, measureRoofline } from './roofline.js';
-import { decodeBytes, idealSeconds, modelWork, prefillMacs } from './roofline-model.js';
+import { decodeSeconds, idealSeconds, modelWork, prefillMacs } from './roofline-model.js';
 import { median, significant } from './statistics.js';
 import { Stepper } from './stepper.js';
 import { formatTable, percent } from './table.js';
@@ -101,18 +101,15 @@ export function describeRun(
   };
   const work = modelWork(opened.modelFile, config.activations, config.kv);
   const prefill = idealSeconds(prefillMacs(work, load.context, load.prompt), limits) * load.batch;
-  const decode = decodeBytes(work, opened.nativeModel.info, {
-    batch: load.batch,
-    context: load.context + load.prompt,
-    steps: load.generate,
-  });
+  const steps = { batch: load.batch, context: load.context + load.prompt, steps: load.generate };
+  const decode = decodeSeconds(work, opened.nativeModel.info, steps, limits);
   return {
     batch: load.batch,
     context: load.context,
     prefillTokensPerS: significant((load.batch * load.prompt) / times.prefill),
     decodeTokensPerS: significant((load.batch * load.generate) / times.decode),
     prefillRooflineShare: significant(prefill / times.prefill),
-    decodeRooflineShare: significant(decode / times.decode / (limits.readGBs * 1e9)),
+    decodeRooflineShare: significant(decode / times.decode),
   };
 }
 

@@ -3,7 +3,8 @@
  *
  * Prefill is bound by arithmetic: Σ over number types of multiply-accumulates ÷ that type's measured rate. Attention
  * counts causally (a token at position i has i + 1 scores and as many values) at the f32 rate. Decode is bound by
- * reading: the weights once a step and each sequence's keys and values, at the measured read bandwidth.
+ * reading (the weights once a step and each sequence's keys and values, at the measured read bandwidth) or, with many
+ * sequences, by arithmetic, whichever takes longer; matrices and attention each for itself.
  */
 
 import { findTensorFormat, tensorBytes } from '../../model/gguf-types.js';
@@ -36,7 +37,7 @@ export type MatrixWork = { readonly operator: MatrixOperator; readonly macs: Mac
 export type Macs = { readonly int8: number; readonly fp32: number };
 
 const add = (a: Macs, b: Macs): Macs => ({ int8: a.int8 + b.int8, fp32: a.fp32 + b.fp32 });
-const times = (a: Macs, factor: number): Macs => ({ int8: a.int8 * factor, fp32: a.fp32 * factor });
+export const times = (a: Macs, factor: number): Macs => ({ int8: a.int8 * factor, fp32: a.fp32 * factor });
 
 export type ModelWork = {
   /** Of one token through all layers, attention excluded. */
@@ -99,15 +100,29 @@ export function idealSeconds(macs: Macs, limits: Pick<RooflineRun, 'int8GMacs' |
   return (macs.int8 / limits.int8GMacs + macs.fp32 / limits.fp32GMacs) * 1e-9;
 }
 
+type Limits = Pick<RooflineRun, 'readGBs' | 'int8GMacs' | 'fp32GMacs'>;
+
+/** Seconds for reading so many bytes once and doing so much arithmetic on them: they overlap, so the longer counts. */
+export function boundSeconds(bytes: number, macs: Macs, limits: Limits): number {
+  return Math.max(bytes / (limits.readGBs * 1e9), idealSeconds(macs, limits));
+}
+
 /**
- * Bytes that a decode of `steps` steps must read for `batch` sequences that start with `context` cached tokens: the
+ * Ideal seconds of a decode of `steps` steps for `batch` sequences that start with `context` cached tokens. Read are the
  * weights once a step (as packed or as in the file, whichever is fewer), the keys and values of all visible positions.
  */
-export function decodeBytes(
+export function decodeSeconds(
   work: ModelWork,
   info: Pick<LoadedModelInfo, 'weightBytesPerToken' | 'fileBytesPerToken'>,
   decode: { readonly batch: number; readonly context: number; readonly steps: number },
+  limits: Limits,
 ): number {
-  const weights = Math.min(info.weightBytesPerToken, info.fileBytesPerToken) * decode.steps;
-  return weights + decode.batch * work.kvBytesPerToken * visiblePositions(decode.context, decode.steps);
+  const { batch, context, steps } = decode;
+  const weights = Math.min(info.weightBytesPerToken, info.fileBytesPerToken) * steps;
+  const positions = batch * visiblePositions(context, steps);
+  const attention = { int8: 0, fp32: work.attentionPerPosition * positions };
+  return (
+    boundSeconds(weights, times(add(work.linear, work.head), batch * steps), limits) +
+    boundSeconds(work.kvBytesPerToken * positions, attention, limits)
+  );
 }
