@@ -108,8 +108,8 @@ export function boundSeconds(bytes: number, macs: Macs, limits: Limits): number 
 }
 
 /**
- * Ideal seconds of a decode of `steps` steps for `batch` sequences that start with `context` cached tokens. Read are the
- * weights once a step (as packed or as in the file, whichever is fewer), the keys and values of all visible positions.
+ * Ideal seconds of a decode of `steps` steps for `batch` sequences that start with `context` cached tokens. Read are
+ * the weights once a step (as packed or as in the file, whichever is fewer), keys and values of all visible positions.
  */
 export function decodeSeconds(
   work: ModelWork,
