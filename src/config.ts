@@ -14,7 +14,13 @@ import {
 } from './limits.js';
 
 /** `description` says what a setting does, `expected` completes "must be …", `auto` says what null means. */
-type Notes = { readonly description: string; readonly expected: string; readonly auto?: string };
+type Notes = {
+  readonly description: string;
+  readonly expected: string;
+  readonly auto?: string;
+  /** Another flag for it, by which users of other servers know it. */
+  readonly alias?: string;
+};
 
 const integer = (minimum: number, maximum: number, fallback: number, description: string) =>
   Type.Integer({
@@ -92,12 +98,13 @@ export const settingsSchema = Type.Object(
         'How keys and values are cached: `f16`, `kv8` (8 bits: 1.9 times smaller), `k8v4` (2.5) or `kv4` (3.6, costs quality).',
       expected: '"f16", "kv8", "k8v4" or "kv4"',
     }),
-    contextTokens: integerOrAuto(
-      KV_BLOCK_TOKENS,
-      CONTEXT_TOKENS_MAX,
-      "the model's own context length",
-      'Longest sequence (prompt and completion), in tokens.',
-    ),
+    contextTokens: Type.Union([Type.Integer({ minimum: KV_BLOCK_TOKENS, maximum: CONTEXT_TOKENS_MAX }), Type.Null()], {
+      default: null,
+      description: 'Longest sequence (prompt and completion), in tokens.',
+      auto: "the model's own context length",
+      expected: `an integer from ${KV_BLOCK_TOKENS} to ${CONTEXT_TOKENS_MAX}, or "auto"`,
+      alias: '--ctx-size',
+    }),
     kvTokens: integerOrAuto(
       KV_BLOCK_TOKENS,
       1_073_741_824,
@@ -160,6 +167,7 @@ export const settingKeys = Object.keys(settingsSchema.properties) as readonly Se
 export type SettingDescription = {
   readonly key: SettingKey;
   readonly flag: string;
+  readonly alias: string | null;
   readonly env: string;
   readonly isSwitch: boolean;
   readonly expected: string;
@@ -173,6 +181,7 @@ export function describeSetting(key: SettingKey): SettingDescription {
   return {
     key,
     flag: `--${words}`,
+    alias: schema.alias ?? null,
     env: `NIBBLE_${words.replaceAll('-', '_').toUpperCase()}`,
     isSwitch: baseType(key) === 'boolean',
     expected: schema.expected ?? '',

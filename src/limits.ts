@@ -39,6 +39,12 @@ export const STEP_ROWS_MAX = 512;
 /** Request bodies: a context of 128k tokens at ~8 bytes, as JSON. */
 export const BODY_BYTES_MAX = 4 * 1024 * 1024;
 
+/**
+ * Arrays and objects within each other in a request: what is sent on, to a chat template or back to the client, is
+ * walked through recursively. JSON schemas, the deepest thing that people send, need two levels for each of theirs.
+ */
+export const JSON_DEPTH_MAX = 100;
+
 /** Longest tokenization on the event loop; longer prompts go to a worker thread. */
 export const INLINE_TOKENIZE_BYTES_MAX = 4096;
 

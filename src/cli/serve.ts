@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { type Config, loadConfig, settingKeys } from '../config.js';
 import type { OpenedModel, OpenModel, OpenModelOptions } from '../engine/open-types.js';
+import { warmUp } from '../engine/warm-up.js';
 import { KV_BLOCK_TOKENS } from '../limits.js';
 import { recipeOf } from '../model/recipe.js';
 import type { Metrics } from '../server/metrics.js';
@@ -100,8 +101,11 @@ function firstSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Joins the opened model to the server and says so. */
+/** Warms the opened model up, joins it to the server and says so. */
 async function becomeReady(server: Server, opened: OpenedModel, url: string): Promise<void> {
+  await warmUp(opened.engine, opened.tokenizer).catch((error: unknown) => {
+    server.logger.warn({ err: error }, 'the model could not be warmed up');
+  });
   const model = servedModel(opened, server.config);
   const { level, threads } = opened.nativeModel.info;
   server.metrics.attach({ id: model.id, engine: model.engine, level, threads });

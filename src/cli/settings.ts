@@ -8,6 +8,10 @@ export function addSettingOptions(command: Command, keys: readonly SettingKey[])
     const flags = setting.isSwitch ? setting.flag : `${setting.flag} <value>`;
     const notes = `${setting.description} (${setting.env}; default ${setting.fallback})`;
     command.addOption(new Option(flags, notes.replaceAll('`', '')));
+    if (setting.alias === null) continue;
+    command.addOption(new Option(`${setting.alias} <value>`, `The same as ${setting.flag}.`));
+    // The later of the two on the command line wins.
+    command.on(`option:${setting.alias.slice(2)}`, (value: string) => command.setOptionValue(key, value));
   }
   return command.addOption(new Option('--config <file>', 'JSON file of settings. (NIBBLE_CONFIG)'));
 }

@@ -8,14 +8,17 @@ import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
 import { KeyStore } from './access/keys.js';
 import type { Metrics } from './metrics.js';
+import { operations } from './openapi/operations.js';
 import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';
 import { registerAllowed, registerErrors, sendError } from './plugins/errors.js';
 import { registerSecurityHeaders } from './plugins/headers.js';
+import { registerNesting } from './plugins/nesting.js';
 import { registerRequests, requestIdFrom } from './plugins/requests.js';
 import type { Readiness } from './readiness.js';
 import { registerChat } from './routes/chat.js';
 import { type GenerationRouteOptions, registerCompletions } from './routes/completions.js';
+import { registerDocs } from './routes/docs.js';
 import { registerHealth } from './routes/health.js';
 import { registerMetrics } from './routes/metrics.js';
 import { registerModels } from './routes/models.js';
@@ -83,11 +86,16 @@ function registerCors(app: FastifyInstance, origins: readonly string[]): void {
   app.register(import('@fastify/cors'), { origin, exposedHeaders: exposed, maxAge: 3600, strictPreflight: false });
 }
 
-const readRoutes = ['/health', '/ready', '/metrics', '/version', '/tokenizer_info', '/v1/models', '/v1/models/:id'];
-const postRoutes = [
-  ...['/v1/completions', '/v1/chat/completions', '/v1/responses', '/v1/embeddings'],
-  ...['/tokenize', '/detokenize'],
-];
+/** Methods by URL, in Fastify's notation. */
+function allowedMethods(): ReadonlyMap<string, readonly string[]> {
+  const allowed = new Map<string, string[]>();
+  for (const { path, method } of operations) {
+    const url = path.replace(/\{(\w+)\}/g, ':$1');
+    const names = method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()];
+    allowed.set(url, [...(allowed.get(url) ?? []), ...names]);
+  }
+  return allowed;
+}
 
 /** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
 export function buildApp(options: AppOptions): FastifyInstance {
@@ -100,9 +108,11 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerRequests(app, metrics);
   registerSecurityHeaders(app, tls !== null);
   registerErrors(app);
+  registerNesting(app);
   registerCors(app, options.corsOrigins ?? []);
+  const keys = options.keys ?? new KeyStore([]);
   // After the permissions for browsers, which a refusal must carry too.
-  app.after(() => registerAccess(app, options.keys ?? new KeyStore([])));
+  app.after(() => registerAccess(app, keys));
   registerHealth(app, readiness);
   registerMetrics(app, metrics);
   registerModels(app, readiness);
@@ -117,9 +127,7 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerResponses(app, generation);
   registerTokens(app, readiness);
   registerVersion(app, metrics.version);
-  for (const url of readRoutes) {
-    registerAllowed(app, url, ['GET', 'HEAD']);
-  }
-  for (const url of postRoutes) registerAllowed(app, url, ['POST']);
+  registerDocs(app, metrics.version, keys);
+  for (const [url, methods] of allowedMethods()) registerAllowed(app, url, methods);
   return app;
 }

@@ -69,9 +69,10 @@ export class Metrics {
     this.#registry.setDefaultLabels({ model_name: model.id });
   }
 
-  /** Given to the engine when it is opened. */
+  /** Given to the engine when it is opened. What runs before `attach`, to warm up, isn't counted. */
   readonly observer: Required<EngineObserver> = {
     onStep: ({ prefillTokens, decodeTokens, counters }) => {
+      if (this.#model === null) return;
       this.#steps.inc();
       this.#stepTokens.prefill += prefillTokens;
       this.#stepTokens.decode += decodeTokens;
@@ -79,6 +80,7 @@ export class Metrics {
       for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] ?? 0) + (counters[i] ?? 0);
     },
     onFinished: (sequence) => {
+      if (this.#model === null) return;
       if (sequence.reason === 'error') this.#failed.inc();
       else this.#finished.inc({ finished_reason: sequence.reason });
       this.#prompt.inc(sequence.promptTokens);
@@ -91,7 +93,7 @@ export class Metrics {
       this.#decode.observe(Math.max(0, sequence.totalSeconds - sequence.firstTokenSeconds));
     },
     onToken: ({ interTokenSeconds }) => {
-      if (interTokenSeconds !== null) this.#interToken.observe(interTokenSeconds);
+      if (interTokenSeconds !== null && this.#model !== null) this.#interToken.observe(interTokenSeconds);
     },
   };
 

@@ -29,6 +29,15 @@ test('serve --help shows every setting with its variable', () => {
   }
 });
 
+test('--ctx-size is another name of --context-tokens; the later of the two counts', () => {
+  const message = (value: string) =>
+    `nibble: config_invalid: contextTokens: must be an integer from 16 to 131072, or "auto" (from ${value})\n`;
+  const failing = nibble('serve', '--ctx-size', '3');
+  assert.deepEqual([failing.status, failing.stderr], [2, message('--context-tokens')]);
+  const both = nibble('serve', '--ctx-size', '3', '--context-tokens', '64', '--port', '70000');
+  assert.match(both.stderr, /config_invalid: port/);
+});
+
 test('wrong usage is one line on stderr and exit code 2', () => {
   for (const [args, message] of [
     [['nope'], /^nibble: usage: unknown command 'nope'\n$/],

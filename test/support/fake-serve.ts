@@ -11,11 +11,22 @@ type Options = { readonly held?: boolean; readonly neverLoads?: boolean; readonl
 const [flags = '{}', given = '{}'] = process.argv.slice(2);
 const options = JSON.parse(given) as Options;
 
+/** The first request comes from `serve` itself, which isn't ready before its end. */
+function holdAfterWarmUp(engine: FakeEngine): void {
+  const submit = engine.submit.bind(engine);
+  let isWarm = false;
+  engine.submit = (...request) => {
+    if (isWarm) engine.hold();
+    isWarm = true;
+    return submit(...request);
+  };
+}
+
 async function openModel(): Promise<OpenedModel> {
   if (options.failsToLoad === true) throw new Error('no such model');
   if (options.neverLoads === true) await new Promise(() => {});
   const engine = new FakeEngine();
-  if (options.held === true) engine.hold();
+  if (options.held === true) holdAfterWarmUp(engine);
   process.on('SIGUSR2', () => engine.release());
   const tokenizer = createFakeTokenizer();
   const info = { level: 'avx2', threads: 2, kvBytes: 3 * 1024 * 1024, loadNs: 12_345_678 };

@@ -47,8 +47,9 @@ ${table([['Code', 'Status', 'Type', 'Message'], ['---', '---', '---', '---'], ..
 /** docs/configuration.md, from the schema in src/config.ts. */
 export function configurationDocument(): string {
   const rows = settingKeys.map((key) => {
-    const { flag, env, expected, fallback, description } = describeSetting(key);
-    return [`\`${key}\``, `\`${flag}\``, `\`${env}\``, expected, fallback, description];
+    const { flag, alias, env, expected, fallback, description } = describeSetting(key);
+    const flags = [flag, ...(alias === null ? [] : [alias])].map((name) => `\`${name}\``).join(', ');
+    return [`\`${key}\``, flags, `\`${env}\``, expected, fallback, description];
   });
   const head = ['Setting', 'Flag', 'Variable', 'Value', 'Default', 'Meaning'];
   return `# Configuration

@@ -150,6 +150,8 @@ test('a client that stops reading holds up only itself, and is cut in the end', 
     assert.equal((await complete(server, body({ prompt: 'x', max_tokens: 1 }))).status, 200);
     await eventually(() => server.engine.signals[0]?.aborted === true, 'the stalled stream is cut');
     await eventually(() => server.engine.runningCount === 0, 'nothing runs');
+    const said = server.log.filter((line) => line.includes('left it unread'));
+    assert.equal(said.length, 1, 'the reason is logged');
     socket.destroy();
   });
 });

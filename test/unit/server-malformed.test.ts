@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { complete, createFakeServer } from '../support/fake-server.js';
+import { JSON_DEPTH_MAX } from '../../src/limits.js';
+import { complete, createFakeServer, post } from '../support/fake-server.js';
 
 const base = { model: 'fake-model', prompt: 'hi' };
 const with_ = (extra: object): object => ({ ...base, ...extra });
@@ -121,6 +122,46 @@ for (const [name, body, status, code, param] of cases) {
     assert.equal(server.engine.submitted.length, 0);
   });
 }
+
+const nested = (levels: number): string => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`;
+
+test('nesting has a bound, wherever it is', async () => {
+  const conversation = '"messages":[{"role":"user","content":"hi"}]';
+  const tool = (levels: number) => `[{"type":"function","function":{"name":"f","parameters":${nested(levels)}}}]`;
+  for (const [url, fields, param] of [
+    ['/v1/completions', (levels: number) => `"prompt":"x","unknown":${nested(levels)}`, 'unknown'],
+    ['/v1/chat/completions', (levels: number) => `${conversation},"tools":${tool(levels - 3)}`, 'tools'],
+    ['/v1/responses', (levels: number) => `"input":"x","metadata":${nested(levels)}`, 'metadata'],
+    [
+      '/tokenize',
+      (levels: number) => `${conversation},"chat_template_kwargs":${nested(levels)}`,
+      'chat_template_kwargs',
+    ],
+  ] as const) {
+    const spacious = createFakeServer({ contextTokensMax: 100_000 });
+    const send = (levels: number) => post(spacious, url, `{"model":"default",${fields(levels)}}`);
+    assert.equal((await send(JSON_DEPTH_MAX)).status, 200, url);
+    for (const levels of [JSON_DEPTH_MAX + 1, 10_000, 200_000]) {
+      const response = await send(levels);
+      assert.deepEqual([response.status, response.json().error.param], [400, param], `${url} ${levels}`);
+    }
+  }
+});
+
+test('arguments of a call that are nested deeper than that stay text', async () => {
+  const spacious = createFakeServer({ contextTokensMax: 1_000_000 });
+  for (const [levels, kind] of [
+    [JSON_DEPTH_MAX, 'object'],
+    [50_000, 'string'],
+  ] as const) {
+    const called = { id: 'call_1', function: { name: 'f', arguments: nested(levels) } };
+    const messages = [{ role: 'assistant', tool_calls: [called] }];
+    const response = await post(spacious, '/v1/chat/completions', { model: 'default', messages, max_tokens: 1 });
+    assert.equal(response.status, 200);
+    const prompt = JSON.parse(spacious.model.tokenizer.decode(spacious.engine.submitted.at(-1)?.promptIds ?? []));
+    assert.equal(typeof prompt.messages[0].tool_calls[0].function.arguments, kind);
+  }
+});
 
 test('after all that the server still answers', async () => {
   assert.equal((await complete(server, base)).status, 200);

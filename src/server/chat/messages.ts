@@ -1,4 +1,6 @@
+import { JSON_DEPTH_MAX } from '../../limits.js';
 import { invalid, unsupported } from '../generation/settings.js';
+import { isDeeperThan } from '../plugins/nesting.js';
 import type { ChatMessage, ChatRequest } from '../schemas/chat-request.js';
 import { type ToolSupport, toolInstructions } from '../tools/format.js';
 
@@ -30,10 +32,11 @@ function contentText(content: ChatMessage['content'], param: string): string | n
   return texts.join('\n');
 }
 
-/** Arguments as the value they stand for; text that isn't JSON stays text. */
+/** Arguments as the value they stand for; text that isn't JSON, or is nested too deep, stays text. */
 function argumentsValue(text: string): unknown {
   try {
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    return isDeeperThan(value, JSON_DEPTH_MAX) ? text : value;
   } catch {
     return text;
   }

@@ -44,6 +44,12 @@ function readLogitBias(
   return { ids: Int32Array.from(ids), values: Float32Array.from(entries, ([, value]) => value) };
 }
 
+/** A seed as 64 bits. JSON numbers are doubles: the largest int64 arrives as 2^63. */
+function readSeed(seed: number): bigint {
+  if (Math.abs(seed) > 2 ** 63) throw invalid('seed', "'seed' must be a 64-bit integer.");
+  return BigInt.asUintN(64, BigInt(seed));
+}
+
 /** Uniform over all 64-bit seeds: without a seed two equal requests should differ. */
 const randomSeed = (): bigint => randomBytes(8).readBigUInt64LE();
 
@@ -57,7 +63,7 @@ function readSampling(body: SettingsFields, vocabSize: number): Omit<SamplingReq
     presencePenalty: body.presence_penalty ?? 0,
     frequencyPenalty: body.frequency_penalty ?? 0,
     repetitionPenalty: body.repetition_penalty ?? defaults.repetitionPenalty,
-    seed: body.seed == null ? randomSeed() : BigInt.asUintN(64, BigInt(body.seed)),
+    seed: body.seed == null ? randomSeed() : readSeed(body.seed),
     biasIds: bias.ids,
     biasValues: bias.values,
   };

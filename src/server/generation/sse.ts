@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { FastifyReply } from 'fastify';
+import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 
 export type SseOptions = {
   /** Silence after which a comment is sent, ms. */
@@ -14,6 +14,7 @@ export type SseOptions = {
  */
 export class SseStream {
   readonly #raw: ServerResponse;
+  readonly #log: FastifyBaseLogger;
   readonly #stallMs: number;
   readonly #pingTimer: NodeJS.Timeout;
   #wroteSincePing = false;
@@ -23,6 +24,7 @@ export class SseStream {
   constructor(reply: FastifyReply, options: SseOptions) {
     reply.hijack();
     this.#raw = reply.raw;
+    this.#log = reply.log;
     this.#stallMs = options.stallMs;
     // A write that loses the race with a disconnect reports an error, which nobody else would handle.
     this.#raw.on('error', () => {});
@@ -70,7 +72,7 @@ export class SseStream {
 
   #waitForDrain(): Promise<void> {
     this.#drained ??= new Promise((resolve) => {
-      const stalled = setTimeout(() => this.#raw.destroy(), this.#stallMs);
+      const stalled = setTimeout(() => this.#cut(), this.#stallMs);
       const done = () => {
         clearTimeout(stalled);
         this.#raw.off('drain', done);
@@ -82,6 +84,12 @@ export class SseStream {
       this.#raw.once('close', done);
     });
     return this.#drained;
+  }
+
+  /** Closes the connection, which ends the sequences as a disconnect does. */
+  #cut(): void {
+    this.#log.warn({ stallMs: this.#stallMs }, 'stream cut: the client left it unread');
+    this.#raw.destroy();
   }
 
   /** A comment keeps proxies from taking a long prefill for a dead connection. */

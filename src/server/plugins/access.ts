@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { NibbleError } from '../../errors.js';
 import type { ApiKey, KeyStore } from '../access/keys.js';
+import { operations } from '../openapi/operations.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -10,7 +11,7 @@ declare module 'fastify' {
 }
 
 /** Probes, scrapers and the description of the API come without a key: they neither cost nor tell anything. */
-const openRoutes: ReadonlySet<string> = new Set(['/health', '/ready', '/metrics', '/openapi.json', '/docs']);
+const openRoutes: ReadonlySet<string> = new Set(operations.filter(({ isOpen }) => isOpen).map(({ path }) => path));
 
 /** Refuses requests without a known key, if keys are in force. */
 export function registerAccess(app: FastifyInstance, keys: KeyStore): void {

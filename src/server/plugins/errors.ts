@@ -120,7 +120,7 @@ export function registerErrors(app: FastifyInstance): void {
   });
 }
 
-const otherMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+const otherMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'] as const;
 
 /** Answers 405 with `Allow` for the methods that a known URL doesn't have. */
 export function registerAllowed(app: FastifyInstance, url: string, allowed: readonly string[]): void {

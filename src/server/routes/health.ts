@@ -1,8 +1,11 @@
 import type { FastifyInstance } from 'fastify';
+import type { Static } from 'typebox';
 import type { Readiness } from '../readiness.js';
+import type { LoadingBody } from '../schemas/health.js';
 
-/** What llama-server answers while it loads: probes written for it look at this body, whose code is a number. */
-const loadingBody = { error: { code: 503, message: 'Loading model', type: 'unavailable_error' } } as const;
+const loadingBody: Static<typeof LoadingBody> = {
+  error: { code: 503, message: 'Loading model', type: 'unavailable_error' },
+};
 
 /**
  * GET /health: is the process alive and its model loaded? It stays 200 while draining, or an orchestrator would kill a

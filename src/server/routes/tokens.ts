@@ -2,8 +2,10 @@ import type { FastifyInstance } from 'fastify';
 import { NibbleError } from '../../errors.js';
 import { encodeChat } from '../chat/plan.js';
 import { checkedIds, encodeTexts } from '../generation/encode.js';
+import { logIgnoredFields } from '../generation/respond.js';
 import { invalid, requireModelName } from '../generation/settings.js';
 import type { Readiness } from '../readiness.js';
+import { unknownFields } from '../schemas/fields.js';
 import {
   type DetokenizeBody,
   DetokenizeRequest,
@@ -33,8 +35,10 @@ export function registerTokens(app: FastifyInstance, readiness: Readiness): void
   app.post<{ Body: TokenizeRequest }>(
     '/tokenize',
     { schema: { body: TokenizeRequest }, onRequest },
-    async ({ body }): Promise<TokenizeBody> => {
+    async (request): Promise<TokenizeBody> => {
       const model = readiness.requireModel();
+      const { body } = request;
+      logIgnoredFields(request, unknownFields(TokenizeRequest, body));
       if (body.model != null) requireModelName(body.model, model);
       const ids = await tokenize(body, model);
       return {
@@ -48,8 +52,10 @@ export function registerTokens(app: FastifyInstance, readiness: Readiness): void
   app.post<{ Body: DetokenizeRequest }>(
     '/detokenize',
     { schema: { body: DetokenizeRequest }, onRequest },
-    async ({ body }): Promise<DetokenizeBody> => {
+    async (request): Promise<DetokenizeBody> => {
       const model = readiness.requireModel();
+      const { body } = request;
+      logIgnoredFields(request, unknownFields(DetokenizeRequest, body));
       if (body.model != null) requireModelName(body.model, model);
       const { tokenizer } = model;
       return { prompt: tokenizer.decode(checkedIds(body.tokens, tokenizer.vocabSize, 'tokens'), true) };

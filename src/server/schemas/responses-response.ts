@@ -79,3 +79,6 @@ export const ResponseBody = Type.Object(
   closed,
 );
 export type ResponseBody = Static<typeof ResponseBody>;
+
+/** One event of a stream; what else it has depends on its type. */
+export const ResponseEventBody = Type.Object({ type: Type.String(), sequence_number: Type.Integer() });
