@@ -21,6 +21,8 @@ export const errorTable = {
     'invalid_request_error',
     (p) => `'${p.parameter}' is not supported here: ${p.message}`,
   ),
+  constraint_invalid: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
+  constraint_too_complex: row<{ message: string }>(400, 'invalid_request_error', (p) => p.message),
   context_length_exceeded: row<{ promptTokens: number; limitTokens: number }>(
     400,
     'invalid_request_error',

@@ -98,3 +98,25 @@ export const TOOLS_MAX = 128;
 
 /** API keys of one server: each is compared with at every request. */
 export const API_KEYS_MAX = 1024;
+
+/** Text of a constraint (schema, pattern, grammar), and the rules that a schema becomes: both bound compile time. */
+export const CONSTRAINT_CHARS_MAX = 64 * 1024;
+export const GRAMMAR_RULES_BYTES_MAX = 512 * 1024;
+
+/** Highest count in a schema or a pattern, what all of a pattern's may come to, and depth: each is compiled out. */
+export const GRAMMAR_REPEAT_MAX = 1024;
+export const GRAMMAR_STATES_MAX = 4096;
+export const GRAMMAR_NESTING_MAX = 64;
+
+/** Compiled grammars kept for the next request that has the same one, and memory of their engine with all of them. */
+export const GRAMMARS_CACHED_MAX = 64;
+export const GRAMMAR_MEMORY_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** How long compiling a constraint, and finding the tokens that may follow, can take before their thread is ended. */
+export const GRAMMAR_COMPILE_MS_MAX = 10_000;
+export const GRAMMAR_MASK_MS_MAX = 2000;
+/** The same for building the engine's vocabulary: 0.1 s for 50,000 tokens on an idle machine. */
+export const GRAMMAR_START_MS_MAX = 60_000;
+
+/** Constraints that may wait to be compiled: each can take seconds. */
+export const GRAMMAR_WAITING_MAX = 32;

@@ -14,6 +14,7 @@ const entries = [
   'src/cli/bench/peer-node.ts',
   'src/model/tokenizer/worker-main.ts',
   'src/model/chat-template/template-main.ts',
+  'src/grammar/grammar-main.ts',
 ];
 
 /** A file that is started by its name has to be an entry: the bundle would lack it, and only notice when it is used. */

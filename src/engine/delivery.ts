@@ -1,4 +1,4 @@
-import type { StepResult } from '../native/contract.js';
+import { ROW_WITHOUT_MASK, type StepResult } from '../native/contract.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import type { StepPlan } from '../scheduler/step-plan.js';
 import type { LiveSequence } from './live-sequence.js';
@@ -20,6 +20,7 @@ export function deliver(
   const sampleRow = plan.sampleRow[index] as number;
   const rowEnd = plan.rowStart[index + 1] as number;
   for (let row = plan.rowStart[index] as number; row < rowEnd; row++) {
+    if (result.failed[row] === ROW_WITHOUT_MASK) return 'continue';
     if (result.failed[row] !== 0) return 'not_finite';
     if (row !== sampleRow) live.addScore(readLogprob(result, row, plan.topCount, live.topCount));
   }
@@ -30,8 +31,8 @@ export function deliver(
     observer.onToken?.({ interTokenSeconds });
     const logprob =
       live.request.logprobs === null ? null : readLogprob(result, sampleRow, plan.topCount, live.topCount);
-    const { ignoreEos, stopIds, includeStop } = live.request;
-    const isStop = stopIds?.has(token) === true;
+    const { ignoreEos, stopIds, includeStop, minTokens = 0 } = live.request;
+    const isStop = stopIds?.has(token) === true && live.completionTokens > minTokens;
     if (isStop || (!ignoreEos && endIds.has(token))) {
       // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on
       // it.
@@ -40,6 +41,8 @@ export function deliver(
       return 'stop';
     }
     if (live.output?.push(token, logprob) === true) return 'stop';
+    if (sequence.isComplete) return 'length';
+    live.constrained?.accept(token);
   }
   return sequence.isComplete ? 'length' : 'continue';
 }

@@ -1,4 +1,6 @@
 import { NibbleError } from '../errors.js';
+import type { ConstraintEngine } from '../grammar/grammar-engine.js';
+import type { Constraint } from '../grammar/types.js';
 import {
   ITL_TARGET_MS,
   KV_BLOCK_TOKENS,
@@ -18,6 +20,7 @@ import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import type { StepPlan } from '../scheduler/step-plan.js';
 import { checkRequests, refusalError, retrySeconds } from './check-request.js';
+import { Constrained } from './constrained.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
 import { StepLoop } from './step-loop.js';
@@ -45,6 +48,8 @@ export type EngineOptions = {
   readonly model: NativeModel;
   readonly tokenizer: Tokenizer;
   readonly config: EngineConfig;
+  /** Without it requests with a constraint fail. */
+  readonly constraints?: ConstraintEngine;
   /** Must not throw. */
   readonly observer?: EngineObserver;
   /** Milliseconds of a monotonic clock. */
@@ -60,6 +65,7 @@ class StepEngine implements Engine {
   readonly contextTokensMax: number;
   private readonly model: NativeModel;
   private readonly tokenizer: Tokenizer;
+  private readonly constraints: ConstraintEngine | null;
   private readonly observer: EngineObserver;
   private readonly now: () => number;
   private readonly checksInvariants: boolean;
@@ -75,6 +81,7 @@ class StepEngine implements Engine {
     const { model, config } = options;
     this.model = model;
     this.tokenizer = options.tokenizer;
+    this.constraints = options.constraints ?? null;
     this.observer = options.observer ?? {};
     this.now = options.now ?? (() => performance.now());
     this.contextTokensMax = config.contextTokensMax;
@@ -136,6 +143,10 @@ class StepEngine implements Engine {
     return group.members.map((live) => live.channel);
   }
 
+  async checkConstraint(constraint: Constraint): Promise<void> {
+    await (this.constraints ?? noConstraints()).compile(constraint);
+  }
+
   gauges(): EngineGauges {
     const { running, waiting, kv, preemptions } = this.scheduler;
     return {
@@ -190,12 +201,15 @@ class StepEngine implements Engine {
 
   private start(sequence: Sequence<LiveSequence>, nowMs: number): void {
     const live = sequence.owner;
-    const { sampling, promptIds } = live.request;
+    const { sampling, promptIds, constraint } = live.request;
     live.start(this.tokenizer, nowMs);
     try {
+      if (constraint !== undefined) live.constrained ??= this.constrain(sequence, constraint);
       const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
       const earliestEnd = live.earliestEnd(this.tokenizer.endIds);
-      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, promptIds, generatedIds });
+      const constrained = constraint !== undefined;
+      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, promptIds, generatedIds, constrained });
+      this.giveMask(sequence);
     } catch (error) {
       this.fail(sequence, engineFailed(error));
     }
@@ -206,13 +220,39 @@ class StepEngine implements Engine {
     return new NibbleError('queue_timeout', { waitedSeconds: this.queueMsMax / 1000 }, { retryAfterSeconds });
   }
 
+  private constrain(sequence: Sequence<LiveSequence>, constraint: Constraint): Constrained {
+    return new Constrained(this.constraints ?? noConstraints(), constraint, sequence.owner.request, {
+      onMask: () => this.giveMask(sequence),
+      onFinished: () => {
+        this.end(sequence, 'stop');
+        this.loop.kick();
+      },
+      onError: (error) => {
+        this.fail(sequence, error);
+        this.loop.kick();
+      },
+    });
+  }
+
+  /** Tells the addon what may be sampled next, as soon as it is known and the sequence has a slot. */
+  private giveMask(sequence: Sequence<LiveSequence>): void {
+    const mask = sequence.owner.constrained?.mask;
+    if (mask == null || sequence.state !== 'running' || sequence.slot < 0) return;
+    try {
+      this.model.setMask(sequence.slot, mask.position, mask.tokens);
+    } catch (error) {
+      this.fail(sequence, engineFailed(error));
+    }
+    if (sequence.isBlocked && this.scheduler.unblock(sequence)) this.loop.kick();
+  }
+
   private stepReturned(plan: StepPlan<LiveSequence>, result: StepResult | null, error: unknown): void {
     if (result === null) {
       const failure = engineFailed(error);
       for (const sequence of this.scheduler.fail(plan)) this.concludeFailed(sequence.owner, failure);
     } else {
       this.scheduler.cost.learn(plan.shape, readCounter(result.counters, 'totalNs') / 1e6);
-      this.scheduler.complete(plan, result.tokens);
+      this.scheduler.complete(plan, result.tokens, result.failed);
       const nowMs = this.now();
       for (let i = 0; i < plan.slotCount; i++) this.deliverTo(plan, i, result, nowMs);
       const { prefillTokens, decodeTokens } = plan;
@@ -226,7 +266,10 @@ class StepEngine implements Engine {
     if (sequence.state === 'ended' || sequence.state === 'released') return;
     try {
       const verdict = deliver(plan, index, result, this.tokenizer.endIds, this.observer, nowMs);
-      if (verdict === 'continue') return;
+      if (verdict === 'continue') {
+        if (sequence.isBlocked) this.giveMask(sequence);
+        return;
+      }
       if (verdict === 'not_finite') this.fail(sequence, new NibbleError('not_finite', {}));
       else this.end(sequence, verdict);
     } catch (cause) {
@@ -267,10 +310,15 @@ class StepEngine implements Engine {
   }
 
   private concluded(live: LiveSequence, reason: FinishReason | 'error'): void {
+    live.constrained?.close();
     live.group.memberEnded();
     live.report(this.observer, reason, this.now());
     this.notifyIfIdle();
   }
+}
+
+function noConstraints(): never {
+  throw new NibbleError('engine_failed', { message: 'constraints are not available' });
 }
 
 function engineFailed(cause: unknown): NibbleError {

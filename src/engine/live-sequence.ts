@@ -1,6 +1,7 @@
 import type { Tokenizer } from '../model/types.js';
 import type { SamplingSpec } from '../native/contract.js';
 import type { Sequence } from '../scheduler/sequence.js';
+import type { Constrained } from './constrained.js';
 import { EventChannel } from './event-channel.js';
 import { StopMatcher } from './stop-matcher.js';
 import { TextOutput } from './text-output.js';
@@ -38,6 +39,8 @@ export class LiveSequence {
   sequence: Sequence<LiveSequence> | null = null;
   /** From admission on. */
   output: TextOutput | null = null;
+  /** From the first admission on, if its request has a constraint. */
+  constrained: Constrained | null = null;
   readonly topCount: number;
   /** Sampled tokens that were delivered, the end token and those of a stop string included. */
   completionTokens = 0;
@@ -72,8 +75,9 @@ export class LiveSequence {
 
   /** Tokens that would end the sequence, where `minTokens` forbids them. */
   earliestEnd(endIds: ReadonlySet<number>): Pick<SamplingSpec, 'minTokens' | 'endIds'> {
-    const { minTokens = 0, ignoreEos, stopIds } = this.request;
-    if (minTokens === 0) return {};
+    const { minTokens = 0, ignoreEos, stopIds, constraint } = this.request;
+    // What a constraint allows may be nothing but end tokens: its masks and the delivery take care.
+    if (minTokens === 0 || constraint !== undefined) return {};
     return { minTokens, endIds: Int32Array.from(new Set([...(ignoreEos ? [] : endIds), ...(stopIds ?? [])])) };
   }
 

@@ -2,6 +2,7 @@
 import { freemem } from 'node:os';
 import { chooseKvTokens } from '../config.js';
 import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
+import { GrammarEngine } from '../grammar/grammar-engine.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { ChatTemplate } from '../model/chat-template/index.js';
 import { readModelFile } from '../model/gguf.js';
@@ -116,9 +117,15 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
           if (!isClosing) options.onWarning?.(`packed weights were not stored: ${asNibbleError(error).message}`);
         });
   const worker = new TokenizerWorker(modelFile.tokenizer);
+  const constraints = new GrammarEngine({
+    metadata: modelFile.tokenizer,
+    endIds: tokenizer.endIds,
+    vocabSize: modelFile.architecture.vocab,
+  });
   const engine = createEngine({
     model: nativeModel,
     tokenizer,
+    constraints,
     config: {
       ...sizes,
       sequencesMax: options.maxSequences,
@@ -140,7 +147,7 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
     close: async () => {
       isClosing = true;
       await engine.close();
-      await Promise.all([worker.close(), chatTemplate?.close(), storing]);
+      await Promise.all([worker.close(), constraints.close(), chatTemplate?.close(), storing]);
     },
   };
 }

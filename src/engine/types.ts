@@ -1,3 +1,4 @@
+import type { Constraint } from '../grammar/types.js';
 import type { SamplingSpec, StepCounters } from '../native/contract.js';
 
 /** Sampling as requested; ids of prompt and history are added by the engine. */
@@ -24,6 +25,8 @@ export type GenerationRequest = {
   readonly includeStop?: boolean;
   /** Special (control) tokens have their text in the output. */
   readonly keepSpecial?: boolean;
+  /** What the text must be; `checkConstraint` has accepted it. Ends the sequence once it is complete. */
+  readonly constraint?: Constraint;
   /** Lower goes first; 0 if left out. */
   readonly priority?: number;
   /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
@@ -104,6 +107,11 @@ export interface Engine {
    * the next step.
    */
   submit(requests: readonly GenerationRequest[], signal: AbortSignal): readonly Generation[];
+  /**
+   * Resolves when a request may have this constraint. Rejects with `constraint_invalid`, `constraint_too_complex`,
+   * `queue_full`, `draining`. Compiling it is what takes time, so this comes before `submit`.
+   */
+  checkConstraint(constraint: Constraint): Promise<void>;
   gauges(): EngineGauges;
   /** Refuses new work and resolves when every sequence has ended. */
   drain(): Promise<void>;

@@ -1,3 +1,4 @@
+import type { ROW_WITHOUT_MASK as WithoutMask } from '../native/contract.js';
 import { Room, refuseSpec } from './admission.js';
 import { FairShare, sampledTokenWeight } from './fair-share.js';
 import { KvBlocks } from './kv-blocks.js';
@@ -7,6 +8,9 @@ import { StepCost } from './step-cost.js';
 import { StepPlan } from './step-plan.js';
 import type { Refusal, SchedulerLimits, SeqId, SequenceSpec } from './types.js';
 import { WaitingLine } from './waiting-line.js';
+
+// The literal type makes the compiler compare it with the contract, without importing a value from it.
+const rowWithoutMask: typeof WithoutMask = 2;
 
 export type Submission<T> =
   | { readonly kind: 'accepted'; readonly sequences: readonly Sequence<T>[] }
@@ -119,20 +123,35 @@ export class Scheduler<T> {
 
   /**
    * The oldest step in flight has returned; `sampled` is `StepResult.tokens`. What it computed for sequences that have
-   * ended meanwhile is dropped. Those that gave their blocks back meanwhile keep the token that it sampled.
+   * ended meanwhile is dropped. Those that gave their blocks back meanwhile keep the token that it sampled. Where
+   * nothing was sampled for want of a mask (`failed` is ROW_WITHOUT_MASK) the sequence is blocked until `unblock`, and
+   * then computes its last token again (which writes the same bits to the same place, be it in a shared block); what a
+   * step behind it computed, on a token that there isn't, is dropped.
    */
-  complete(plan: StepPlan<T>, sampled: Int32Array): void {
+  complete(plan: StepPlan<T>, sampled: Int32Array, failed: Uint8Array | null = null): void {
     this.takeReturned(plan);
     for (let i = 0; i < plan.slotCount; i++) {
       const sequence = this.takeBack(plan, i);
       const row = plan.sampleRow[i] as number;
-      if (row >= 0 && (sequence.state === 'running' || sequence.state === 'preempted')) {
+      if (row >= 0 && failed?.[row] === rowWithoutMask) {
+        sequence.isBlocked = true;
+        sequence.isRepeating = true;
+        if (sequence.inFlight === 0) sequence.planned = sequence.known - 1;
+      } else if (row >= 0 && (sequence.state === 'running' || sequence.state === 'preempted')) {
+        sequence.isRepeating = false;
         sequence.append(sampled[row] as number);
         sequence.account.served += sampledTokenWeight;
       }
       if (sequence.state === 'running') this.kv.publish(sequence);
       else if (sequence.inFlight === 0) this.freeSlot(sequence);
     }
+  }
+
+  /** The next token can be sampled now. Returns false while steps in flight still refer to the one that is missing. */
+  unblock(sequence: Sequence<T>): boolean {
+    if (sequence.inFlight > 0) return false;
+    sequence.isBlocked = false;
+    return true;
   }
 
   /** The oldest step in flight failed: ends the sequences in it and returns those that this ended. */
@@ -233,7 +252,8 @@ export class Scheduler<T> {
   private takeBack(plan: StepPlan<T>, index: number): Sequence<T> {
     const sequence = plan.sequences[index] as Sequence<T>;
     sequence.inFlight--;
-    sequence.computed += (plan.seqStart[index + 1] as number) - (plan.seqStart[index] as number);
+    if (!sequence.isRepeating)
+      sequence.computed += (plan.seqStart[index + 1] as number) - (plan.seqStart[index] as number);
     if ((plan.sampleRow[index] as number) >= 0) sequence.pending--;
     return sequence;
   }

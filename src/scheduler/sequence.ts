@@ -43,6 +43,10 @@ export class Sequence<T> {
   /** Prompt positions whose scores have been returned. A preemption doesn't ask for them again. */
   scored = 0;
   preemptions = 0;
+  /** Its next token can't be sampled yet: the mask of what may follow isn't known. */
+  isBlocked = false;
+  /** The last known token has been computed but nothing was sampled behind it: it is to be computed once more. */
+  isRepeating = false;
 
   /** The block table: `blockCount` entries count. The first `indexedBlocks` are in the prefix index. */
   blocks: Int32Array = noIds;
@@ -76,6 +80,7 @@ export class Sequence<T> {
 
   /** Tokens that the next step could take. */
   get plannable(): number {
+    if (this.isBlocked) return 0;
     return Math.min(this.known + this.pending, this.computeLimit) - this.planned;
   }
 
@@ -140,6 +145,8 @@ export class Sequence<T> {
     this.slot = -1;
     this.planned = 0;
     this.computed = 0;
+    this.isBlocked = false;
+    this.isRepeating = false;
   }
 
   /** Drops what it held; the caller has taken its blocks. */

@@ -10,6 +10,7 @@ import type {
   SamplingRequest,
   TokenLogprob,
 } from '../../src/engine/types.js';
+import type { ConstraintEngine } from '../../src/grammar/grammar-engine.js';
 import type { Tokenizer } from '../../src/model/types.js';
 import { FakeNative, type FakeOptions } from './fake-native.js';
 
@@ -83,6 +84,7 @@ export function startKit(
     readonly native?: Partial<FakeOptions>;
     readonly config?: Partial<EngineConfig>;
     readonly tokenizer?: Tokenizer;
+    readonly constraints?: ConstraintEngine;
     readonly observer?: EngineObserver;
     readonly now?: () => number;
   } = {},
@@ -95,11 +97,12 @@ export function startKit(
     vocab: tokenizer.vocabSize,
     ...more.native,
   });
-  const { observer, now } = more;
+  const { constraints, observer, now } = more;
   const engine = createEngine({
     model: native,
     tokenizer,
     config,
+    ...(constraints === undefined ? {} : { constraints }),
     ...(observer === undefined ? {} : { observer }),
     ...(now === undefined ? {} : { now }),
   });

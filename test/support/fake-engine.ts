@@ -7,6 +7,9 @@ import type {
   TokenLogprob,
 } from '../../src/engine/types.js';
 import { NibbleError } from '../../src/errors.js';
+import { constraintError } from '../../src/grammar/grammar-engine.js';
+import { grammarOf } from '../../src/grammar/source.js';
+import { type Constraint, ConstraintError } from '../../src/grammar/types.js';
 import type { Detokenizer, EncodeOptions, Tokenizer } from '../../src/model/types.js';
 
 export const FAKE_BOS = 256;
@@ -89,6 +92,8 @@ const letters = (request: GenerationRequest): string =>
 export class FakeEngine implements Engine {
   readonly contextTokensMax: number;
   readonly submitted: GenerationRequest[] = [];
+  /** What `checkConstraint` was asked; grammars aren't read. */
+  readonly constraints: Constraint[] = [];
   readonly signals: AbortSignal[] = [];
   /** Sequences that ended with `abort`. */
   abortedCount = 0;
@@ -128,6 +133,15 @@ export class FakeEngine implements Engine {
     this.runningCount += requests.length;
     signal.addEventListener('abort', () => this.#wakeAll());
     return requests.map((request, index) => this.#run(request, index, signal));
+  }
+
+  async checkConstraint(constraint: Constraint): Promise<void> {
+    this.constraints.push(constraint);
+    try {
+      grammarOf(constraint);
+    } catch (error) {
+      throw error instanceof ConstraintError ? constraintError(error) : error;
+    }
   }
 
   gauges(): EngineGauges {

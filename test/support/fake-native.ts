@@ -42,7 +42,7 @@ type Slot = {
   sampled: { readonly step: number; readonly token: number } | null;
   /** By position among the generated tokens. */
   readonly masks: Map<number, Int32Array>;
-  /** The last sample had no mask: what is computed on −1 means nothing, and the next token given is a repetition. */
+  /** The last sample had no mask: what is computed on −1 is void, and the next token given is a repetition. */
   leftOut: boolean;
 };
 
@@ -222,7 +222,7 @@ export class FakeNative implements NativeModel {
     const slot = this.slots[id] ?? this.refuse(`slot ${id} is not open`);
     const first = batch.seqStart[index] ?? 0;
     if (slot.leftOut) {
-      if (batch.tokens[first] === TOKEN_FROM_PREVIOUS_STEP) return leaveOut(batch, index, firstRow, result);
+      if (batch.tokens[first] === TOKEN_FROM_PREVIOUS_STEP) return leaveOut(firstRow, result);
       slot.leftOut = false;
       if (batch.tokens[first] !== slot.history?.pop()) this.refuse(`slot ${id} repeats another token`);
     }
@@ -264,8 +264,7 @@ export class FakeNative implements NativeModel {
       result.failed[row] = ROW_WITHOUT_MASK;
       return;
     }
-    let token = target === ROW_SAMPLE ? this.sample(history, slot.sampling) : target;
-    while (target === ROW_SAMPLE && mask !== undefined && !allows(mask, token)) token = (token + 1) % this.vocab;
+    const token = target === ROW_SAMPLE ? this.sample(history, slot.sampling, mask) : target;
     if (target === ROW_SAMPLE) slot.sampled = { step, token };
     result.tokens[row] = token;
     result.failed[row] = this.options.isFailed?.(history) === true ? 1 : 0;
@@ -277,8 +276,10 @@ export class FakeNative implements NativeModel {
     }
   }
 
-  private sample(history: readonly number[], sampling: SamplingSpec): number {
-    return this.options.sample?.(history, sampling) ?? fakeToken(history, sampling, this.vocab);
+  private sample(history: readonly number[], sampling: SamplingSpec, mask: Int32Array | undefined): number {
+    let token = this.options.sample?.(history, sampling) ?? fakeToken(history, sampling, this.vocab);
+    while (mask !== undefined && !allows(mask, token)) token = (token + 1) % this.vocab;
+    return token;
   }
 
   private holds(table: readonly number[], history: readonly number[]): boolean {
@@ -308,15 +309,18 @@ export class FakeNative implements NativeModel {
     return history;
   }
 
-  /** A block that is written may be in no other slot's table. */
+  /** A block that is written may be in no other slot's table, unless what is written is there already. */
   private write(batch: StepBatch, index: number, block: number | undefined, position: number, token: number): void {
     if (block === undefined) this.refuse(`slot ${batch.slots[index]}: no block for position ${position}`);
     const [stage] = batch.stages;
     const start = stage?.blockStart[index] ?? 0;
     const end = stage?.blockStart[index + 1] ?? 0;
     const elsewhere = stage?.blocks.findIndex((other, at) => other === block && (at < start || at >= end)) ?? -1;
-    if (elsewhere >= 0) this.refuse(`block ${block} is written by slot ${batch.slots[index]}, but shared`);
-    this.cache[block * blockTokens + (position % blockTokens)] = token;
+    const cell = block * blockTokens + (position % blockTokens);
+    if (elsewhere >= 0 && this.cache[cell] !== token) {
+      this.refuse(`block ${block} is written by slot ${batch.slots[index]}, but shared`);
+    }
+    this.cache[cell] = token;
   }
 
   private resolveToken(token: number, slot: Slot, id: number, step: number): number {
@@ -354,16 +358,12 @@ export class FakeNative implements NativeModel {
   }
 }
 
-export const allows = (mask: Int32Array, token: number): boolean =>
-  (((mask[token >> 5] as number) >>> (token & 31)) & 1) === 1;
+export const allows = (mask: Int32Array, token: number) => ((mask[token >> 5] as number) & (1 << (token & 31))) !== 0;
 
-/** Marks the rows of one place of a batch; returns the row behind them. */
-function leaveOut(batch: StepBatch, index: number, firstRow: number, result: StepResult): number {
-  let row = firstRow;
-  for (; row < batch.rowCount && (batch.rows[row] as number) < (batch.seqStart[index + 1] as number); row++) {
-    result.failed[row] = ROW_WITHOUT_MASK;
-  }
-  return row;
+/** Marks the row of a decode; returns the one behind it. */
+function leaveOut(row: number, result: StepResult): number {
+  result.failed[row] = ROW_WITHOUT_MASK;
+  return row + 1;
 }
 
 /** As the contract says: arrays are copied before `step` returns, and only as far as the counts reach. */

@@ -35,13 +35,14 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   cost: [],
   metering: [...common, 'cost'],
   model: common,
-  engine: [...common, 'config.ts', 'scheduler', 'model', 'cost', 'metering', 'native'],
+  grammar: [...common, 'model'],
+  engine: [...common, 'config.ts', 'scheduler', 'grammar', 'model', 'cost', 'metering', 'native'],
   quant: [...common, 'config.ts', 'engine', 'model', 'native'],
   server: [...common, 'config.ts', 'engine'],
   cli: [...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
 };
 /** Lower folders of which `server` may name the types that the engine hands it. */
-const typeArrows: Readonly<Record<string, readonly string[]>> = { server: ['model'] };
+const typeArrows: Readonly<Record<string, readonly string[]>> = { server: ['model', 'grammar'] };
 
 function isAllowed({ from, to, isTypeOnly }: Import): boolean {
   const [source, target] = [folderOf(from), folderOf(to)];

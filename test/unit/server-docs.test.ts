@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { TSchema } from 'typebox';
 import { ChatRequest } from '../../src/server/schemas/chat-request.js';
 import { CompletionRequest } from '../../src/server/schemas/completion-request.js';
+import { constraintFields } from '../../src/server/schemas/constraint-fields.js';
 import { expectedAt, extensionFields, samplingFields, streamFields } from '../../src/server/schemas/fields.js';
 import { ResponsesRequest } from '../../src/server/schemas/responses-request.js';
 import { createFakeServer } from '../support/fake-server.js';
@@ -18,7 +19,7 @@ function sectionOf(heading: string): string {
   return rest.slice(0, rest.search(/^##/m) + 1 || undefined);
 }
 
-const shared = { ...samplingFields, ...streamFields, ...extensionFields };
+const shared = { ...samplingFields, ...streamFields, ...extensionFields, ...constraintFields };
 const sections: readonly (readonly [string, Readonly<Record<string, TSchema>>])[] = [
   ['### Fields of every endpoint that generates', shared],
   ['## POST /v1/completions', own(CompletionRequest)],

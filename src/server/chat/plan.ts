@@ -1,6 +1,7 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
+import { readConstraint } from '../generation/constraint.js';
 import { encodeTexts } from '../generation/encode.js';
 import { checkMinTokens, invalid, readSettings, requireModelName, unsupported } from '../generation/settings.js';
 import type { ChatRequest } from '../schemas/chat-request.js';
@@ -31,9 +32,6 @@ function checkFields(body: ChatRequest): void {
   if (body.audio != null) throw unsupported('audio', 'this server makes text only.');
   if (body.modalities?.some((kind) => kind !== 'text') === true) {
     throw unsupported('modalities', 'this server makes text only.');
-  }
-  if (body.response_format != null && body.response_format.type !== 'text') {
-    throw unsupported('response_format', "only the type 'text' is available.");
   }
   if (body.stream_options != null && body.stream !== true) {
     throw invalid('stream_options', "'stream_options' is allowed only together with 'stream': true.");
@@ -105,12 +103,14 @@ export async function planChat(body: ChatRequest, model: ServedModel): Promise<C
   const support = toolSupportOf(model.chat?.source ?? '');
   const tools = readTools(body, support);
   const { sampling, ...settings } = readSettings(body, model);
+  const constrained = await readConstraint(body, model);
   const promptIds = await encodeChat(body, model, support);
   const wanted = body.max_completion_tokens ?? body.max_tokens;
   const maxTokens = Math.min(wanted ?? tokensLeft(promptIds.length, model), model.engine.contextTokensMax);
   checkMinTokens(settings, maxTokens);
   const common = {
     ...settings,
+    ...constrained,
     // Some formats mark calls with special tokens, which have no text otherwise.
     ...(tools !== null && tools.format !== 'hermes' ? { keepSpecial: true } : {}),
     promptIds,

@@ -1,5 +1,6 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
+import { readConstraint } from '../generation/constraint.js';
 import { checkMinTokens, invalid, readSettings, requireModelName } from '../generation/settings.js';
 import type { CompletionRequest } from '../schemas/completion-request.js';
 import type { ServedModel } from '../served-model.js';
@@ -52,6 +53,7 @@ export async function planCompletion(body: CompletionRequest, model: ServedModel
   const list = promptList(body.prompt);
   checkCombinations(body, list.kind === 'texts' ? list.texts.length : list.lists.length, n, bestOf);
   const { sampling, ...settings } = readSettings(body, model);
+  const constrained = await readConstraint(body, model);
   const prompts = body.suffix ? await encodeInfill(list, body.suffix, model) : await encodePrompts(list, model);
   const echo = body.echo ?? false;
   const logprobs = body.logprobs ?? null;
@@ -59,6 +61,7 @@ export async function planCompletion(body: CompletionRequest, model: ServedModel
   checkMinTokens(settings, maxTokens);
   const common = {
     ...settings,
+    ...constrained,
     maxTokens,
     logprobs: bestOf > n ? (logprobs ?? 0) : logprobs,
     scorePrompt: echo && logprobs !== null,

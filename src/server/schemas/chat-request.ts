@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { TOOLS_MAX } from '../../limits.js';
+import { constraintFields } from './constraint-fields.js';
 import {
   extensionFields,
   field,
@@ -76,13 +77,13 @@ export const ChatRequest = Type.Object({
   max_completion_tokens: tokenCount(),
   max_tokens: tokenCount(),
   parallel_tool_calls: flag(),
-  response_format: field(Type.Object({ type: Type.String() }), 'an object with a type'),
   tool_choice: field(ToolChoice, '"none", "auto", "required" or an object that names a function'),
   tools: field(Type.Array(FunctionTool, { maxItems: TOOLS_MAX }), `an array of at most ${TOOLS_MAX} functions`),
   top_logprobs: integerFrom(0, 20),
   ...samplingFields,
   ...streamFields,
   ...extensionFields,
+  ...constraintFields,
   add_generation_prompt: flag(),
   continue_final_message: flag(),
   chat_template_kwargs: field(Type.Record(Type.String(), Type.Unknown()), 'an object'),

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { constraintFields } from './constraint-fields.js';
 import {
   extensionFields,
   field,
@@ -29,5 +30,6 @@ export const CompletionRequest = Type.Object({
   ...samplingFields,
   ...streamFields,
   ...extensionFields,
+  ...constraintFields,
 });
 export type CompletionRequest = Static<typeof CompletionRequest>;

@@ -1,0 +1,167 @@
+/** The grammar's thread: compiles constraints and finds, after each token, which ones may follow. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { GRAMMARS_CACHED_MAX } from '../limits.js';
+import { bytesOfToken, CONTROL, UNKNOWN } from '../model/tokenizer/vocabulary.js';
+import { unpackMetadata } from '../model/tokenizer/worker-messages.js';
+import { settleMask } from './masks.js';
+import type { GrammarAnswer, GrammarRequest, GrammarThreadData } from './messages.js';
+import { grammarOf } from './source.js';
+import { type Constraint, ConstraintError } from './types.js';
+import { Utf8Masks } from './utf8.js';
+import {
+  boundMemory,
+  type CompiledGrammar,
+  captureOutput,
+  fatalMessage,
+  type GrammarCompiler,
+  type GrammarMatcher,
+  loadXGrammar,
+} from './xgrammar.js';
+
+const UNUSED = 5;
+
+type Matching = { readonly matcher: GrammarMatcher; readonly endsFrom: number; position: number; utf8: number };
+
+const { metadata: packed, endIds, vocabSize } = workerData as GrammarThreadData;
+const printed = captureOutput();
+boundMemory();
+const engine = loadXGrammar();
+const vocabulary = readVocabulary();
+const utf8 = new Utf8Masks(vocabulary);
+const matchers = new Map<number, Matching>();
+/** By the constraint's JSON; the last used ones last. */
+const compiled = new Map<string, CompiledGrammar>();
+/** Reads grammars only: what it aborts on doesn't touch the texts that are being generated. */
+let reader: typeof engine | null = null;
+
+/** The bytes of every token; control tokens, which aren't text, are empty: the engine allows none of these. */
+function readVocabulary(): readonly Uint8Array[] {
+  const metadata = unpackMetadata(packed);
+  const hidden: ReadonlySet<number> = new Set([CONTROL, UNKNOWN, UNUSED]);
+  const ends = new Set(endIds);
+  return Array.from({ length: vocabSize }, (_, id) =>
+    id >= metadata.tokens.length || ends.has(id) || hidden.has(metadata.tokenTypes[id] ?? UNUSED)
+      ? new Uint8Array()
+      : new Uint8Array(bytesOfToken(metadata, id)),
+  );
+}
+
+async function createCompiler(vocabulary: readonly Uint8Array[]): Promise<GrammarCompiler> {
+  // The binding takes bytes where its types say strings; strings would become UTF-8.
+  const tokens = vocabulary as unknown as string[];
+  const info = await engine.TokenizerInfo.createTokenizerInfo(tokens, 'raw', false, vocabSize, [...endIds]);
+  return engine.GrammarCompiler.createGrammarCompiler(info, false);
+}
+
+async function checkGrammar(text: string): Promise<void> {
+  reader ??= loadXGrammar();
+  printed.take();
+  try {
+    (await reader.Grammar.fromEBNF(text)).dispose();
+  } catch {
+    reader = null;
+    throw new ConstraintError(`The grammar can't be read: ${fatalMessage(printed.take())}`);
+  }
+}
+
+async function compile(compiler: GrammarCompiler, constraint: Constraint): Promise<CompiledGrammar> {
+  const key = JSON.stringify(constraint);
+  const known = compiled.get(key);
+  if (known !== undefined) {
+    compiled.delete(key);
+    compiled.set(key, known);
+    return known;
+  }
+  const text = grammarOf(constraint);
+  await checkGrammar(text);
+  const grammar = await engine.Grammar.fromEBNF(text);
+  const result = await compiler.compileGrammar(grammar);
+  grammar.dispose();
+  compiled.set(key, result);
+  const [oldest] = compiled;
+  if (compiled.size > GRAMMARS_CACHED_MAX && oldest !== undefined) {
+    // Matchers at work keep what they need of it.
+    oldest[1].dispose();
+    compiled.delete(oldest[0]);
+  }
+  return result;
+}
+
+async function next(matching: Matching): Promise<GrammarAnswer> {
+  const { matcher, position, endsFrom } = matching;
+  if (matcher.isTerminated()) return { kind: 'finished' };
+  const mask = await matcher.getNextTokenBitmask();
+  utf8.restrict(mask, matching.utf8);
+  switch (settleMask(mask, vocabSize, endIds, position >= endsFrom, matcher.isTerminated())) {
+    case 'continue':
+      return { kind: 'mask', mask };
+    case 'finished':
+      return { kind: 'finished' };
+    default:
+      throw new ConstraintError('No token of this model can continue the text as the constraint wants it.');
+  }
+}
+
+function accept(matching: Matching, token: number): void {
+  if (!matching.matcher.acceptToken(token)) throw new Error(`token ${token} was sampled against the mask`);
+  matching.position++;
+  matching.utf8 = utf8.after(matching.utf8, token);
+}
+
+async function answer(
+  compiler: GrammarCompiler,
+  request: Exclude<GrammarRequest, { kind: 'close' }>,
+): Promise<GrammarAnswer> {
+  switch (request.kind) {
+    case 'compile':
+      await compile(compiler, request.constraint);
+      return { kind: 'compiled' };
+    case 'open': {
+      const { endsFrom, tokens } = request;
+      const grammar = await compile(compiler, request.constraint);
+      const matching = {
+        matcher: await engine.GrammarMatcher.createGrammarMatcher(grammar),
+        endsFrom,
+        position: 0,
+        utf8: 0,
+      };
+      matchers.set(request.matcher, matching);
+      for (const token of tokens) accept(matching, token);
+      return next(matching);
+    }
+    case 'accept': {
+      const matching = matchers.get(request.matcher);
+      if (matching === undefined) throw new Error('no such matcher');
+      accept(matching, request.token);
+      return next(matching);
+    }
+    default:
+      return request satisfies never;
+  }
+}
+
+function close(id: number): void {
+  matchers.get(id)?.matcher.dispose();
+  matchers.delete(id);
+}
+
+/** Anything but a refusal may have broken the engine: it ends the thread, and the other side starts another. */
+async function serve(compiler: GrammarCompiler, request: GrammarRequest): Promise<void> {
+  if (request.kind === 'close') return close(request.matcher);
+  let reply: GrammarAnswer;
+  try {
+    reply = await answer(compiler, request);
+  } catch (error) {
+    if (!(error instanceof ConstraintError)) throw error;
+    reply = { kind: 'refused', message: error.message, isTooComplex: error.isTooComplex };
+  }
+  parentPort?.postMessage(reply, reply.kind === 'mask' ? [reply.mask.buffer as ArrayBuffer] : []);
+}
+
+const compiler = await createCompiler(vocabulary);
+let turn: Promise<void> = Promise.resolve();
+parentPort?.on('message', (request: GrammarRequest) => {
+  turn = turn.then(() => serve(compiler, request));
+});
+const ready: GrammarAnswer = { kind: 'ready' };
+parentPort?.postMessage(ready);

@@ -1,0 +1,138 @@
+/** The grammar's thread: what may follow, what is refused, and what happens when it dies. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { GrammarEngine, type Matcher } from '../../src/grammar/grammar-engine.js';
+import type { Constraint } from '../../src/grammar/types.js';
+import type { TokenizerMetadata } from '../../src/model/types.js';
+import { byteTokens, END_ID, tokensOf } from '../support/grammar-kit.js';
+
+const metadata: TokenizerMetadata = byteTokens();
+const vocabSize = metadata.tokens.length;
+const engine = new GrammarEngine({ metadata, endIds: new Set([END_ID]), vocabSize });
+after(() => engine.close());
+
+type Next = { readonly kind: 'finished' } | { readonly kind: 'mask'; readonly allowed: readonly string[] };
+
+/** Follows a text token by token; resolves with what may come behind it. */
+function follow(constraint: Constraint, text: string, endsFrom = 0): Promise<Next> {
+  const tokens = tokensOf(text);
+  return new Promise((resolve, reject) => {
+    let matcher: Matcher | null = null;
+    const finish = (next: Next) => {
+      matcher?.close();
+      resolve(next);
+    };
+    matcher = engine.open(constraint, endsFrom, {
+      onMask: (position, mask) => {
+        if (position < tokens.length) return matcher?.accept(tokens[position] as number);
+        const allowed = metadata.tokens.filter((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1) === 1);
+        finish({ kind: 'mask', allowed });
+      },
+      onFinished: () => finish({ kind: 'finished' }),
+      onError: reject,
+    });
+  });
+}
+
+const allowed = async (constraint: Constraint, text: string, endsFrom = 0): Promise<readonly string[]> => {
+  const next = await follow(constraint, text, endsFrom);
+  return next.kind === 'finished' ? [] : next.allowed;
+};
+
+test('a choice: what the options have next, then the end alone', async () => {
+  const constraint: Constraint = { kind: 'choice', choices: ['no', 'nine', 'yes'] };
+  assert.deepEqual(await allowed(constraint, ''), ['n', 'y']);
+  assert.deepEqual(await allowed(constraint, 'n'), ['i', 'o']);
+  assert.deepEqual(await follow(constraint, 'no'), { kind: 'finished' });
+});
+
+test('the end comes where the text may end, and not before it should', async () => {
+  const constraint: Constraint = { kind: 'regex', pattern: 'ab*' };
+  assert.deepEqual(await allowed(constraint, ''), ['a']);
+  assert.deepEqual(await allowed(constraint, 'ab'), ['b', '</s>']);
+  assert.deepEqual(await allowed(constraint, 'ab', 3), ['b']);
+  assert.deepEqual(await allowed(constraint, 'abb', 3), ['b', '</s>']);
+  assert.deepEqual(await allowed(constraint, 'abbb', Number.POSITIVE_INFINITY), ['b']);
+  // Nothing but the end is left: it doesn't wait for more tokens.
+  assert.deepEqual(await follow({ kind: 'regex', pattern: 'ab' }, 'ab', 9), { kind: 'finished' });
+  assert.deepEqual(await follow({ kind: 'regex', pattern: '' }, ''), { kind: 'finished' });
+});
+
+test('a grammar, a schema, any object', async () => {
+  const digits = [...'0123456789'];
+  const text = 'root ::= "<" item+ ">"\nitem ::= [0-9] | "x" # one\n';
+  assert.deepEqual(await allowed({ kind: 'grammar', text }, '<1'), [...digits, '>', 'x']);
+  const schema = JSON.stringify({ type: 'object', properties: { a: { type: 'boolean' } }, required: ['a'] });
+  assert.deepEqual(await allowed({ kind: 'json_schema', schema }, '{"a": '), ['f', 't']);
+  assert.deepEqual(await follow({ kind: 'json_schema', schema }, '{"a": true}'), { kind: 'finished' });
+  assert.deepEqual(await allowed({ kind: 'json_object' }, ''), ['{']);
+  assert.deepEqual(await allowed({ kind: 'json_object' }, '{'), ['"', '}']);
+  // A control character, a bare quote's end, and half an escape.
+  assert.ok(!(await allowed({ kind: 'json_object' }, '{"')).includes('\n'));
+  assert.deepEqual(await allowed({ kind: 'json_object' }, '{"a'.concat('":')), [' ']);
+  assert.deepEqual(await allowed({ kind: 'json_object' }, '{"a": "\\'), [...'"/\\bfnrtu']);
+});
+
+test('what cannot be used is refused, and the next one is served', async () => {
+  const invalid = { code: 'constraint_invalid' };
+  for (const text of ['root ::= (', 'root ::= other', 'start ::= "a"', '', 'root ::= [z-a]']) {
+    await assert.rejects(engine.compile({ kind: 'grammar', text }), invalid, text);
+  }
+  await assert.rejects(engine.compile({ kind: 'choice', choices: [] }), invalid);
+  await assert.rejects(engine.compile({ kind: 'json_schema', schema: '{' }), invalid);
+  await assert.rejects(engine.compile({ kind: 'json_schema', schema: '{"type":"object","not":{}}' }), {
+    code: 'constraint_invalid',
+    message: /'#'.*'not'/,
+  });
+  const complex = { code: 'constraint_too_complex' };
+  await assert.rejects(engine.compile({ kind: 'regex', pattern: 'a'.repeat(70_000) }), complex);
+  await assert.rejects(engine.compile({ kind: 'regex', pattern: '((a{99}){99}){99}' }), complex);
+  assert.deepEqual(await allowed({ kind: 'choice', choices: ['a'] }, ''), ['a']);
+});
+
+test('a token against the mask ends the thread: its own text fails, others go on where they were', async () => {
+  const constraint: Constraint = { kind: 'regex', pattern: 'a[bc]{3}d' };
+  const seen: string[] = [];
+  const other = await new Promise<{ matcher: Matcher; next: () => Promise<string> }>((resolve) => {
+    let wake: (text: string) => void = () => undefined;
+    const next = () => new Promise<string>((done) => (wake = done));
+    const first = next();
+    const matcher = engine.open(constraint, 0, {
+      onMask: (position, mask) => {
+        const names = metadata.tokens.filter((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1) === 1);
+        seen.push(`${position}:${names.join('')}`);
+        wake(seen.at(-1) as string);
+      },
+      onFinished: () => wake('finished'),
+      onError: (error) => wake(error.code),
+    });
+    void first.then(() => resolve({ matcher, next }));
+  });
+  let next = other.next();
+  other.matcher.accept(tokensOf('a')[0] as number);
+  assert.equal(await next, '1:bc');
+  next = other.next();
+  const failure = new Promise<string>((resolve) => {
+    const bad = engine.open(constraint, 0, {
+      onMask: (position) => position === 0 && bad.accept(tokensOf('z')[0] as number),
+      onFinished: () => resolve('finished'),
+      onError: (error) => resolve(error.code),
+    });
+  });
+  assert.equal(await failure, 'constraint_too_complex');
+  assert.equal(await next, '1:bc', 'told again by the new thread');
+  next = other.next();
+  other.matcher.accept(tokensOf('b')[0] as number);
+  assert.equal(await next, '2:bc');
+  other.matcher.close();
+});
+
+test('after close everything is refused', async () => {
+  const own = new GrammarEngine({ metadata, endIds: new Set([END_ID]), vocabSize });
+  const waiting = own.compile({ kind: 'choice', choices: ['a'] });
+  const refusal = assert.rejects(waiting, { code: 'draining' });
+  await own.close();
+  await refusal;
+  await own.close();
+  await assert.rejects(own.compile({ kind: 'choice', choices: ['a'] }), { code: 'draining' });
+});
