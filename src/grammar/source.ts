@@ -35,7 +35,7 @@ export function grammarOf(constraint: Constraint): string {
     case 'json_object':
       return objectGrammar();
     case 'json_schema':
-      return schemaGrammar(constraint.schema);
+      return schemaGrammar(constraint.schema, constraint.frame ?? null);
     case 'regex':
       return `root ::= ${wholeMatch(constraint.pattern)}\n`;
     case 'choice':

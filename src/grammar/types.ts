@@ -1,9 +1,12 @@
+/** Values in a text: `end` follows each; `between` and another value may follow that, if it isn't null. */
+export type Frame = { readonly end: string; readonly between: string | null };
+
 /** What a generated text must be. Sent to the grammar's thread as it is, and the key of its cache. */
 export type Constraint =
   /** Any JSON object, on one line. */
   | { readonly kind: 'json_object' }
   /** The text of a JSON Schema. */
-  | { readonly kind: 'json_schema'; readonly schema: string }
+  | { readonly kind: 'json_schema'; readonly schema: string; readonly frame?: Frame }
   /** The whole text matches; ECMAScript's syntax without look-around, references and word boundaries. */
   | { readonly kind: 'regex'; readonly pattern: string }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }

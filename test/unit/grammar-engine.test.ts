@@ -73,6 +73,28 @@ test('a grammar, a schema, any object', async () => {
   assert.deepEqual(await allowed({ kind: 'json_object' }, '{"a": "\\'), [...'"/\\bfnrtu']);
 });
 
+test('alternatives of different lengths stay apart', async () => {
+  const digits = [...'0123456789'];
+  const schema = JSON.stringify({ type: 'integer', exclusiveMinimum: 104361 });
+  for (const text of ['81', '81111', '10436']) {
+    assert.deepEqual(await allowed({ kind: 'json_schema', schema }, text), digits, text);
+  }
+  assert.deepEqual(await allowed({ kind: 'json_schema', schema }, '104362'), [...digits, '</s>']);
+});
+
+test('a schema with an id is a document of its own; values in a frame come one after another', async () => {
+  const tool = (value: object) => ({ $id: 'tool:f', $ref: '#/$defs/v', $defs: { v: value } });
+  const anyOf = [tool({ const: 1 }), { ...tool({ const: 2 }), $id: 'tool:g' }, { $ref: '#/anyOf/0/$defs/v' }];
+  const schema = JSON.stringify({ anyOf, $defs: { v: { const: 3 } } });
+  assert.deepEqual(await allowed({ kind: 'json_schema', schema }, ''), ['1', '2']);
+  const frame = { end: ';', between: ' & ' };
+  assert.deepEqual(await allowed({ kind: 'json_schema', schema, frame }, '1'), [';']);
+  assert.deepEqual(await allowed({ kind: 'json_schema', schema, frame }, '1;'), [' ', '</s>']);
+  assert.deepEqual(await allowed({ kind: 'json_schema', schema, frame }, '1; & '), ['1', '2']);
+  const once = { ...frame, between: null };
+  assert.deepEqual(await follow({ kind: 'json_schema', schema, frame: once }, '1;'), { kind: 'finished' });
+});
+
 test('what cannot be used is refused, and the next one is served', async () => {
   const invalid = { code: 'constraint_invalid' };
   for (const text of ['root ::= (', 'root ::= other', 'start ::= "a"', '', 'root ::= [z-a]']) {

@@ -189,7 +189,7 @@ test('tool calls are parsed, streamed and not', async () => {
   assert.equal(deltas.map(({ content }) => content ?? '').join(''), 'Let me see.');
   const calls = deltas.flatMap((delta) => delta.tool_calls ?? []);
   assert.deepEqual(
-    calls.map(({ index, type, function: called }) => [index, type, called]),
+    calls.map((call) => ('type' in call ? [call.index, call.type, call.function] : [])),
     [[0, 'function', expected]],
   );
   assert.equal(chunks.at(-1)?.choices[0]?.finish_reason, 'tool_calls');

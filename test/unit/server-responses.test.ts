@@ -178,7 +178,8 @@ const refused: readonly (readonly [string, object, string, string])[] = [
   ['conversation', { conversation: 'c' }, 'unsupported_parameter', 'conversation'],
   ['prompt', { prompt: { id: 'p' } }, 'unsupported_parameter', 'prompt'],
   ['background', { background: true }, 'unsupported_parameter', 'background'],
-  ['text.format', { text: { format: { type: 'json_object' } } }, 'unsupported_parameter', 'text.format'],
+  ['text.format', { text: { format: { type: 'xml' } } }, 'invalid_request', 'text.format.type'],
+  ['a format without schema', { text: { format: { type: 'json_schema' } } }, 'invalid_request', 'text.format.schema'],
   ['a tool of the server', { tools: [{ type: 'web_search' }] }, 'invalid_request', 'tools.0.name'],
   [
     'tool_choice of an unknown function',

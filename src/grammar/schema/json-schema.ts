@@ -1,5 +1,5 @@
 import { GRAMMAR_NESTING_MAX, GRAMMAR_REPEAT_MAX } from '../../limits.js';
-import { ConstraintError } from '../types.js';
+import { ConstraintError, type Frame } from '../types.js';
 import { areDisjoint, outlineOf } from './disjoint.js';
 import { patternOfFormat } from './formats.js';
 import { COMMA, QUOTE } from './json-text.js';
@@ -21,13 +21,22 @@ import { jsonPattern } from './regex.js';
 import { literal, oneOf, Rules, repeat, sequence } from './rules.js';
 import { stringOf } from './strings.js';
 
-/** Where a schema stands: for messages, how deep, and which `$ref`s were followed since the last bracket. */
-type Place = { readonly path: string; readonly depth: number; readonly refs: readonly string[] };
+/**
+ * Where a schema stands: for messages, how deep, which rules of `$ref`s were entered since the last bracket, and the
+ * schema with an `$id` around it (or the outermost), which pointers start at.
+ */
+type Place = {
+  readonly path: string;
+  readonly depth: number;
+  readonly refs: readonly string[];
+  readonly base: unknown;
+};
 
 const within = (place: Place, key: string): Place => ({
   path: `${place.path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`,
   depth: place.depth + 1,
   refs: [],
+  base: place.base,
 });
 
 /**
@@ -36,34 +45,40 @@ const within = (place: Place, key: string): Place => ({
  * lists properties has no others unless `additionalProperties` says so. Throws ConstraintError for a keyword that it
  * can't enforce.
  */
-export function schemaGrammar(text: string): string {
+export function schemaGrammar(text: string, frame: Frame | null): string {
   let schema: unknown;
   try {
     schema = JSON.parse(text);
   } catch {
     throw new ConstraintError('The schema is not JSON.');
   }
-  return new Converter(schema).grammar();
+  return new Converter(schema).grammar(frame);
 }
 
 /** Any JSON object. */
-export const objectGrammar = (): string => new Converter({ type: 'object' }).grammar();
+export const objectGrammar = (): string => new Converter({ type: 'object' }).grammar(null);
 
 class Converter {
   readonly #root: unknown;
   readonly #rules = new Rules();
-  readonly #refs = new Map<string, string>();
+  /** By the schema that they lead to. */
+  readonly #refs = new Map<unknown, string>();
   #anyValue: string | null = null;
 
   constructor(root: unknown) {
     this.#root = root;
   }
 
-  grammar(): string {
-    return this.#rules.text(this.#visit(this.#root, { path: '#', depth: 0, refs: [] }));
+  grammar(frame: Frame | null): string {
+    const value = this.#visit(this.#root, { path: '#', depth: 0, refs: [], base: this.#root });
+    if (frame === null) return this.#rules.text(value);
+    const one = this.#rules.rule(sequence([value, literal(frame.end)]));
+    const more = frame.between === null ? [] : [repeat(sequence([literal(frame.between), one]), 0, null)];
+    return this.#rules.text(sequence([one, ...more]));
   }
 
-  #visit(schema: unknown, place: Place): string {
+  #visit(schema: unknown, around: Place): string {
+    const place = startsAnew(schema) ? { ...around, path: `${schema.$id}#`, base: schema } : around;
     const { path, depth } = place;
     if (depth > GRAMMAR_NESTING_MAX) fail(path, `it is nested more than ${GRAMMAR_NESTING_MAX} deep.`);
     if (schema === true) return this.#any();
@@ -109,35 +124,40 @@ class Converter {
     return oneOf(fitting.map((value) => literal(JSON.stringify(value))));
   }
 
-  #resolve(ref: unknown, path: string): unknown {
+  /** The schema that a reference leads to, and the one that pointers within it start at. */
+  #resolve(ref: unknown, { path, base }: Pick<Place, 'path' | 'base'>): { target: unknown; base: unknown } {
     if (typeof ref !== 'string' || !/^#(\/|$)/.test(ref))
       return fail(path, "'$ref' must begin with '#', within the schema.");
-    let target: unknown = this.#root;
+    let target = base;
+    let around = base;
     for (const step of ref.split('/').slice(1)) {
       const key = decodeStep(step) ?? fail(path, "'$ref' is malformed.");
       const known = (isObject(target) || Array.isArray(target)) && Object.hasOwn(target, key);
       if (!known) fail(path, `'$ref' ${JSON.stringify(ref.slice(0, 100))} leads nowhere.`);
       target = (target as JsonObject)[key];
+      around = baseWithin(target, around);
     }
-    return target;
+    return { target, base: around };
   }
 
   #reference(schema: JsonObject, place: Place): string {
-    const ref = schema.$ref;
-    const target = this.#resolve(ref, place.path);
-    const name = String(ref);
-    if (place.refs.includes(name)) fail(place.path, "'$ref' leads back to itself.");
-    const known = this.#refs.get(name);
-    if (known !== undefined) return known;
+    const { target, base } = this.#resolve(schema.$ref, place);
+    const known = this.#refs.get(target);
+    if (known !== undefined) {
+      if (place.refs.includes(known)) fail(place.path, "'$ref' leads back to itself.");
+      return known;
+    }
     const rule = this.#rules.reserve();
-    this.#refs.set(name, rule);
-    this.#rules.define(rule, this.#visit(target, { path: name, depth: place.depth + 1, refs: [...place.refs, name] }));
+    this.#refs.set(target, rule);
+    const path = String(schema.$ref);
+    const refs = [...place.refs, rule];
+    this.#rules.define(rule, this.#visit(target, { path, depth: place.depth + 1, refs, base }));
     return rule;
   }
 
   /** `type` beside the alternatives holds for each that doesn't say its own. */
   #alternatives(schema: JsonObject, key: string, place: Place): string {
-    const { path, refs, depth } = place;
+    const { path, depth } = place;
     const list = schema[key];
     if (!Array.isArray(list) || list.length === 0) return fail(path, `'${key}' must be a list that isn't empty.`);
     if (key === 'allOf' && list.length > 1) fail(path, "'allOf' of several schemas isn't supported; merge them.");
@@ -146,18 +166,24 @@ class Converter {
         ? { type: schema.type, ...option }
         : option,
     );
-    if (key === 'oneOf') this.#checkDisjoint(options, path);
+    if (key === 'oneOf') this.#checkDisjoint(options, place);
     return oneOf(
-      options.map((option, i) => this.#visit(option, { path: `${path}/${key}/${i}`, depth: depth + 1, refs })),
+      options.map((option, i) => this.#visit(option, { ...place, path: `${path}/${key}/${i}`, depth: depth + 1 })),
     );
   }
 
-  #checkDisjoint(options: readonly unknown[], path: string): void {
-    const resolved = (schema: unknown, hops = 8): JsonObject | null => {
-      if (!isObject(schema)) return null;
-      return Object.hasOwn(schema, '$ref') && hops > 0 ? resolved(this.#resolve(schema.$ref, path), hops - 1) : schema;
+  #checkDisjoint(options: readonly unknown[], { path, base }: Place): void {
+    const resolved = (schema: unknown, from: unknown, hops = 8): { schema: JsonObject | null; base: unknown } => {
+      const within = baseWithin(schema, from);
+      if (!isObject(schema)) return { schema: null, base: within };
+      if (!Object.hasOwn(schema, '$ref') || hops === 0) return { schema, base: within };
+      const next = this.#resolve(schema.$ref, { path, base: within });
+      return resolved(next.target, next.base, hops - 1);
     };
-    const outlines = options.map((option) => outlineOf(resolved(option) ?? {}, path, resolved));
+    const outlines = options.map((option) => {
+      const at = resolved(option, base);
+      return outlineOf(at.schema ?? {}, path, (property) => resolved(property, at.base).schema);
+    });
     outlines.forEach((one, i) => {
       if (outlines.slice(0, i).every((other) => areDisjoint(one, other))) return;
       fail(
@@ -279,6 +305,11 @@ class Converter {
     return sequence(['"["', ...first.flatMap((own, i) => (i === 0 ? [own] : [COMMA, own])), more, '"]"']);
   }
 }
+
+/** A schema with an `$id` is a document of its own: pointers within it start there (JSON Schema 2020-12, 8.2.1). */
+const startsAnew = (schema: unknown): schema is JsonObject =>
+  isObject(schema) && typeof schema.$id === 'string' && !schema.$id.startsWith('#');
+const baseWithin = (schema: unknown, around: unknown): unknown => (startsAnew(schema) ? schema : around);
 
 function numberText(schema: JsonObject, type: 'number' | 'integer', path: string): string {
   const bound = (inclusive: string, exclusive: string, isTighter: (a: number, b: number) => boolean): Bound => {

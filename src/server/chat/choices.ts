@@ -3,17 +3,20 @@ import type { Generation } from '../../engine/types.js';
 import { completeEvents, type OnSequenceEnd, type UsageCounter } from '../generation/usage.js';
 import type { ChatLogprobs, ToolCallBody } from '../schemas/chat-response.js';
 import type { ServedModel } from '../served-model.js';
-import { ToolParser, type ToolPiece } from '../tools/parser.js';
+import { ForcedCallReader } from '../tools/forced.js';
+import { ToolParser, type ToolPiece, type ToolReader } from '../tools/parser.js';
 import type { ToolCall } from '../tools/read-calls.js';
 import { chatLogprobs } from './logprobs.js';
-import type { ChatPlan } from './plan.js';
+import type { ChatPlan, ToolPlan } from './plan.js';
 
 export type ChatFinish = 'stop' | 'length' | 'tool_calls';
 
 /** What arrives of one choice, in order. `end` is the last. */
 export type ChatPiece =
   | { readonly kind: 'content'; readonly text: string }
+  /** A call whose arguments may go on. */
   | { readonly kind: 'call'; readonly index: number; readonly call: ToolCallBody }
+  | { readonly kind: 'arguments'; readonly index: number; readonly text: string }
   /** Tokens of what came before or comes next; only where they are wanted. */
   | { readonly kind: 'tokens'; readonly ids: readonly number[]; readonly logprobs: ChatLogprobs | null }
   | { readonly kind: 'end'; readonly reason: ChatFinish };
@@ -31,14 +34,17 @@ export const callBody = ({ name, arguments: text }: ToolCall): ToolCallBody => (
   function: { name, arguments: text },
 });
 
+const readerOf = ({ format, names, forced }: ToolPlan): ToolReader =>
+  forced === null ? new ToolParser(format, names) : new ForcedCallReader();
+
 /** Splits text into content and calls, and numbers the calls. */
 class Splitter {
-  readonly #parser: ToolParser | null;
+  readonly #parser: ToolReader | null;
   readonly #callsMax: number;
   callCount = 0;
 
   constructor({ tools }: ChatPlan) {
-    this.#parser = tools === null ? null : new ToolParser(tools.format, tools.names);
+    this.#parser = tools === null ? null : readerOf(tools);
     this.#callsMax = tools?.isParallel === false ? 1 : Number.POSITIVE_INFINITY;
   }
 
@@ -55,6 +61,7 @@ class Splitter {
     const numbered: ChatPiece[] = [];
     for (const piece of pieces) {
       if (piece.kind === 'content') numbered.push(piece);
+      else if (piece.kind === 'arguments') numbered.push({ ...piece, index: this.callCount - 1 });
       else if (this.callCount < this.#callsMax) {
         numbered.push({ kind: 'call', index: this.callCount++, call: callBody(piece.call) });
       }

@@ -27,6 +27,11 @@ export async function collectChoice(pieces: AsyncGenerator<ChatPiece>): Promise<
       case 'call':
         calls.push(piece.call);
         break;
+      case 'arguments': {
+        const call = calls.at(-1);
+        if (call !== undefined) call.function.arguments += piece.text;
+        break;
+      }
       case 'tokens':
         for (const id of piece.ids) tokenIds.push(id);
         if (piece.logprobs === null) break;

@@ -1,11 +1,12 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
-import { readConstraint } from '../generation/constraint.js';
+import { type AskedConstraint, compileConstraint, constraintFrom } from '../generation/constraint.js';
 import { encodeTexts } from '../generation/encode.js';
 import { checkMinTokens, invalid, readSettings, requireModelName, unsupported } from '../generation/settings.js';
 import type { ChatRequest } from '../schemas/chat-request.js';
 import type { ServedModel } from '../served-model.js';
+import { type ForcedCalls, forcedCalls } from '../tools/forced.js';
 import { type ToolFormat, type ToolSupport, toolSupportOf } from '../tools/format.js';
 import { templateVariables } from './messages.js';
 
@@ -24,6 +25,8 @@ export type ToolPlan = {
   readonly format: ToolFormat;
   readonly names: ReadonlySet<string>;
   readonly isParallel: boolean;
+  /** The answer has to be calls; null where the model chooses. */
+  readonly forced: ForcedCalls | null;
 };
 
 function checkFields(body: ChatRequest): void {
@@ -60,8 +63,22 @@ function readTools(body: ChatRequest, support: ToolSupport): ToolPlan | null {
     );
   }
   if (choice === 'none') return null;
-  if (choice !== 'auto') throw unsupported('tool_choice', "a call can't be forced; use 'auto'.");
-  return { format: support.format, names, isParallel: body.parallel_tool_calls ?? true };
+  const { format } = support;
+  const isParallel = body.parallel_tool_calls ?? true;
+  if (choice === 'auto') return { format, names, isParallel, forced: null };
+  // A named function is called once.
+  const named = typeof choice === 'object' ? choice.function.name : null;
+  const callable = body.tools?.filter((tool) => named === null || tool.function.name === named) ?? [];
+  return { format, names, isParallel, forced: forcedCalls(format, callable, isParallel && named === null) };
+}
+
+/** What the fields for it or a forced call say that the text must be. */
+function readConstraint(body: ChatRequest, tools: ToolPlan | null): AskedConstraint | null {
+  const asked = constraintFrom(body);
+  const forced = tools?.forced ?? null;
+  if (forced === null) return asked;
+  if (asked === null) return { constraint: forced.constraint, param: 'tools' };
+  throw invalid(asked.param, `'tool_choice' asks for a call, '${asked.param}' for another text; give one.`);
 }
 
 /**
@@ -77,15 +94,26 @@ function cutAfterLastMessage(text: string, body: ChatRequest, variables: Readonl
   throw invalid(`messages.${last}.content`, "The last message can't be continued: the template doesn't show it.");
 }
 
-/** Renders and encodes a conversation. Templates write special tokens themselves, BOS included. */
-export async function encodeChat(body: ChatRequest, model: ServedModel, support: ToolSupport): Promise<Int32Array> {
+/**
+ * Renders and encodes a conversation. Templates write special tokens themselves, BOS included.
+ * @param opening how the answer begins
+ */
+export async function encodeChat(
+  body: ChatRequest,
+  model: ServedModel,
+  support: ToolSupport,
+  opening = '',
+): Promise<Int32Array> {
   if (model.chat === null) throw new NibbleError('chat_template_missing', {});
   const continues = body.continue_final_message === true;
   const offered = body.tool_choice === 'none' ? [] : (body.tools ?? []);
   const variables = templateVariables(body, offered, support, body.add_generation_prompt ?? !continues);
   const rendered = await model.chat.render(variables);
   const text = continues ? cutAfterLastMessage(rendered, body, variables) : rendered;
-  const [ids = new Int32Array(0)] = await encodeTexts([text], model, { addSpecialTokens: false, parseSpecial: true });
+  const [ids = new Int32Array(0)] = await encodeTexts([text + opening], model, {
+    addSpecialTokens: false,
+    parseSpecial: true,
+  });
   if (ids.length > 0) return ids;
   throw new NibbleError('chat_template_failed', { message: 'the prompt is empty' }, { param: 'messages' });
 }
@@ -103,8 +131,8 @@ export async function planChat(body: ChatRequest, model: ServedModel): Promise<C
   const support = toolSupportOf(model.chat?.source ?? '');
   const tools = readTools(body, support);
   const { sampling, ...settings } = readSettings(body, model);
-  const constrained = await readConstraint(body, model);
-  const promptIds = await encodeChat(body, model, support);
+  const constrained = await compileConstraint(readConstraint(body, tools), model);
+  const promptIds = await encodeChat(body, model, support, tools?.forced?.opening);
   const wanted = body.max_completion_tokens ?? body.max_tokens;
   const maxTokens = Math.min(wanted ?? tokensLeft(promptIds.length, model), model.engine.contextTokensMax);
   checkMinTokens(settings, maxTokens);

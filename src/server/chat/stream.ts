@@ -13,6 +13,8 @@ function deltaOf(piece: ChatPiece): ChatDelta {
       return { content: piece.text };
     case 'call':
       return { tool_calls: [{ index: piece.index, ...piece.call }] };
+    case 'arguments':
+      return { tool_calls: [{ index: piece.index, function: { arguments: piece.text } }] };
     default:
       return {};
   }

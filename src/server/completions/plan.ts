@@ -1,6 +1,6 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
-import { readConstraint } from '../generation/constraint.js';
+import { compileConstraint, constraintFrom } from '../generation/constraint.js';
 import { checkMinTokens, invalid, readSettings, requireModelName } from '../generation/settings.js';
 import type { CompletionRequest } from '../schemas/completion-request.js';
 import type { ServedModel } from '../served-model.js';
@@ -53,7 +53,7 @@ export async function planCompletion(body: CompletionRequest, model: ServedModel
   const list = promptList(body.prompt);
   checkCombinations(body, list.kind === 'texts' ? list.texts.length : list.lists.length, n, bestOf);
   const { sampling, ...settings } = readSettings(body, model);
-  const constrained = await readConstraint(body, model);
+  const constrained = await compileConstraint(constraintFrom(body), model);
   const prompts = body.suffix ? await encodeInfill(list, body.suffix, model) : await encodePrompts(list, model);
   const echo = body.echo ?? false;
   const logprobs = body.logprobs ?? null;

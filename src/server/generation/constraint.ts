@@ -58,11 +58,10 @@ export function constraintFrom(body: ConstraintFields): AskedConstraint | null {
  * Compiles what is asked for, so that `engine.submit` can use it. Throws `constraint_invalid`, `constraint_too_complex`
  * with the field at fault, `invalid_request`, `queue_full`.
  */
-export async function readConstraint(
-  body: ConstraintFields,
+export async function compileConstraint(
+  asked: AskedConstraint | null,
   model: ServedModel,
 ): Promise<{ readonly constraint?: Constraint }> {
-  const asked = constraintFrom(body);
   if (asked === null) return {};
   const { constraint, param } = asked;
   try {

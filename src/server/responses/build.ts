@@ -25,7 +25,7 @@ export function emptyResponse(body: ResponsesRequest, model: ServedModel): Respo
     previous_response_id: null,
     store: false,
     temperature: body.temperature ?? 1,
-    text: { format: { type: 'text' } },
+    text: { format: body.text?.format ?? { type: 'text' } },
     tool_choice: body.tool_choice ?? 'auto',
     tools: [...(body.tools ?? [])],
     top_p: body.top_p ?? 1,

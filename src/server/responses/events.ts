@@ -17,6 +17,8 @@ export class OutputBuilder {
   #logprobs: ChatLogprob[] = [];
   /** Log-probabilities whose text comes next. */
   #pending: ChatLogprob[] = [];
+  /** The call whose arguments may go on. */
+  #call: CallItem | null = null;
 
   push(piece: ChatPiece): readonly ResponseEvent[] {
     switch (piece.kind) {
@@ -24,13 +26,21 @@ export class OutputBuilder {
         this.#pending.push(...(piece.logprobs?.content ?? []));
         return [];
       case 'content':
-        return this.#content(piece.text);
+        return [...this.#closeCall('completed'), ...this.#content(piece.text)];
       case 'call':
-        return [...this.#closeMessage('completed'), ...this.#call(callItem(piece.call))];
+        return [
+          ...this.#closeCall('completed'),
+          ...this.#closeMessage('completed'),
+          ...this.#openCall(callItem(piece.call)),
+        ];
+      case 'arguments':
+        return this.#moreArguments(piece.text);
       case 'end': {
+        const status = piece.reason === 'length' ? 'incomplete' : 'completed';
+        const closing = this.#closeCall(status);
         // An answer without any text is an empty message, so that there is always something to read.
         const opening = this.items.length === 0 && this.#message === null ? this.#content('') : [];
-        return [...opening, ...this.#closeMessage(piece.reason === 'length' ? 'incomplete' : 'completed')];
+        return [...closing, ...opening, ...this.#closeMessage(status)];
       }
     }
   }
@@ -70,14 +80,30 @@ export class OutputBuilder {
     ];
   }
 
-  #call(item: CallItem): readonly ResponseEvent[] {
+  #openCall(item: CallItem): readonly ResponseEvent[] {
+    this.#call = { ...item, arguments: '' };
+    this.#pending = [];
+    const output_index = this.items.length;
+    const opened = { ...this.#call, status: 'in_progress' };
+    return [{ type: 'response.output_item.added', output_index, item: opened }, ...this.#moreArguments(item.arguments)];
+  }
+
+  #moreArguments(delta: string): readonly ResponseEvent[] {
+    if (this.#call === null || delta === '') return [];
+    this.#call.arguments += delta;
+    this.#pending = [];
+    const place = { output_index: this.items.length, item_id: this.#call.id };
+    return [{ type: 'response.function_call_arguments.delta', ...place, delta }];
+  }
+
+  #closeCall(status: CallItem['status']): readonly ResponseEvent[] {
+    if (this.#call === null) return [];
+    const item: CallItem = { ...this.#call, status };
     const output_index = this.items.length;
     const place = { output_index, item_id: item.id };
     this.items.push(item);
-    this.#pending = [];
+    this.#call = null;
     return [
-      { type: 'response.output_item.added', output_index, item: { ...item, arguments: '', status: 'in_progress' } },
-      { type: 'response.function_call_arguments.delta', ...place, delta: item.arguments },
       { type: 'response.function_call_arguments.done', ...place, name: item.name, arguments: item.arguments },
       { type: 'response.output_item.done', output_index, item },
     ];

@@ -12,9 +12,14 @@ function checkFields(body: ResponsesRequest): void {
   if (body.conversation != null) throw stateful('conversation');
   if (body.prompt != null) throw stateful('prompt');
   if (body.background === true) throw unsupported('background', 'a response is made while the client waits.');
-  if (body.text?.format != null && body.text.format.type !== 'text') {
-    throw unsupported('text.format', "only the type 'text' is available.");
-  }
+}
+
+/** What is asked of the text, as chat says it. */
+function responseFormat({ text }: ResponsesRequest): ChatRequest['response_format'] {
+  const { type, schema } = text?.format ?? {};
+  if (type !== 'json_schema') return type === undefined ? undefined : { type };
+  if (schema == null) throw invalid('text.format.schema', "'text.format' of type 'json_schema' needs a 'schema'.");
+  return { type, json_schema: { schema } };
 }
 
 /** Parts as those of chat. */
@@ -91,6 +96,7 @@ function toChat(body: ResponsesRequest): ChatRequest {
     ...extensions,
     ...{ include_stop_str_in_output, skip_special_tokens, priority },
     ...(top == null ? {} : { logprobs: true, top_logprobs: top }),
+    response_format: responseFormat(body),
     tools: tools?.map(({ type, ...definition }) => ({ type, function: definition })),
     tool_choice:
       typeof choice === 'object' && choice !== null
@@ -102,7 +108,11 @@ function toChat(body: ResponsesRequest): ChatRequest {
 }
 
 /** Names of fields in chat that have others here. */
-const paramNames: Readonly<Record<string, string>> = { max_completion_tokens: 'max_output_tokens' };
+const paramNames: Readonly<Record<string, string>> = {
+  max_completion_tokens: 'max_output_tokens',
+  response_format: 'text.format',
+  'response_format.json_schema.schema': 'text.format.schema',
+};
 
 /** Throws as `planChat`, with the names of this endpoint's fields. */
 export async function planResponse(body: ResponsesRequest, model: ServedModel): Promise<ChatPlan> {

@@ -70,7 +70,15 @@ export const ChatDelta = Type.Object(
   {
     role: Type.Optional(Type.Literal('assistant')),
     content: Type.Optional(Type.String()),
-    tool_calls: Type.Optional(Type.Array(Type.Object({ index: Type.Integer(), ...call }, closed))),
+    /** A call, or more of the arguments of one that has begun. */
+    tool_calls: Type.Optional(
+      Type.Array(
+        Type.Union([
+          Type.Object({ index: Type.Integer(), ...call }, closed),
+          Type.Object({ index: Type.Integer(), function: Type.Object({ arguments: Type.String() }, closed) }, closed),
+        ]),
+      ),
+    ),
   },
   closed,
 );

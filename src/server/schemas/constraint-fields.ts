@@ -2,14 +2,19 @@ import Type, { type Static } from 'typebox';
 import { field, flag, text } from './fields.js';
 
 const Schema = Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.String(), Type.Boolean()]);
-const schema = () => field(Schema, 'a JSON schema: an object, a boolean, or its text');
+export const schema = () => field(Schema, 'a JSON schema: an object, a boolean, or its text');
 const choice = () => field(Type.Array(Type.String(), { minItems: 1 }), 'an array of strings; not empty');
+
+/** What a text can be asked to be, in OpenAI's words. */
+export const formatType = Type.Enum(['text', 'json_object', 'json_schema'], {
+  expected: '"text", "json_object" or "json_schema"',
+});
 
 /** What says how the text must be: OpenAI's `response_format`, and the names that vLLM has used, old and new. */
 export const constraintFields = {
   response_format: field(
     Type.Object({
-      type: Type.Enum(['text', 'json_object', 'json_schema'], { expected: '"text", "json_object" or "json_schema"' }),
+      type: formatType,
       json_schema: field(
         Type.Object({ name: text(), description: text(), schema: schema(), strict: flag() }),
         'an object with a schema',

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { TOOLS_MAX } from '../../limits.js';
+import { formatType, schema } from './constraint-fields.js';
 import {
   extensionFields,
   field,
@@ -56,6 +57,14 @@ const ToolChoice = Type.Union([
   Type.Object({ type: Type.Literal('function'), name: Type.String() }),
 ]);
 
+export const TextFormat = Type.Object({
+  type: formatType,
+  name: text(),
+  description: text(),
+  schema: schema(),
+  strict: flag(),
+});
+
 /** The body of POST /v1/responses: text and functions, without state on the server. */
 export const ResponsesRequest = Type.Object({
   model: modelField,
@@ -69,7 +78,7 @@ export const ResponsesRequest = Type.Object({
   seed: samplingFields.seed,
   stream: flag(),
   temperature: numberFrom(0, 2),
-  text: field(Type.Object({ format: field(Type.Object({ type: Type.String() }), 'an object') }), 'an object'),
+  text: field(Type.Object({ format: field(TextFormat, 'an object with a type') }), 'an object'),
   tool_choice: field(ToolChoice, '"none", "auto", "required" or an object that names a function'),
   tools: field(Type.Array(ResponseTool, { maxItems: TOOLS_MAX }), `an array of at most ${TOOLS_MAX} functions`),
   top_logprobs: integerFrom(0, 20),

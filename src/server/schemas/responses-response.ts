@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { ChatLogprob } from './chat-response.js';
+import { TextFormat } from './responses-request.js';
 
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
 const closed = { additionalProperties: false } as const;
@@ -69,7 +70,8 @@ export const ResponseBody = Type.Object(
     previous_response_id: Type.Null(),
     store: Type.Literal(false),
     temperature: Type.Number(),
-    text: Type.Object({ format: Type.Object({ type: Type.Literal('text') }) }, closed),
+    /** As it was asked for. */
+    text: Type.Object({ format: TextFormat }, closed),
     tool_choice: Type.Unknown(),
     tools: Type.Array(Type.Unknown()),
     top_p: Type.Number(),

@@ -7,7 +7,16 @@ import { readCalls, type ToolCall } from './read-calls.js';
 
 export type ToolPiece =
   | { readonly kind: 'content'; readonly text: string }
-  | { readonly kind: 'call'; readonly call: ToolCall };
+  | { readonly kind: 'call'; readonly call: ToolCall }
+  /** More of the arguments of the last call. */
+  | { readonly kind: 'arguments'; readonly text: string };
+
+/** Splits an answer that arrives in pieces into text and calls. */
+export interface ToolReader {
+  push(text: string): readonly ToolPiece[];
+  /** The text is complete. */
+  finish(): readonly ToolPiece[];
+}
 
 type Markers = { readonly start: string; readonly end: string | null };
 const markersOf: Readonly<Record<ToolFormat, Markers>> = {
@@ -26,7 +35,7 @@ function overlap(text: string, marker: string): number {
 
 const trailingSpace = (text: string): number => text.length - text.trimEnd().length;
 
-export class ToolParser {
+export class ToolParser implements ToolReader {
   readonly #format: ToolFormat;
   readonly #names: ReadonlySet<string>;
   /** `start`: nothing but white space so far; `bare`: the answer began like JSON, which may be a call without marker. */
