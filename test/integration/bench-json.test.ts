@@ -149,6 +149,20 @@ test('bench serve: one run per concurrency, without errors', async () => {
   for (const { outputTokensPerS } of runsOf(result)) assert.ok(Number(outputTokensPerS) > 0);
 });
 
+test('bench constrained: one run per batch and constraint', async () => {
+  const args = ['-n', '16', '--batch', '1,2', '--rounds', '3', '--threads', '1'];
+  const result = await run('bench-constrained', 'bench', 'constrained', '--model', model, ...args);
+  assert.deepEqual(
+    runsOf(result).map(({ batch, constraint, besideFreeMs }) => [batch, constraint, besideFreeMs === null]),
+    [
+      [1, 'schema', true],
+      [1, 'regex', true],
+      [2, 'schema', false],
+      [2, 'regex', false],
+    ],
+  );
+});
+
 test('bench start: packed and read from disk', async () => {
   const result = await run('bench-start', 'bench', 'start', '--model', model, '--rounds', '3', '--threads', '1');
   assert.deepEqual([result.model, result.rounds], ['tiny', 3]);

@@ -1,5 +1,6 @@
 import { loadavg } from 'node:os';
 import type { Command } from 'commander';
+import { registerConstrained } from './constrained.js';
 import { registerEngine } from './engine.js';
 import { registerKernels } from './kernels.js';
 import { registerMakeModel } from './make-model.js';
@@ -30,6 +31,7 @@ export function registerBench(program: Command): void {
   registerRoofline(bench);
   registerKernels(bench);
   registerEngine(bench);
+  registerConstrained(bench);
   registerPeers(bench);
   registerServeBench(bench);
   registerStart(bench);
