@@ -92,8 +92,9 @@ test('a profile is of one prefill and of one step of the decode, whatever the re
     decode: seconds(4, 100),
     prefillSteps: addStep(noSteps, counters(500)),
     decodeSteps,
+    limits,
   };
-  const profile = describeProfile({ modelFile }, load, [repetition, repetition, repetition], limits, {
+  const profile = describeProfile({ modelFile }, load, [repetition, repetition, repetition], {
     activations: 'a8',
     kv: 'f16',
   });

@@ -112,14 +112,22 @@ type Repetition = {
   readonly decode: number;
   readonly prefillSteps: StepTotals;
   readonly decodeSteps: StepTotals;
+  readonly limits: RooflineRun;
 };
+
+/** The mean over the repetitions, operator by operator. */
+function meanIdeals(repetitions: readonly Repetition[], ideals: (limits: RooflineRun) => Ideals): Ideals {
+  const all = repetitions.map(({ limits }) => ideals(limits));
+  const bounded = OPERATORS.filter((operator) => all[0]?.[operator] !== undefined);
+  const mean = (operator: Operator) => all.reduce((sum, one) => sum + (one[operator] ?? 0), 0) / all.length;
+  return Object.fromEntries(bounded.map((operator) => [operator, mean(operator)]));
+}
 
 /** Means over the repetitions: parts of a mean sum to the whole, parts of a median don't. */
 export function describeProfile(
   { modelFile }: { readonly modelFile: ModelFile },
   load: Load,
   repetitions: readonly Repetition[],
-  limits: RooflineRun,
   formats: Formats,
 ): Profile {
   const sum = (value: (repetition: Repetition) => number) => repetitions.reduce((total, r) => total + value(r), 0);
@@ -132,13 +140,13 @@ export function describeProfile(
       prefillSteps,
       sum((r) => r.prefill),
       prefills,
-      prefillIdeals(modelFile, formats.activations, load, limits),
+      meanIdeals(repetitions, (limits) => prefillIdeals(modelFile, formats.activations, load, limits)),
     ),
     decode: profileRows(
       decodeSteps,
       sum((r) => r.decode),
       steps,
-      decodeIdeals(modelFile, formats, load, limits),
+      meanIdeals(repetitions, (limits) => decodeIdeals(modelFile, formats, load, limits)),
     ),
   };
 }

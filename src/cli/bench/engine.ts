@@ -75,41 +75,55 @@ export async function runOnce(opened: Pick<OpenedModel, 'nativeModel' | 'tokeniz
   }
 }
 
-/** `reps` repetitions after one that warms up. */
-async function measure(opened: OpenedModel, load: Load, reps: number, progress: Progress): Promise<Times[]> {
-  const times: Times[] = [];
+/** A repetition, and the machine's limits at that time. */
+type Repetition = Times & { readonly limits: RooflineRun };
+
+/**
+ * `reps` repetitions after one that warms up. The limits are measured before and after each, because those of a virtual
+ * machine change from one minute to the next: memory may be half as fast.
+ */
+async function measure(
+  opened: OpenedModel,
+  load: Load,
+  { reps, ms }: EngineFlags,
+  progress: Progress,
+): Promise<Repetition[]> {
+  const { level, threads } = opened.nativeModel.info;
+  const limitsNow = () => measureRoofline(loadAddon(), level, threads, ms);
   progress.start(`batch ${load.batch}, context ${load.context}`, reps + 1);
-  for (let rep = 0; rep <= reps; ++rep) {
-    const one = await runOnce(opened, load);
-    if (rep > 0) times.push(one);
-    progress.update(rep + 1);
+  await runOnce(opened, load);
+  progress.update(1);
+  const repetitions: Repetition[] = [];
+  let before = await limitsNow();
+  while (repetitions.length < reps) {
+    const times = await runOnce(opened, load);
+    const after = await limitsNow();
+    repetitions.push({ ...times, limits: bestOf(before, after) });
+    before = after;
+    progress.update(repetitions.length + 1);
   }
-  return times;
+  return repetitions;
 }
 
-/** One line of the result from the measured seconds and the limits of the same run. */
+/** One line of the result. A share is the median of those of the repetitions, each by its own limits. */
 export function describeRun(
   opened: Pick<OpenedModel, 'modelFile' | 'nativeModel'>,
   load: Load,
-  repetitions: readonly Times[],
-  limits: RooflineRun,
+  repetitions: readonly Repetition[],
   config: Pick<Config, 'activations' | 'kv'>,
 ) {
-  const times = {
-    prefill: median(repetitions.map((t) => t.prefill)),
-    decode: median(repetitions.map((t) => t.decode)),
-  };
+  const middle = (read: (repetition: Repetition) => number) => median(repetitions.map(read));
   const work = modelWork(opened.modelFile, config.activations, config.kv);
-  const prefill = idealSeconds(prefillMacs(work, load.context, load.prompt), limits) * load.batch;
+  const macs = prefillMacs(work, load.context, load.prompt);
   const steps = { batch: load.batch, context: load.context + load.prompt, steps: load.generate };
-  const decode = decodeSeconds(work, opened.nativeModel.info, steps, limits);
+  const { info } = opened.nativeModel;
   return {
     batch: load.batch,
     context: load.context,
-    prefillTokensPerS: significant((load.batch * load.prompt) / times.prefill),
-    decodeTokensPerS: significant((load.batch * load.generate) / times.decode),
-    prefillRooflineShare: significant(prefill / times.prefill),
-    decodeRooflineShare: significant(decode / times.decode),
+    prefillTokensPerS: significant((load.batch * load.prompt) / middle((r) => r.prefill)),
+    decodeTokensPerS: significant((load.batch * load.generate) / middle((r) => r.decode)),
+    prefillRooflineShare: significant(middle((r) => (idealSeconds(macs, r.limits) * load.batch) / r.prefill)),
+    decodeRooflineShare: significant(middle((r) => decodeSeconds(work, info, steps, r.limits) / r.decode)),
   };
 }
 
@@ -131,32 +145,29 @@ async function engine(flags: EngineFlags): Promise<void> {
     const limit = opened.modelFile.architecture.contextLength;
     if (longest > limit)
       throw new NibbleError('context_length_exceeded', { promptTokens: longest, limitTokens: limit });
-    const addon = loadAddon();
-    const { level, threads } = opened.nativeModel.info;
-    // Before and after: the machine may be busier at one of the two.
-    const before = await measureRoofline(addon, level, threads, flags.ms);
-    const times: Times[][] = [];
-    for (const load of loads) times.push(await nativeCall(() => measure(opened, load, flags.reps, progress)));
-    const limits = bestOf(before, await measureRoofline(addon, level, threads, flags.ms));
-    const runs = loads.flatMap((load, i) => {
-      const time = times[i];
-      if (time === undefined) return [];
-      const profile = flags.profile === true ? describeProfile(opened, load, time, limits, config) : null;
-      return [{ ...describeRun(opened, load, time, limits, config), profile }];
-    });
+    const runs: Run[] = [];
+    const limits: RooflineRun[] = [];
+    for (const load of loads) {
+      const repetitions = await nativeCall(() => measure(opened, load, flags, progress));
+      limits.push(...repetitions.map((repetition) => repetition.limits));
+      const profile = flags.profile === true ? describeProfile(opened, load, repetitions, config) : null;
+      runs.push({ ...describeRun(opened, load, repetitions, config), profile });
+    }
     progress.stop();
-    await report(flags, opened, limits, runs);
+    await report(flags, opened, limits.reduce(bestOf), runs);
   } finally {
     progress.stop();
     await opened.close();
   }
 }
 
+type Run = ReturnType<typeof describeRun> & { readonly profile: Profile | null };
+
 async function report(
   flags: EngineFlags,
   opened: OpenedModel,
   limits: RooflineRun,
-  runs: readonly (ReturnType<typeof describeRun> & { readonly profile: Profile | null })[],
+  runs: readonly Run[],
 ): Promise<void> {
   const { level, threads } = opened.nativeModel.info;
   if (flags.json === true) {
@@ -199,7 +210,7 @@ export function registerEngine(bench: Command): void {
     .option('--batch <sizes>', 'sequences at once, such as 1,4,16', integersIn(1, SEQUENCES_MAX), [1])
     .option('--context <tokens>', 'tokens that are cached beforehand, such as 0,4096', integersIn(0, 1_000_000), [0])
     .option('--reps <count>', 'repetitions; medians are reported', integerIn(3, 100), 5)
-    .option('--ms <time>', 'time to measure each limit of the roofline for, ms', integerIn(1, 60_000), 500)
+    .option('--ms <time>', 'time to measure each limit of the roofline for, ms', integerIn(1, 60_000), 150)
     .option('--profile', 'also show where the time goes, operator by operator')
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(engine);
