@@ -12,6 +12,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const entries = [
   'src/cli/main.ts',
   'src/cli/bench/peer-node.ts',
+  'src/cli/bench/workloads/stream-reader.ts',
   'src/model/tokenizer/worker-main.ts',
   'src/model/chat-template/template-main.ts',
   'src/grammar/grammar-main.ts',

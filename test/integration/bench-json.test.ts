@@ -163,6 +163,32 @@ test('bench constrained: one run per batch and constraint', async () => {
   );
 });
 
+test('bench serve --workload shared-prefix: what was computed is what has to be', async () => {
+  const args = ['--workload', 'shared-prefix', '--concurrency', '3', '-p', '100', '-n', '4', '--threads', '1'];
+  const result = await run('bench-serve-shared-prefix', 'bench', 'serve', '--model', model, ...args);
+  const counted = runsOf(result).map(({ isShared, prefillTokens }) => [isShared, prefillTokens]);
+  // Six blocks of 16 of the first hundred tokens; twenty more are each user's own.
+  assert.deepEqual(counted, [
+    [true, 120 + 2 * 24],
+    [false, 3 * 120],
+  ]);
+});
+
+test('bench serve --workload long-prompt, --overhead: figures for each run', async () => {
+  const long = await writeTinyModel(join(folder, 'long.gguf'), { context: 65_536 });
+  const base = ['bench', 'serve', '--model', long, '--threads', '1', '--concurrency', '2'];
+  const arriving = await run('bench-serve-long-prompt', ...base, '--workload', 'long-prompt', '-p', '2000');
+  assert.deepEqual(
+    runsOf(arriving).map(({ itlTargetMs }) => itlTargetMs),
+    [100, 60_000],
+  );
+  const adds = await run('bench-serve-overhead', ...base, '--overhead', '--seconds', '1');
+  assert.deepEqual(
+    runsOf(adds).map(({ batch }) => batch),
+    [2],
+  );
+});
+
 test('bench start: packed and read from disk', async () => {
   const result = await run('bench-start', 'bench', 'start', '--model', model, '--rounds', '3', '--threads', '1');
   assert.deepEqual([result.model, result.rounds], ['tiny', 3]);

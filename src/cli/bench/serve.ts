@@ -1,5 +1,5 @@
 /** `nibble bench serve`: what clients of a server get, at several concurrencies. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config.js';
 import { NibbleError } from '../../errors.js';
 import { loadAddon } from '../../native/load.js';
@@ -12,19 +12,24 @@ import type { Latency, ServeLoad, Throughput } from './serve-load.js';
 import { type PeerServeRun, peerServerSettings, runAgainst, startPeerServer } from './serve-peer.js';
 import { startServer } from './server-process.js';
 import { formatTable } from './table.js';
+import { type WorkloadName, workloads } from './workloads/index.js';
+import type { WorkloadFlags, WorkloadHost } from './workloads/types.js';
 
 /** The server to compare with is inside the Python package. */
 const PEER_SERVER = 'xllamacpp';
 
-type ServeFlags = Readonly<Record<string, unknown>> & {
-  readonly concurrency: readonly number[];
-  readonly prompt: number;
-  readonly generate: number;
-  readonly seconds: number;
-  readonly peer?: boolean;
-  readonly rounds: number;
-  readonly json?: boolean;
-};
+type ServeFlags = Readonly<Record<string, unknown>> &
+  WorkloadFlags & {
+    readonly workload?: WorkloadName;
+    readonly overhead?: boolean;
+    readonly peer?: boolean;
+    readonly json?: boolean;
+  };
+
+/** Of the plain load: whole responses and streams of requests that share nothing. */
+const plain: PlainDefaults = { concurrency: [1, 4, 16], prompt: 128, generate: 64, seconds: 10 };
+type PlainDefaults = Required<Omit<WorkloadFlags, 'rounds'>>;
+type PlainFlags = ServeFlags & PlainDefaults;
 
 type Run = { readonly concurrency: number } & Throughput & Latency;
 
@@ -57,29 +62,50 @@ type Against = {
   readonly runs: PeerServeRun[];
 };
 
-async function serveBench(flags: ServeFlags): Promise<void> {
+async function openHost(flags: ServeFlags): Promise<WorkloadHost> {
   const config = loadConfig(flags, process.env);
   const [{ resolveModel }, { readModelFile }] = await Promise.all([
     import('../../model/sources/resolve.js'),
     import('../../model/gguf.js'),
   ]);
-  const modelPath = await resolveModel(config.model, { offline: config.offline, home: config.home });
-  const modelFile = await readModelFile(modelPath);
-  const limitTokens = modelFile.architecture.contextLength;
-  const promptTokens = flags.prompt + flags.generate;
-  if (promptTokens > limitTokens) throw new NibbleError('context_length_exceeded', { promptTokens, limitTokens });
+  const path = await resolveModel(config.model, { offline: config.offline, home: config.home });
+  const { id, architecture } = await readModelFile(path);
   const threads = config.threads ?? loadAddon().cpuInfo().defaultThreads;
-  const server = await startServer([
-    ...['--model', modelPath, '--threads', String(threads), '--activations', config.activations, '--kv', config.kv],
+  const settings = [
+    ...['--model', path, '--threads', String(threads), '--activations', config.activations, '--kv', config.kv],
     ...(config.offline ? ['--offline'] : []),
-  ]);
+  ];
+  return {
+    config,
+    model: { path, id, vocab: architecture.vocab, contextTokens: architecture.contextLength },
+    threads,
+    start: (more = []) => startServer([...settings, ...more]),
+  };
+}
+
+async function serveBench(flags: ServeFlags): Promise<void> {
+  const host = await openHost(flags);
+  const name = flags.overhead === true ? 'overhead' : flags.workload;
+  if (name === undefined) return plainLoad(host, { ...plain, ...flags });
+  const { text, result } = await workloads[name](host, flags);
+  if (flags.json !== true) return writeStdout(text);
+  const machine = machineOf(loadAddon().cpuInfo(), { threads: host.threads });
+  return printJsonResult({ machine, model: host.model.id }, { workload: name, ...result });
+}
+
+async function plainLoad(host: WorkloadHost, flags: PlainFlags): Promise<void> {
+  const { config, model, threads } = host;
+  const promptTokens = flags.prompt + flags.generate;
+  const limitTokens = model.contextTokens;
+  if (promptTokens > limitTokens) throw new NibbleError('context_length_exceeded', { promptTokens, limitTokens });
+  const server = await host.start();
   try {
-    const load = { promptTokens: flags.prompt, outputTokens: flags.generate, vocab: modelFile.architecture.vocab };
+    const load = { promptTokens: flags.prompt, outputTokens: flags.generate, vocab: model.vocab };
     const runs = await runLoads({ ...load, url: server.url, seconds: flags.seconds }, flags.concurrency);
     const clients = Math.max(...flags.concurrency);
-    const peer = async () =>
-      againstPeer(load, server.url, flags, { ...config, modelPath, threads, clients, tokens: promptTokens });
-    await report(flags, { id: modelFile.id, threads }, runs, flags.peer === true ? await peer() : null);
+    const settings = { ...config, modelPath: model.path, threads, clients, tokens: promptTokens };
+    const peer = flags.peer === true ? await againstPeer(load, server.url, flags, settings) : null;
+    await report(flags, { id: model.id, threads }, runs, peer);
   } finally {
     await server.stop();
   }
@@ -88,7 +114,7 @@ async function serveBench(flags: ServeFlags): Promise<void> {
 async function againstPeer(
   load: Pick<ServeLoad, 'promptTokens' | 'outputTokens' | 'vocab'>,
   ours: string,
-  flags: ServeFlags,
+  flags: PlainFlags,
   options: Parameters<typeof startPeerServer>[0],
 ): Promise<Against> {
   const server = await startPeerServer(options);
@@ -105,7 +131,7 @@ async function againstPeer(
 }
 
 async function report(
-  flags: ServeFlags,
+  flags: PlainFlags,
   model: { readonly id: string; readonly threads: number },
   runs: readonly Run[],
   peer: Against | null,
@@ -135,12 +161,14 @@ export function registerServeBench(bench: Command): void {
   const command = bench
     .command('serve')
     .description('Start a server and measure throughput and latency over HTTP.')
-    .option('--concurrency <counts>', 'clients at once', integersIn(1, 256), [1, 4, 16])
-    .option('-p, --prompt <tokens>', 'prompt tokens of each request', integerIn(1, 100_000), 128)
-    .option('-n, --generate <tokens>', 'tokens to generate', integerIn(2, 100_000), 64)
-    .option('--seconds <time>', 'time of each load', integerIn(1, 3600), 10)
+    .option('--concurrency <counts>', 'clients at once (1,4,16)', integersIn(1, 256))
+    .option('-p, --prompt <tokens>', 'prompt tokens of each request (128)', integerIn(1, 100_000))
+    .option('-n, --generate <tokens>', 'tokens to generate (64)', integerIn(2, 100_000))
+    .option('--seconds <time>', 'time of each load (10)', integerIn(1, 3600))
+    .addOption(new Option('--workload <name>', 'another load').choices(Object.keys(workloads)))
+    .option('--overhead', 'the same as --workload overhead: what serving adds to a step')
     .option('--peer', `also compare with the server of llama.cpp (${PEER_SERVER}), fetched on first use`)
-    .option('--rounds <count>', 'rounds of both servers with --peer', integerIn(5, 1000), 5)
+    .option('--rounds <count>', 'rounds with --peer and of the overhead', integerIn(5, 1000), 5)
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(serveBench);
 }

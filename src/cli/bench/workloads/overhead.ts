@@ -1,0 +1,143 @@
+/**
+ * What serving adds to a decode step. Streams over HTTP keep a server busy for a while; its wall time per step is compared
+ * with the time that the same steps take in the addon alone, in this process while the server sleeps: it contains what
+ * JavaScript takes from the engine's threads where there are no more cores than these.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { loadNativeModel } from '../../../engine/open.js';
+import { NibbleError } from '../../../errors.js';
+import { KV_BLOCK_TOKENS } from '../../../limits.js';
+import { readModelFile } from '../../../model/gguf.js';
+import type { NativeModel } from '../../../native/contract.js';
+import { createProgress } from '../progress.js';
+import { randomTokens } from '../random-tokens.js';
+import { type Scrape, scrape } from '../server-metrics.js';
+import type { ServerProcess } from '../server-process.js';
+import { median, significant } from '../statistics.js';
+import { Stepper } from '../stepper.js';
+import { formatTable, percent } from '../table.js';
+import { runStreams } from './streams.js';
+import type { Workload, WorkloadHost } from './types.js';
+
+const promptDefault = 64;
+const secondsDefault = 2;
+/** Streams run for a moment before the clock starts. */
+const settleMs = 300;
+
+type Window = {
+  readonly steps: number;
+  /** Wall time and time inside the addon, ms per step. */
+  readonly wallMs: number;
+  readonly nativeMs: number;
+  /** Tokens of each sequence before the window. */
+  readonly contextTokens: number;
+};
+
+/** One window over a server that decodes `batch` streams without a pause. */
+async function serverWindow(
+  server: ServerProcess,
+  host: WorkloadHost,
+  batch: number,
+  prompt: number,
+  ms: number,
+): Promise<Window> {
+  const { vocab, contextTokens } = host.model;
+  const outputTokens = contextTokens - prompt;
+  const streams = await runStreams(server.url, batch, { tokens: prompt, vocab, outputTokens });
+  const readings: Scrape[] = [];
+  try {
+    await sleep(settleMs);
+    readings.push(await scrape(server.url));
+    await sleep(ms);
+    readings.push(await scrape(server.url));
+  } finally {
+    await streams.stop();
+  }
+  const [before, after] = readings as [Scrape, Scrape];
+  const delta = (name: string) => after.sum(name) - before.sum(name);
+  const steps = delta('nibble_steps_total');
+  const tokens = delta('nibble_step_tokens_total');
+  if (steps === 0 || tokens !== steps * batch) {
+    throw new NibbleError('bench_failed', { message: `${tokens} tokens in ${steps} steps: not ${batch} in each` });
+  }
+  const wallMs = (after.atMs - before.atMs) / steps;
+  const nativeMs = (delta('nibble_step_seconds_total') * 1e3) / steps;
+  return { steps, wallMs, nativeMs, contextTokens: prompt + Math.round(settleMs / wallMs) };
+}
+
+/** The same steps without a server, two in flight: ms per step. */
+async function aloneMs(model: NativeModel, vocab: number, batch: number, { steps, contextTokens }: Window) {
+  const stepper = new Stepper(model);
+  const sequences = Array.from({ length: batch }, () => stepper.open(contextTokens + steps));
+  try {
+    const first: number[] = [];
+    for (const [i, sequence] of sequences.entries()) {
+      first.push(await stepper.prefill(sequence, randomTokens(contextTokens, vocab, i + 1), 512, true));
+    }
+    const start = performance.now();
+    await stepper.decode(sequences, first, steps);
+    return (performance.now() - start) / steps;
+  } finally {
+    stepper.closeAll(sequences);
+  }
+}
+
+type Round = { readonly window: Window; readonly aloneMs: number };
+
+function describe(batch: number, rounds: readonly Round[]) {
+  const of = (read: (round: Round) => number) => median(rounds.map(read));
+  return {
+    batch,
+    aloneMs: significant(of((round) => round.aloneMs)),
+    nativeMs: significant(of(({ window }) => window.nativeMs)),
+    wallMs: significant(of(({ window }) => window.wallMs)),
+    /** Between steps: in which no step ran. */
+    gapShare: significant(
+      of(({ window }) => window.wallMs / window.nativeMs - 1),
+      3,
+    ),
+    /** Against the addon alone, within each round. */
+    overheadShare: significant(
+      of(({ window, aloneMs }) => window.wallMs / aloneMs - 1),
+      3,
+    ),
+  };
+}
+
+export const overhead: Workload = async (host, flags) => {
+  const batches = flags.concurrency ?? [1, 32];
+  const prompt = flags.prompt ?? promptDefault;
+  const ms = (flags.seconds ?? secondsDefault) * 1e3;
+  const progress = createProgress();
+  const server = await host.start(['--max-sequences', String(Math.max(...batches))]);
+  const file = await readModelFile(host.model.path);
+  const kvBlockCount = Math.ceil((8 * host.model.contextTokens) / KV_BLOCK_TOKENS);
+  const { activations, kv } = host.config;
+  const sizes = { contextTokensMax: host.model.contextTokens, kvBlockCount, slotCount: Math.max(...batches) };
+  const model = await loadNativeModel(file, { threads: host.threads, activations, kv, ...sizes });
+  try {
+    const runs = [];
+    for (const batch of batches) {
+      const rounds: Round[] = [];
+      progress.start(`${batch} streams`, flags.rounds + 1);
+      for (let round = 0; round <= flags.rounds; round++) {
+        const window = await serverWindow(server, host, batch, prompt, ms);
+        const alone = await aloneMs(model, host.model.vocab, batch, window);
+        // The first one warms up.
+        if (round > 0) rounds.push({ window, aloneMs: alone });
+        progress.update(round + 1);
+      }
+      runs.push(describe(batch, rounds));
+    }
+    const rows = runs.map((run) => [
+      ...[run.batch, run.aloneMs, run.nativeMs, run.wallMs],
+      ...[percent(run.gapShare), percent(run.overheadShare)],
+    ]);
+    const heads = ['streams', 'addon alone ms', 'addon serving ms', 'wall ms', 'between steps', 'serving adds'];
+    return { text: formatTable(heads, rows), result: { promptTokens: prompt, rounds: flags.rounds, runs } };
+  } finally {
+    progress.stop();
+    await model.close();
+    await server.stop();
+  }
+};

@@ -1,0 +1,45 @@
+/**
+ * The thread of `streams.ts`: reads streams and looks at nothing. It runs at the lowest priority, for clients are elsewhere
+ * in earnest: on a small machine they would take as much from the engine's threads as the server does.
+ */
+import { type ClientRequest, request } from 'node:http';
+import { constants, setPriority } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
+
+/** One body for each stream. */
+export type ReaderData = { readonly url: string; readonly bodies: readonly string[] };
+export type ReaderMessage =
+  /** Something of every stream has come. */
+  | { readonly kind: 'started' }
+  | { readonly kind: 'failed'; readonly message: string }
+  /** The answer to `stop`: when something came, per stream, ms since the epoch. */
+  | { readonly kind: 'stopped'; readonly chunkMs: readonly (readonly number[])[] };
+
+const { url, bodies } = workerData as ReaderData;
+const say = (message: ReaderMessage) => parentPort?.postMessage(message);
+const nowMs = () => performance.timeOrigin + performance.now();
+
+// On Linux this concerns the calling thread alone.
+if (process.platform === 'linux') setPriority(0, constants.priority.PRIORITY_LOW);
+
+const chunkMs = bodies.map((): number[] => []);
+let silent = bodies.length;
+const sent = bodies.map((body, i): ClientRequest => {
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+  const one = request(`${url}/v1/completions`, { method: 'POST', headers });
+  one.on('error', (error) => say({ kind: 'failed', message: error.message }));
+  one.on('response', (response) => {
+    if (response.statusCode !== 200) say({ kind: 'failed', message: `status ${response.statusCode}` });
+    response.on('error', () => undefined); // cut by `stop`
+    response.on('data', () => {
+      if (chunkMs[i]?.push(nowMs()) === 1 && --silent === 0) say({ kind: 'started' });
+    });
+  });
+  one.end(body);
+  return one;
+});
+
+parentPort?.once('message', () => {
+  for (const one of sent) one.destroy();
+  say({ kind: 'stopped', chunkMs });
+});
