@@ -131,6 +131,12 @@ export const settingsSchema = Type.Object(
       ITL_TARGET_MS,
       'Time between two tokens of a running answer, in milliseconds, that prompts of others are cut into chunks for.',
     ),
+    speculate: Type.Enum(['ngram', 'off'], {
+      default: 'ngram',
+      description:
+        'Guess the next tokens of text that repeats itself, and compute several at once where that pays; no result changes.',
+      expected: '"ngram" or "off"',
+    }),
     drainSeconds: integer(
       0,
       3600,

@@ -250,8 +250,9 @@ void check_penalties(Failures& failures, Random& random) {
   const std::vector<float> row = random_row(random, 50, 1);
   SamplerScratch scratch;
   std::set<int32_t> seen;
-  for (uint32_t i = 0; i < 50; ++i) seen.insert(sample(*kernel_table(Isa::scalar), state, row.data(), 50, i, scratch));
-  expect(failures, seen.size() == 50, "sampled tokens are not counted");
+  for (uint32_t i = 0; i < 50; ++i)
+    state.count(*seen.insert(sample(*kernel_table(Isa::scalar), state, row.data(), 50, i, scratch)).first);
+  expect(failures, seen.size() == 50, "a penalized token was drawn again");
 }
 
 /// Tokens that the first few generated ones can't be.
@@ -300,7 +301,6 @@ void check_extremes(Failures& failures, Random& random) {
   expect(failures, sample(kernels, greedy, ties, 4, 0, scratch) == 1, "greedy: a tie went to the higher id");
   const float zeros[] = {-0.0f, 0.0f};
   expect(failures, sample(kernels, greedy, zeros, 2, 0, scratch) == 0, "greedy: -0 and 0 are not a tie");
-
   // The caller fails sequences whose rows aren't finite; sampling from one still ends, with a token of the vocabulary.
   for (const float value : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
     for (const SamplingParams& params : {SamplingParams{.temperature = 0}, SamplingParams{.top_p = 0.9},

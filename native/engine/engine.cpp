@@ -157,18 +157,26 @@ Status Engine::check(const StepBatch& b) const {
     if (block < 0 || static_cast<size_t>(block) >= options_.kv_block_count)
       return invalid("A block id is out of range.");
   }
-  std::vector<bool> samples(sequences);
+  return check_rows(b);
+}
+
+Status Engine::check_rows(const StepBatch& b) const {
+  const auto tokens = static_cast<int32_t>(b.tokens.size());
+  std::vector<int32_t> sampled(b.slots.size(), -1);  // the last row that samples
   size_t s = 0;
   for (size_t r = 0; r < b.rows.size(); ++r) {
     const int32_t row = b.rows[r];
-    if (row < 0 || static_cast<size_t>(row) >= tokens || (r > 0 && row <= b.rows[r - 1]))
+    if (row < 0 || row >= tokens || (r > 0 && row <= b.rows[r - 1]))
       return invalid("Rows must ascend within the tokens.");
     if (b.targets[r] < -1 || b.targets[r] >= static_cast<int32_t>(options_.architecture.vocab))
       return invalid("A target is not in the vocabulary.");
     while (row >= b.seq_start[s + 1]) ++s;
     if (b.targets[r] != -1) continue;
-    if (samples[s]) return invalid("A slot can sample one token a step.");
-    samples[s] = true;
+    const bool is_first = sampled[s] < 0;
+    if (!is_first && (row != sampled[s] + 1 || slots_[static_cast<size_t>(b.slots[s])].constrained)) {
+      return invalid("A slot samples at one token or at several that follow each other, under a constraint at one.");
+    }
+    sampled[s] = row;
   }
   return Status::success();
 }
@@ -219,6 +227,7 @@ void Engine::execute(Job& job) {
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
   graph_->run(job.batch, tokens, rows, result.counters);
+  rows.advance_slots();
   job.completion(std::move(result));
 }
 

@@ -93,6 +93,7 @@ class Engine {
   void loop();
   void execute(Job& job);
   Status check(const StepBatch& batch) const;
+  Status check_rows(const StepBatch& batch) const;
 
   EngineOptions options_;
   std::vector<size_t> cpus_;  // of the team's threads, if they are pinned

@@ -16,9 +16,12 @@ RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<S
   result.failed.assign(rows, 0);
   if (batch.want_logits) result.logits.resize(rows * model.spec.vocab);
   row_sequence_.resize(rows);
+  rows_before_.assign(rows, 0);
   for (size_t r = 0, s = 0; r < rows; ++r) {
     while (batch.rows[r] >= batch.seq_start[s + 1]) ++s;
     row_sequence_[r] = static_cast<int32_t>(s);
+    const bool follows = r > 0 && row_sequence_[r - 1] == row_sequence_[r] && batch.targets[r - 1] < 0;
+    if (follows) rows_before_[r] = rows_before_[r - 1] + 1;
   }
 }
 
@@ -37,11 +40,46 @@ bool RowResults::take_mask(Slot& slot, SamplerScratch& scratch) {
   return true;
 }
 
+int32_t RowResults::draw(size_t row, const float* logits, SamplerScratch& scratch) {
+  const Slot& slot = slot_of(row);
+  const uint32_t before = rows_before_[row];
+  const SamplerState* sampler = &slot.sampler;
+  if (before > 0 && sampler->penalizes()) {
+    scratch.ahead = slot.sampler;
+    const auto next = static_cast<size_t>(batch_.rows[row]) + 1;
+    for (size_t t = next - before; t < next; ++t) scratch.ahead.count(batch_.tokens[t]);
+    sampler = &scratch.ahead;
+  }
+  const TokenMask mask = slot.constrained ? TokenMask(scratch.mask) : TokenMask();
+  return sample(*model_.kernels, *sampler, logits, model_.spec.vocab, slot.generated + before, scratch, mask);
+}
+
+void RowResults::advance_slots() {
+  int32_t stopped = -1;  // the sequence that has sampled its last token of the step
+  for (size_t r = 0; r < batch_.rows.size(); ++r) {
+    const int32_t sequence = row_sequence_[r];
+    if (batch_.targets[r] >= 0 || sequence == stopped || result_.failed[r] == kRowWithoutMask) continue;
+    Slot& slot = slot_of(r);
+    const int32_t input = batch_.tokens[static_cast<size_t>(batch_.rows[r])];
+    if (rows_before_[r] > 0 && input != slot.sampled) {
+      stopped = sequence;
+      continue;
+    }
+    slot.sampled = result_.tokens[r];
+    if (result_.failed[r] != 0) {
+      stopped = sequence;
+      continue;
+    }
+    slot.sampler.count(slot.sampled);
+    ++slot.generated;
+  }
+}
+
 void RowResults::row(size_t index, const float* logits, size_t thread) noexcept {
   const KernelTable& kernels = *model_.kernels;
   const size_t vocab = model_.spec.vocab;
   const int32_t target = batch_.targets[index];
-  Slot& slot = slots_[static_cast<size_t>(batch_.slots[static_cast<size_t>(row_sequence_[index])])];
+  Slot& slot = slot_of(index);
   if (batch_.want_logits) std::memcpy(result_.logits.data() + index * vocab, logits, vocab * sizeof(float));
 
   if (target < 0 && slot.is_void) {
@@ -51,7 +89,6 @@ void RowResults::row(size_t index, const float* logits, size_t thread) noexcept 
   const RowStats stats = kernels.row_stats(logits, vocab);
   if (!stats.finite) {
     result_.failed[index] = kRowNotFinite;
-    if (target < 0) slot.sampled = 0;
     return;
   }
   int32_t token = target;
@@ -62,10 +99,7 @@ void RowResults::row(size_t index, const float* logits, size_t thread) noexcept 
       result_.failed[index] = kRowWithoutMask;
       return;
     }
-    const TokenMask mask = slot.constrained ? TokenMask(scratch.mask) : TokenMask();
-    token = sample(kernels, slot.sampler, logits, vocab, slot.generated, scratch, mask);
-    ++slot.generated;
-    slot.sampled = token;
+    token = draw(index, logits, scratch);
   }
   result_.tokens[index] = token;
   if (!batch_.want_logprobs && batch_.top_count == 0) return;

@@ -24,6 +24,11 @@ constexpr uint8_t kRowWithoutMask = 2;
 
 /// Turns rows of logits into the step's results: log-probabilities and most likely tokens of the raw logits, then the
 /// sampled token. A row with NaN or infinity is marked as failed and yields token 0.
+///
+/// Of a slot's rows that sample, one behind the other, each draws as if the input tokens up to it had been sampled.
+/// Those that weren't are found when all rows are there: the slot goes on behind the first token that differs from the
+/// input behind it. So rows don't wait for each other, and what is drawn behind a wrong input is dropped.
+///
 /// A row of a constrained slot whose mask isn't there yet is waited for a little: at most a sixteenth of the time that
 /// the step has taken, so that a slow grammar can't hold up the other sequences. After that nothing is sampled for it.
 class RowResults final : public RowSink {
@@ -35,8 +40,15 @@ class RowResults final : public RowSink {
 
   void row(size_t index, const float* logits, size_t thread) noexcept override;
 
+  /// Moves the slots on by what was sampled for them; once, when all rows are there.
+  void advance_slots();
+
  private:
   using Clock = std::chrono::steady_clock;
+  Slot& slot_of(size_t row) const noexcept {
+    return slots_[static_cast<size_t>(batch_.slots[static_cast<size_t>(row_sequence_[row])])];
+  }
+  int32_t draw(size_t row, const float* logits, SamplerScratch& scratch);
   /// Takes the slot's mask for its next token into the scratch; false if it didn't come in time.
   bool take_mask(Slot& slot, SamplerScratch& scratch);
 
@@ -47,6 +59,7 @@ class RowResults final : public RowSink {
   std::vector<SamplerScratch>& scratch_;
   StepResult& result_;
   std::vector<int32_t> row_sequence_;  // [R]
+  std::vector<uint32_t> rows_before_;  // [R] rows of the same slot that sample before this one
   const Clock::time_point start_ = Clock::now();
   Clock::time_point deadline_{};  // of waiting for masks, once a row had to; guarded by the gate
 };

@@ -53,21 +53,15 @@ bool allows_any(TokenMask mask, size_t vocab) noexcept {
   return false;
 }
 
-int32_t sample(const KernelTable& kernels, SamplerState& state, const float* logits, size_t vocab, uint32_t position,
-               SamplerScratch& scratch, TokenMask mask) {
+int32_t sample(const KernelTable& kernels, const SamplerState& state, const float* logits, size_t vocab,
+               uint32_t position, SamplerScratch& scratch, TokenMask mask) {
   const SamplingParams& params = state.params();
   const float* x = adjusted_row(state, logits, vocab, scratch, mask, position);
-  int32_t token = 0;
-  if (params.temperature == 0.0) {
-    token = largest(kernels, x, vocab);
-  } else {
-    TokenSelection selection(kernels, params, x, vocab, scratch);
-    const unsigned __int128 product =
-        static_cast<unsigned __int128>(draw_bits(params.seed, params.choice, position)) * selection.mass();
-    token = selection.at_mass(static_cast<uint64_t>(product >> 53) + 1);
-  }
-  state.count(token);
-  return token;
+  if (params.temperature == 0.0) return largest(kernels, x, vocab);
+  TokenSelection selection(kernels, params, x, vocab, scratch);
+  const unsigned __int128 product =
+      static_cast<unsigned __int128>(draw_bits(params.seed, params.choice, position)) * selection.mass();
+  return selection.at_mass(static_cast<uint64_t>(product >> 53) + 1);
 }
 
 std::vector<int32_t> sampling_candidates(const KernelTable& kernels, const SamplerState& state, const float* logits,

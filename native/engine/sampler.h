@@ -26,11 +26,11 @@ using TokenMask = std::span<const uint32_t>;
 /// Whether some token of the vocabulary is allowed, the mask having the right size.
 bool allows_any(TokenMask mask, size_t vocab) noexcept;
 
-/// Chooses the next token of a slot and counts it for the penalties. `position`: index among the generated tokens.
-/// The row must be finite (RowStats), 1 ≤ vocab ≤ 2^22, the state reset for this vocabulary. A token that the mask
-/// forbids is never chosen, unless a bias holds every allowed one at −FLT_MAX.
-int32_t sample(const KernelTable& kernels, SamplerState& state, const float* logits, size_t vocab, uint32_t position,
-               SamplerScratch& scratch, TokenMask mask = {});
+/// Chooses the next token of a slot; the caller counts it for the penalties. `position`: index among the generated
+/// tokens. The row must be finite (RowStats), 1 ≤ vocab ≤ 2^22, the state reset for this vocabulary. A token that the
+/// mask forbids is never chosen, unless a bias holds every allowed one at −FLT_MAX.
+int32_t sample(const KernelTable& kernels, const SamplerState& state, const float* logits, size_t vocab,
+               uint32_t position, SamplerScratch& scratch, TokenMask mask = {});
 
 /// The tokens that `sample` draws from (those with mass), in order. For tests.
 std::vector<int32_t> sampling_candidates(const KernelTable& kernels, const SamplerState& state, const float* logits,

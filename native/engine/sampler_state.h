@@ -51,8 +51,10 @@ class SamplerState {
   /// Forbids these tokens among the first `count` generated ones. Fails as `reset`, which takes it back.
   Status forbid(uint32_t count, std::span<const int32_t> ids, size_t vocab);
 
-  /// Counts a generated token. `sample` does so by itself.
+  /// Counts a generated token.
   void count(int32_t id);
+  /// Whether counts matter.
+  bool penalizes() const noexcept { return penalizes_; }
 
   const SamplingParams& params() const noexcept { return params_; }
   /// Whether logits have to be adjusted before sampling the generated token at `position`.

@@ -17,34 +17,40 @@ export function deliver(
 ): Verdict {
   const sequence = plan.sequences[index] as Sequence<LiveSequence>;
   const live = sequence.owner;
-  const sampleRow = plan.sampleRow[index] as number;
-  const rowEnd = plan.rowStart[index + 1] as number;
-  for (let row = plan.rowStart[index] as number; row < rowEnd; row++) {
-    if (result.failed[row] === ROW_WITHOUT_MASK) return 'continue';
+  const sampleCount = plan.sampleCount[index] as number;
+  const sampleRow = sampleCount > 0 ? (plan.sampleRow[index] as number) : (plan.rowStart[index + 1] as number);
+  for (let row = plan.rowStart[index] as number; row < sampleRow; row++) {
     if (result.failed[row] !== 0) return 'not_finite';
-    if (row !== sampleRow) live.addScore(readLogprob(result, row, plan.topCount, live.topCount));
+    live.addScore(readLogprob(result, row, plan.topCount, live.topCount));
   }
   live.sendScores();
-  if (sampleRow >= 0) {
-    const token = result.tokens[sampleRow] as number;
+  for (let row = sampleRow; row < sampleRow + sampleCount; row++) {
+    if (result.failed[row] === ROW_WITHOUT_MASK) return 'continue';
+    if (result.failed[row] !== 0) return 'not_finite';
     const interTokenSeconds = live.countToken(nowMs);
     observer.onToken?.({ interTokenSeconds });
-    const logprob =
-      live.request.logprobs === null ? null : readLogprob(result, sampleRow, plan.topCount, live.topCount);
-    const { ignoreEos, stopIds, includeStop, minTokens = 0 } = live.request;
-    const isStop = stopIds?.has(token) === true && live.completionTokens > minTokens;
-    if (isStop || (!ignoreEos && endIds.has(token))) {
-      // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on
-      // it.
-      if (isStop && includeStop === true) live.output?.push(token, logprob);
-      else live.output?.pushEnd(token, logprob);
-      return 'stop';
-    }
-    if (live.output?.push(token, logprob) === true) return 'stop';
-    if (sequence.isComplete) return 'length';
-    live.constrained?.accept(token);
+    const logprob = live.request.logprobs === null ? null : readLogprob(result, row, plan.topCount, live.topCount);
+    const token = result.tokens[row] as number;
+    if (deliverToken(live, token, logprob, endIds)) return 'stop';
+    if (!sequence.isComplete) live.constrained?.accept(token);
   }
   return sequence.isComplete ? 'length' : 'continue';
+}
+
+/** Returns whether the token ends the sequence. */
+function deliverToken(
+  live: LiveSequence,
+  token: number,
+  logprob: TokenLogprob | null,
+  endIds: ReadonlySet<number>,
+): boolean {
+  const { ignoreEos, stopIds, includeStop, minTokens = 0 } = live.request;
+  const isStop = stopIds?.has(token) === true && live.completionTokens > minTokens;
+  if (!isStop && (ignoreEos || !endIds.has(token))) return live.output?.push(token, logprob) === true;
+  // It counts as a completion token, so it has its entry among the log-probabilities; evaluation harnesses rely on it.
+  if (isStop && includeStop === true) live.output?.push(token, logprob);
+  else live.output?.pushEnd(token, logprob);
+  return true;
 }
 
 /** `stepTop` alternatives a row are in the result; this sequence asked for the first `topCount` of them. */

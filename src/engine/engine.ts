@@ -15,6 +15,7 @@ import {
 import type { Tokenizer } from '../model/types.js';
 import { type NativeModel, readCounter, type StepResult } from '../native/contract.js';
 import { assertInvariants } from '../scheduler/invariants.js';
+import { NgramDrafter } from '../scheduler/ngram-drafter.js';
 import { QueueEstimate } from '../scheduler/queue-estimate.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
@@ -37,6 +38,8 @@ export type EngineConfig = {
   /** Longest wait for a first turn. */
   readonly queueMsMax?: number;
   readonly itlTargetMs?: number;
+  /** Guess tokens of text that repeats itself; results don't depend on it. */
+  readonly speculates?: boolean;
   readonly stepTokensMax?: number;
   readonly stepRowsMax?: number;
   readonly lookAheadTokensMax?: number;
@@ -68,6 +71,7 @@ class StepEngine implements Engine {
   private readonly constraints: ConstraintEngine | null;
   private readonly observer: EngineObserver;
   private readonly now: () => number;
+  private readonly speculates: boolean;
   private readonly checksInvariants: boolean;
   private readonly scheduler: Scheduler<LiveSequence>;
   private readonly loop: StepLoop<LiveSequence>;
@@ -86,6 +90,7 @@ class StepEngine implements Engine {
     this.now = options.now ?? (() => performance.now());
     this.contextTokensMax = config.contextTokensMax;
     this.queueMsMax = config.queueMsMax ?? QUEUE_SECONDS * 1000;
+    this.speculates = config.speculates ?? false;
     this.checksInvariants = config.checkInvariants ?? false;
     this.scheduler = new Scheduler<LiveSequence>(
       {
@@ -124,6 +129,7 @@ class StepEngine implements Engine {
         maxTokens: live.request.maxTokens,
         scorePrompt: live.request.scorePrompt,
         topCount: live.topCount,
+        drafter: this.speculates && live.canSpeculate ? new NgramDrafter() : undefined,
         priority: live.request.priority ?? 0,
         tenant: live.request.tenant ?? '',
         deadlineMs: nowMs + this.queueMsMax,
@@ -148,7 +154,7 @@ class StepEngine implements Engine {
   }
 
   gauges(): EngineGauges {
-    const { running, waiting, kv, preemptions } = this.scheduler;
+    const { running, waiting, kv, preemptions, speculation } = this.scheduler;
     return {
       running: running.length,
       waiting: waiting.length,
@@ -156,6 +162,7 @@ class StepEngine implements Engine {
       kvBlocksUsed: kv.pool.usedCount,
       kvBlocksCached: kv.pool.cachedCount,
       preemptions,
+      speculation: { ...speculation },
       queueSeconds: this.queue.waitMs(waiting.length, this.now()) / 1000,
     };
   }

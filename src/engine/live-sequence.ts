@@ -81,6 +81,11 @@ export class LiveSequence {
     return { minTokens, endIds: Int32Array.from(new Set([...(ignoreEos ? [] : endIds), ...(stopIds ?? [])])) };
   }
 
+  /** Whether tokens may be sampled behind guesses: not where the mask of each is known only after the one before. */
+  get canSpeculate(): boolean {
+    return !this.request.scorePrompt && this.request.constraint === undefined;
+  }
+
   addScore(score: TokenLogprob): void {
     this.scores?.push(score);
   }

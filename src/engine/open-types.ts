@@ -21,6 +21,8 @@ export type OpenModelOptions = {
   readonly queueSeconds: number;
   /** Time between two tokens that prompts are cut into chunks for, ms. */
   readonly itlTarget: number;
+  /** Whether to guess tokens ahead, by what followed the same few tokens before. */
+  readonly speculate: 'ngram' | 'off';
   /** Disk space for packed weights, bytes; 0: none are stored or read. */
   readonly packCacheBytes: number;
   readonly offline: boolean;

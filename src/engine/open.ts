@@ -133,6 +133,7 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
       waitingTokensMax: options.maxWaitingTokens,
       queueMsMax: options.queueSeconds * 1000,
       itlTargetMs: options.itlTarget,
+      speculates: options.speculate === 'ngram',
     },
     ...(options.observer === undefined ? {} : { observer: options.observer }),
   });

@@ -184,7 +184,12 @@ export type StepBatch = {
   readonly stages: readonly StepStage[];
   /** [R] indices into `tokens`, ascending: rows whose logits are wanted. */
   readonly rows: Int32Array;
-  /** [R] ROW_SAMPLE, or a token id to score. At most one ROW_SAMPLE row a slot. */
+  /**
+   * [R] ROW_SAMPLE, or a token id to score. ROW_SAMPLE rows of a slot follow each other token by token (a constrained
+   * slot has one at most): each samples as if the tokens before it, in this step too, were those that came. The slot
+   * goes on behind the first row whose token differs from the input token behind that row, or behind the last; rows
+   * further on mean nothing, and the cache holds nothing of value from that input on.
+   */
   readonly targets: Int32Array;
   /** Whether log-probabilities of the sampled or scored tokens are wanted. */
   readonly wantLogprobs: boolean;

@@ -36,7 +36,7 @@ function comesBefore<T>(a: Sequence<T>, b: Sequence<T>): boolean {
 
 function assertSequence<T>(sequence: Sequence<T>, plans: readonly StepPlan<T>[], blockTokens: number): void {
   const name = `sequence ${sequence.id}`;
-  const { state, planned, computed, known, pending, blockCount } = sequence;
+  const { state, planned, computed, known, pending, drafted, blockCount } = sequence;
   check(state === 'running' || state === 'preempted' || state === 'ended', `${name} holds a slot as ${state}`);
   let inFlight = 0;
   let sampling = 0;
@@ -62,8 +62,8 @@ function assertSequence<T>(sequence: Sequence<T>, plans: readonly StepPlan<T>[],
   }
   check(planned <= blockCount * blockTokens, `${name} is planned beyond its blocks`);
   check(blockCount <= Math.ceil(sequence.tokenLimit / blockTokens), `${name} holds ${blockCount} blocks`);
-  check(planned <= known + pending, `${name} was planned beyond its tokens`);
-  check(known + pending <= sequence.tokenLimit, `${name} samples beyond its limit`);
+  check(planned <= known + (drafted > 0 ? drafted : pending), `${name} was planned beyond its tokens`);
+  check(known + pending + drafted <= sequence.tokenLimit, `${name} samples beyond its limit`);
 }
 
 function assertPlan<T>(plan: StepPlan<T>, scheduler: Scheduler<T>): void {

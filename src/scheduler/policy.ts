@@ -1,5 +1,6 @@
 import type { KvBlocks } from './kv-blocks.js';
 import type { Sequence } from './sequence.js';
+import { draftCount, tokenWorthMs } from './speculation.js';
 import type { StepCost } from './step-cost.js';
 import type { StepPlan } from './step-plan.js';
 import type { SchedulerLimits } from './types.js';
@@ -16,21 +17,27 @@ export type PolicyState<T> = {
 
 /**
  * Fills an empty plan: first one token for every sequence that decodes, so that a long prompt never holds up a running
- * answer; then prompts in order of rank, each as much as fits, in chunks.
+ * answer, and what it is worth guessing behind it; then prompts in order of rank, each as much as fits, in chunks.
  *
- * Nobody starves: a decode always fits, since `sequencesMax` is at most the token and the row budget; for the same
- * reason at least one token and one row are left for the first prompt. When blocks run out, a sequence takes them from
- * the last in rank behind itself, or else pauses for this step and keeps what it has. So the first in rank always goes
- * on, and ends.
+ * Nobody starves: a decode always fits, since `sequencesMax` is at most the token and the row budget and guesses take
+ * only what is beyond it; for the same reason at least one token and one row are left for the first prompt. When blocks
+ * run out, a sequence takes them from the last in rank behind itself, or else pauses for this step and keeps what it
+ * has. So the first in rank always goes on, and ends.
  */
 export function fillStep<T>(plan: StepPlan<T>, state: PolicyState<T>): void {
-  const { running } = state;
+  const { running, limits } = state;
+  const worthMs = tokenWorthMs(running, state.cost);
+  let spare = Math.min(limits.stepTokensMax, limits.stepRowsMax) - limits.sequencesMax;
   let prefilling = 0;
   for (let i = 0; i < running.length; i++) {
     const sequence = running[i] as Sequence<T>;
     if (sequence.state !== 'running') continue;
     if (!sequence.isDecoding) prefilling++;
-    else if (sequence.plannable > 0 && reserveOne(plan, i, state)) plan.add(sequence, 1);
+    else if (sequence.plannable > 0 && reserveOne(plan, i, state)) {
+      const drafts = worthMs === 0 ? 0 : draftedTokens(sequence, worthMs, spare, state);
+      plan.add(sequence, 1 + drafts, drafts);
+      spare -= drafts;
+    }
   }
   for (let i = 0; i < running.length && prefilling > 0; i++) {
     const sequence = running[i] as Sequence<T>;
@@ -43,6 +50,14 @@ export function fillStep<T>(plan: StepPlan<T>, state: PolicyState<T>): void {
     plan.add(sequence, count);
     state.kv.announce(sequence);
   }
+}
+
+/** How many guesses go with a token that decodes; they take what blocks there are, and nobody's. */
+function draftedTokens<T>(sequence: Sequence<T>, worthMs: number, spare: number, { cost, kv, limits }: PolicyState<T>) {
+  if (sequence.pending > 0) return 0;
+  const count = draftCount(sequence, worthMs, cost, spare);
+  if (count === 0 || kv.reserve(sequence, sequence.planned + 1 + count)) return count;
+  return sequence.blockCount * limits.blockTokens - sequence.planned - 1;
 }
 
 /** Prompt tokens that a step takes however long it gets: less would cost more in weights read than it gives in time. */

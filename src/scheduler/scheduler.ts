@@ -4,6 +4,7 @@ import { FairShare, sampledTokenWeight } from './fair-share.js';
 import { KvBlocks } from './kv-blocks.js';
 import { fillStep, type PolicyState } from './policy.js';
 import { Sequence } from './sequence.js';
+import { waitsForTokens } from './speculation.js';
 import { StepCost } from './step-cost.js';
 import { StepPlan } from './step-plan.js';
 import type { Refusal, SchedulerLimits, SeqId, SequenceSpec } from './types.js';
@@ -32,6 +33,8 @@ export class Scheduler<T> {
   readonly running: Sequence<T>[] = [];
   /** Sequences that had to give their blocks back, so far. */
   preemptions = 0;
+  /** Guessed tokens that steps have computed, how many of them were right, and how many times there were any. */
+  readonly speculation = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
   private readonly shares = new FairShare();
   private readonly plans: readonly [StepPlan<T>, StepPlan<T>];
   private readonly policyState: PolicyState<T>;
@@ -110,9 +113,13 @@ export class Scheduler<T> {
     return inFlight === 1 && this.planAt(this.plannedSteps - 1).tokenCount <= this.limits.lookAheadTokensMax;
   }
 
-  /** The next step, to be submitted at once and before any other; null if there is nothing to do or no room for it. */
+  /**
+   * The next step, to be submitted at once and before any other; null if there is nothing to do, no room for it, or
+   * what the step in flight samples has to be known first.
+   */
   plan(): StepPlan<T> | null {
     if (!this.canPlan) return null;
+    if (this.stepsInFlight > 0 && waitsForTokens(this.running, this.cost)) return null;
     const plan = this.planAt(this.plannedSteps);
     plan.clear();
     fillStep(plan, this.policyState);
@@ -131,7 +138,7 @@ export class Scheduler<T> {
   complete(plan: StepPlan<T>, sampled: Int32Array, failed: Uint8Array | null = null): void {
     this.takeReturned(plan);
     for (let i = 0; i < plan.slotCount; i++) {
-      const sequence = this.takeBack(plan, i);
+      const sequence = this.takeBack(plan, i, plan.settle(i, sampled));
       const row = plan.sampleRow[i] as number;
       if (row >= 0 && failed?.[row] === rowWithoutMask) {
         sequence.isBlocked = true;
@@ -139,8 +146,7 @@ export class Scheduler<T> {
         if (sequence.inFlight === 0) sequence.planned = sequence.known - 1;
       } else if (row >= 0 && (sequence.state === 'running' || sequence.state === 'preempted')) {
         sequence.isRepeating = false;
-        sequence.append(sampled[row] as number);
-        sequence.account.served += sampledTokenWeight;
+        this.takeSampled(sequence, plan, i, sampled);
       }
       if (sequence.state === 'running') this.kv.publish(sequence);
       else if (sequence.inFlight === 0) this.freeSlot(sequence);
@@ -159,7 +165,7 @@ export class Scheduler<T> {
     this.takeReturned(plan);
     const ended: Sequence<T>[] = [];
     for (let i = 0; i < plan.slotCount; i++) {
-      const sequence = this.takeBack(plan, i);
+      const sequence = this.takeBack(plan, i, 0);
       if (this.end(sequence)) ended.push(sequence);
       else if (sequence.inFlight === 0) this.freeSlot(sequence);
     }
@@ -238,6 +244,14 @@ export class Scheduler<T> {
     this.running.splice(at, 0, sequence);
   }
 
+  private takeSampled(sequence: Sequence<T>, plan: StepPlan<T>, index: number, sampled: Int32Array): void {
+    const first = plan.sampleRow[index] as number;
+    const count = plan.sampleCount[index] as number;
+    for (let row = first; row < first + count; row++) sequence.append(sampled[row] as number);
+    sequence.account.served += count * sampledTokenWeight;
+    sequence.drafter?.update(sequence.tokens, sequence.known);
+  }
+
   private planAt(step: number): StepPlan<T> {
     return this.plans[step % 2 === 0 ? 0 : 1];
   }
@@ -249,11 +263,19 @@ export class Scheduler<T> {
     this.returnedSteps++;
   }
 
-  private takeBack(plan: StepPlan<T>, index: number): Sequence<T> {
+  /** The last `wrong` of its tokens in the step were guessed and turned out differently. */
+  private takeBack(plan: StepPlan<T>, index: number, wrong: number): Sequence<T> {
     const sequence = plan.sequences[index] as Sequence<T>;
     sequence.inFlight--;
-    if (!sequence.isRepeating)
-      sequence.computed += (plan.seqStart[index + 1] as number) - (plan.seqStart[index] as number);
+    const count = (plan.seqStart[index + 1] as number) - (plan.seqStart[index] as number);
+    if (!sequence.isRepeating) sequence.computed += count - wrong;
+    sequence.planned -= wrong;
+    if (sequence.drafted > 0) {
+      this.speculation.drafts++;
+      this.speculation.draftTokens += sequence.drafted;
+      this.speculation.acceptedTokens += sequence.drafted - wrong;
+      sequence.drafted = 0;
+    }
     if ((plan.sampleRow[index] as number) >= 0) sequence.pending--;
     return sequence;
   }

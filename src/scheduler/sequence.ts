@@ -1,3 +1,4 @@
+import type { Drafter } from './drafter.js';
 import type { Account } from './fair-share.js';
 import type { SchedulerLimits, SeqId, SequenceSpec, SequenceState } from './types.js';
 
@@ -6,8 +7,9 @@ const noIds = new Int32Array(0);
 /**
  * One prompt and its continuation, as a count that catches up with another: `planned` tokens have been given to steps
  * and must reach the tokens there are, `known` ones plus the `pending` one that a step in flight will sample. Prefill
- * and decode are the same thing with a larger or smaller distance, and so is starting again after a preemption. Only
- * the scheduler changes a sequence.
+ * and decode are the same thing with a larger or smaller distance, and so is starting again after a preemption. A step
+ * may contain guesses at tokens to come; when it returns, those that were wrong count as never planned. Only the
+ * scheduler changes a sequence.
  */
 export class Sequence<T> {
   readonly id: SeqId;
@@ -23,6 +25,8 @@ export class Sequence<T> {
   readonly computeLimit: number;
   readonly scorePrompt: boolean;
   readonly topCount: number;
+  /** Until it is released. */
+  drafter: Drafter | null;
 
   state: SequenceState = 'waiting';
   /** The addon's slot, set by the caller after admission; −1 while it has none. */
@@ -31,6 +35,8 @@ export class Sequence<T> {
   tokens: Int32Array = noIds;
   known: number;
   pending = 0;
+  /** Guesses among the tokens of the step in flight. */
+  drafted = 0;
   planned = 0;
   /** Tokens of steps that have returned, or found in the prefix cache. */
   computed = 0;
@@ -69,6 +75,7 @@ export class Sequence<T> {
     this.computeLimit = sampledMax > 0 || spec.scorePrompt ? this.tokenLimit - 1 : 0;
     this.scorePrompt = spec.scorePrompt;
     this.topCount = spec.topCount;
+    this.drafter = spec.drafter ?? null;
     this.known = promptTokens;
     this.prefillTokens = promptTokens;
   }
@@ -80,7 +87,7 @@ export class Sequence<T> {
 
   /** Tokens that the next step could take. */
   get plannable(): number {
-    if (this.isBlocked) return 0;
+    if (this.isBlocked || this.drafted > 0) return 0;
     return Math.min(this.known + this.pending, this.computeLimit) - this.planned;
   }
 
@@ -154,6 +161,7 @@ export class Sequence<T> {
     this.state = 'released';
     this.blocks = noIds;
     this.tokens = noIds;
+    this.drafter = null;
   }
 }
 

@@ -57,6 +57,12 @@ export class StepCost {
     return a + b * tokens + r * rows + p * prefillPositions + d * decodePositions;
   }
 
+  /** What one more token that decodes, and is sampled, at this position adds to a step. */
+  decodeMs(position: number): number {
+    const [, b = 0, r = 0, , d = 0] = this.parameters;
+    return b + r + d * (position + 1);
+  }
+
   /** How many prompt tokens from position `first` on may join a step of this shape for it to take `ms`; 0 if none. */
   tokensWithin(ms: number, shape: StepShape, first: number): number {
     const [, b = 0, , p = 0] = this.parameters;

@@ -42,8 +42,10 @@ export class StepPlan<T> implements StepBatch {
   readonly sequences: Sequence<T>[] = [];
   /** [S+1] offsets into `rows`. */
   readonly rowStart: Int32Array;
-  /** [S] the row that samples, or −1. */
+  /** [S] the first row that samples, or −1. One follows for each drafted token. */
   readonly sampleRow: Int32Array;
+  /** [S] rows that sample; once the step has returned, those whose tokens count (`settle`). */
+  readonly sampleCount: Int32Array;
 
   private readonly blockTokens: number;
 
@@ -58,6 +60,7 @@ export class StepPlan<T> implements StepBatch {
     this.targets = new Int32Array(stepRowsMax);
     this.rowStart = new Int32Array(sequencesMax + 1);
     this.sampleRow = new Int32Array(sequencesMax);
+    this.sampleCount = new Int32Array(sequencesMax);
     this.stages = [
       {
         cachedTokens: new Int32Array(sequencesMax),
@@ -85,8 +88,11 @@ export class StepPlan<T> implements StepBatch {
     return { tokens, rows, prefillPositions, decodePositions };
   }
 
-  /** Appends the next `count` tokens of a sequence and moves its counters; the caller has checked that all fit. */
-  add(sequence: Sequence<T>, count: number): void {
+  /**
+   * Appends the next `count` tokens of a sequence and moves its counters; the caller has checked that all fit. The last
+   * `drafts` of them are its drafter's guesses, which are sampled as well.
+   */
+  add(sequence: Sequence<T>, count: number, drafts = 0): void {
     const index = this.slotCount++;
     const first = sequence.planned;
     this.sequences.push(sequence);
@@ -95,7 +101,7 @@ export class StepPlan<T> implements StepBatch {
     this.seqStart[index + 1] = this.tokenCount;
     this.addBlocks(sequence, index, first, count);
     const samples = first + count >= sequence.prefillTokens;
-    this.addRows(sequence, index, first, count, samples);
+    this.addRows(sequence, index, first, count, samples ? 1 + drafts : 0);
     const positions = count * first + (count * (count + 1)) / 2;
     if (sequence.isDecoding) {
       this.decodeTokens += count;
@@ -106,15 +112,31 @@ export class StepPlan<T> implements StepBatch {
     }
     sequence.planned = first + count;
     sequence.inFlight++;
+    sequence.drafted = drafts;
     if (samples) sequence.pending++;
+  }
+
+  /**
+   * Takes the sampled tokens of all rows: of those of the sequence in place `index` count the ones up to the first that
+   * isn't what had been guessed. Returns how many guesses were wrong, or behind a wrong one.
+   */
+  settle(index: number, sampled: Int32Array): number {
+    const first = this.sampleRow[index] as number;
+    const rows = this.sampleCount[index] as number;
+    let good = Math.min(1, rows);
+    while (good < rows && sampled[first + good - 1] === this.tokens[this.rows[first + good] as number]) good++;
+    this.sampleCount[index] = good;
+    return rows - good;
   }
 
   private addTokens(sequence: Sequence<T>, first: number, count: number): void {
     const { tokens, positions } = this;
-    const { known, tokens: ids } = sequence;
+    const { known, tokens: ids, drafter } = sequence;
     let at = this.tokenCount;
     for (let position = first; position < first + count; position++, at++) {
-      tokens[at] = position < known ? (ids[position] as number) : tokenFromPreviousStep;
+      if (position < known) tokens[at] = ids[position] as number;
+      else if (position === first || drafter === null) tokens[at] = tokenFromPreviousStep;
+      else tokens[at] = drafter.token(position - known);
       positions[at] = position;
     }
     this.tokenCount = at;
@@ -132,7 +154,7 @@ export class StepPlan<T> implements StepBatch {
     stage.blockStart[index + 1] = from + covered;
   }
 
-  private addRows(sequence: Sequence<T>, index: number, first: number, count: number, samples: boolean): void {
+  private addRows(sequence: Sequence<T>, index: number, first: number, count: number, samples: number): void {
     const tokenStart = this.tokenCount - count;
     let row = this.rowStart[index] as number;
     if (sequence.scorePrompt) {
@@ -142,11 +164,11 @@ export class StepPlan<T> implements StepBatch {
         this.targets[row] = sequence.promptIds[position + 1] as number;
       }
     }
-    this.sampleRow[index] = samples ? row : -1;
-    if (samples) {
-      this.rows[row] = tokenStart + count - 1;
+    this.sampleRow[index] = samples > 0 ? row : -1;
+    this.sampleCount[index] = samples;
+    for (let token = this.tokenCount - samples; token < this.tokenCount; token++, row++) {
+      this.rows[row] = token;
       this.targets[row] = rowSample;
-      row++;
     }
     if (row > this.rowCount && sequence.topCount >= 0) {
       this.wantLogprobs = true;

@@ -1,3 +1,5 @@
+import type { Drafter } from './drafter.js';
+
 /** What the scheduler is told, and what it answers. Counts are tokens unless named otherwise. */
 
 declare const brand: unique symbol;
@@ -32,6 +34,8 @@ export type SequenceSpec<T> = {
   readonly scorePrompt: boolean;
   /** −1: no log-probabilities; otherwise how many alternatives a row reports. */
   readonly topCount: number;
+  /** Guesses its tokens, for several to be computed in a step; absent: one a step. */
+  readonly drafter?: Drafter | undefined;
   /** Lower goes first. */
   readonly priority: number;
   /** For whom it runs: tenants of a priority share the machine evenly. */

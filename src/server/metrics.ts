@@ -166,6 +166,7 @@ export class Metrics {
       kvBlocksCached: 0,
       queueSeconds: 0,
       preemptions: 0,
+      speculation: { drafts: 0, draftTokens: 0, acceptedTokens: 0 },
     };
     const gauges = () => this.#model?.engine.gauges() ?? none;
     const usage = () => {
@@ -186,6 +187,21 @@ export class Metrics {
       'vllm:num_preemptions_total',
       'Times that a sequence gave its KV blocks back and started again.',
       () => gauges().preemptions,
+    );
+    this.#gauge(
+      'vllm:spec_decode_num_drafts_total',
+      'Times that tokens to come were guessed.',
+      () => gauges().speculation.drafts,
+    );
+    this.#gauge(
+      'vllm:spec_decode_num_draft_tokens_total',
+      'Tokens guessed and computed ahead.',
+      () => gauges().speculation.draftTokens,
+    );
+    this.#gauge(
+      'vllm:spec_decode_num_accepted_tokens_total',
+      'Tokens guessed right.',
+      () => gauges().speculation.acceptedTokens,
     );
     this.#info('vllm:cache_config_info', 'Layout of the KV cache.', () => ({
       block_size: String(KV_BLOCK_TOKENS),

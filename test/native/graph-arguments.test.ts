@@ -136,7 +136,7 @@ const malformed: Readonly<Record<string, (good: StepBatch) => object>> = {
   'more rows than a step may have': () => ({ rowCount: 513 }),
   'a target beyond the vocabulary': ({ targets }) => ({ targets: set(targets, 0, 288) }),
   'a target below −1': ({ targets }) => ({ targets: set(targets, 0, -2) }),
-  'two samples of one slot': ({ targets }) => ({ targets: set(targets, 0, ROW_SAMPLE) }),
+  'two samples of one slot that do not follow each other': ({ targets }) => ({ targets: set(targets, 0, ROW_SAMPLE) }),
   'targets too short': () => ({ targets: ints(9) }),
   'topCount above 20': () => ({ topCount: 21 }),
   'wantLogits that is no boolean': () => ({ wantLogits: 1 }),

@@ -153,6 +153,7 @@ export class FakeEngine implements Engine {
       kvBlocksCached: 8,
       queueSeconds: 1.5,
       preemptions: 2,
+      speculation: { drafts: 3, draftTokens: 21, acceptedTokens: 13 },
     };
   }
 

@@ -230,19 +230,27 @@ export class FakeNative implements NativeModel {
     const history = this.startHistory(batch, index, id, slot, table, step);
     let row = firstRow;
     let sampleRows = 0;
+    let dropped = 0;
     const end = batch.seqStart[index + 1] ?? 0;
     for (let t = first; t < end; t++) {
       const position = batch.positions[t] ?? -1;
       if (position !== history.length) this.refuse(`slot ${id}: position ${position} after ${history.length}`);
       const token = this.resolveToken(batch.tokens[t] ?? -1, slot, id, step);
       this.write(batch, index, table[Math.floor(position / blockTokens)], position, token);
+      // Behind the first row that samples come guesses; from the first wrong one on nothing counts.
+      if (sampleRows > 0 && (dropped > 0 || token !== slot.sampled?.token)) dropped++;
       history.push(token);
-      if (batch.rows[row] !== t || row >= batch.rowCount) continue;
-      if (batch.targets[row] === ROW_SAMPLE) sampleRows++;
+      const isRow = row < batch.rowCount && batch.rows[row] === t;
+      if (isRow && batch.targets[row] === ROW_SAMPLE) sampleRows++;
+      else if (sampleRows > 0) this.refuse(`slot ${id} has a token that doesn't sample behind one that does`);
+      if (!isRow) continue;
+      const { sampled } = slot;
       this.computeRow(batch, row, slot, history, table, result, step);
+      if (dropped > 0) [slot.sampled, result.failed[row]] = [sampled, 1];
       row++;
     }
-    if (sampleRows > 1) this.refuse(`slot ${id} samples ${sampleRows} rows in one step`);
+    if (sampleRows > 1 && slot.sampling.constrained === true) this.refuse(`slot ${id} samples ${sampleRows} rows`);
+    history.length -= dropped;
     return row;
   }
 

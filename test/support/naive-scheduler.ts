@@ -3,31 +3,8 @@
  * by all the text up to its end. Property tests compare the real one with it, step by step.
  */
 import type { SchedulerLimits, SequenceSpec } from '../../src/scheduler/types.js';
-
-type Entry = { readonly name: string; readonly first: number; readonly count: number; readonly samples: boolean };
-type Flight = readonly Entry[];
-
-/** `text`: the tokens up to the block's end, once others may find it; `ready`: computed. */
-type Block = { text: string | null; ready: boolean; releasedAt: number };
-
-type Naive = {
-  readonly name: string;
-  readonly order: number;
-  readonly prompt: readonly number[];
-  readonly limit: number;
-  readonly score: boolean;
-  readonly priority: number;
-  readonly tenant: string;
-  readonly sampled: number[];
-  state: 'waiting' | 'running' | 'preempted' | 'ended' | 'gone';
-  taken: number;
-  done: number;
-  /** Tokens known when it was admitted. */
-  start: number;
-  scored: number;
-  preemptions: number;
-  blocks: Block[];
-};
+import { type Block, type Entry, type Flight, type Naive, sum } from './naive-sequence.js';
+import { scriptedCount, scriptedGuess } from './scripted-drafter.js';
 
 export class NaiveScheduler {
   readonly all = new Map<string, Naive>();
@@ -78,10 +55,11 @@ export class NaiveScheduler {
       const prompt = [...spec.promptIds];
       const limit = prompt.length + Math.min(spec.maxTokens, this.limits.contextTokens - prompt.length);
       const { owner: name, scorePrompt: score, priority, tenant } = spec;
+      const guesses = spec.drafter !== undefined;
       const rest = { state: 'waiting' as const, taken: 0, done: 0, scored: 0, preemptions: 0 };
       const order = this.clock++;
       const start = prompt.length;
-      return { name, order, prompt, limit, score, priority, tenant, sampled: [], blocks: [], start, ...rest };
+      return { name, order, prompt, limit, score, priority, tenant, guesses, sampled: [], blocks: [], start, ...rest };
     });
     for (const one of arrivals) {
       if (one.prompt.length > this.limits.contextTokens || this.span(one.limit) > this.limits.blockCount) return false;
@@ -128,16 +106,22 @@ export class NaiveScheduler {
     const [older, newer] = this.flights;
     if (newer !== undefined) return null;
     if (older !== undefined && sum(older.map((entry) => entry.count)) > this.limits.lookAheadTokensMax) return null;
+    if (older?.some((entry) => entry.drafts > 0)) return null;
+    if (older?.some(({ name, samples }) => samples && this.draftsFor(this.get(name), 1, 7) > 0)) return null;
     const step: Entry[] = [];
+    let spare = Math.min(this.limits.stepTokensMax, this.limits.stepRowsMax) - this.limits.sequencesMax;
     const inPhase = (decodes: boolean) =>
       this.admitted.map((name) => this.get(name)).filter((one) => one.taken >= one.start === decodes);
     for (const one of [...inPhase(true), ...inPhase(false)]) {
       if (one.state !== 'running') continue;
       const isDecode = one.taken >= one.start;
       if (!isDecode && this.share(one)) continue;
-      const count = this.countFor(one, step, isDecode);
+      let count = this.countFor(one, step, isDecode);
       if (count === 0) continue;
-      step.push({ name: one.name, first: one.taken, count, samples: one.taken + count >= one.start });
+      const drafts = isDecode && this.pending(one.name) === 0 ? this.blocksFor(one, this.draftsFor(one, 0, spare)) : 0;
+      spare -= drafts;
+      count += drafts;
+      step.push({ name: one.name, first: one.taken, count, samples: one.taken + count >= one.start, drafts });
       one.taken += count;
       if (!isDecode) this.announce(one);
     }
@@ -153,17 +137,21 @@ export class NaiveScheduler {
     if (flight === undefined) throw new Error('no step is in flight');
     this.flights = rest;
     const ended: string[] = [];
-    for (const { name, count, samples } of flight) {
+    for (const { name, count, samples, drafts } of flight) {
       const one = this.get(name);
-      one.done += count;
+      const known = one.prompt.length + one.sampled.length;
+      let right = 0;
+      while (token !== null && right < drafts && scriptedGuess(known, right) === token) right++;
+      one.done += count - drafts + right;
+      one.taken -= drafts - right;
       const isLive = one.state === 'running' || one.state === 'preempted';
       if (isLive && token === null) {
         this.free(one);
         one.state = 'ended';
         ended.push(name);
       } else if (isLive && samples && token !== null) {
-        one.sampled.push(token);
-        this.served.set(one.tenant, (this.served.get(one.tenant) ?? 0) + 4);
+        for (let i = 0; i <= right; i++) one.sampled.push(token);
+        this.served.set(one.tenant, (this.served.get(one.tenant) ?? 0) + 4 * (1 + right));
       }
       if (one.state === 'running') this.publish(one);
     }
@@ -214,6 +202,19 @@ export class NaiveScheduler {
       this.preemptions++;
       this.sweep();
     }
+  }
+
+  /** Guesses that are wanted behind the next token, the first `ahead` of them not counted. */
+  private draftsFor(one: Naive, ahead: number, spare: number): number {
+    if (!one.guesses || one.sampled.length === 0 || one.state !== 'running') return 0;
+    const known = one.prompt.length + one.sampled.length;
+    return Math.max(0, Math.min(7, spare, this.work(one.name) - known - ahead, scriptedCount(known) - ahead));
+  }
+
+  /** How many of so many guesses there are blocks for, with none taken from others. */
+  private blocksFor(one: Naive, drafts: number): number {
+    while (one.blocks.length < this.span(one.taken + 1 + drafts) && this.takeBlock(one));
+    return Math.min(drafts, one.blocks.length * this.limits.blockTokens - one.taken - 1);
   }
 
   private takeBlock(one: Naive): boolean {
@@ -344,7 +345,8 @@ export class NaiveScheduler {
   private describe({ name, first, count }: Entry): string {
     const one = this.get(name);
     const known = [...one.prompt, ...one.sampled];
-    const ids = Array.from({ length: count }, (_, i) => known[first + i] ?? -1);
+    const guess = (place: number) => (place > first ? scriptedGuess(known.length, place - known.length) : -1);
+    const ids = Array.from({ length: count }, (_, i) => known[first + i] ?? guess(first + i));
     return `${name} ${ids.join(',')} @${first} rows ${this.rowsOf(one, { first, count }).join(',')}`;
   }
 
@@ -393,8 +395,4 @@ export class NaiveScheduler {
     if (one === undefined) throw new Error(`no sequence ${name}`);
     return one;
   }
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

@@ -54,6 +54,7 @@ test('defaults', () => {
     maxWaitingTokens: 262_144,
     queueSeconds: 300,
     itlTarget: 100,
+    speculate: 'ngram',
     drainSeconds: 25,
     logLevel: 'info',
     packCacheMb: 16_000,

@@ -43,6 +43,7 @@ describe('abort', () => {
       kvBlocksCached: 0,
       queueSeconds: 0,
       preemptions: 0,
+      speculation: { drafts: 0, draftTokens: 0, acceptedTokens: 0 },
     };
     assert.deepEqual(kit.engine.gauges(), held);
     kit.native.finish();

@@ -8,6 +8,7 @@ import type { StepPlan } from '../../src/scheduler/step-plan.js';
 import type { SchedulerLimits } from '../../src/scheduler/types.js';
 import { NaiveScheduler } from '../support/naive-scheduler.js';
 import { admitAll, spec } from '../support/scheduler-kit.js';
+import { ScriptedDrafter } from '../support/scripted-drafter.js';
 
 type Shape = {
   readonly promptTokens: number;
@@ -18,6 +19,7 @@ type Shape = {
   readonly scorePrompt: boolean;
   readonly priority: number;
   readonly tenant: string;
+  readonly guesses: boolean;
 };
 type Command =
   | { readonly kind: 'submit'; readonly shapes: readonly Shape[] }
@@ -33,6 +35,7 @@ const shapes = fc.record({
   scorePrompt: fc.integer({ min: 0, max: 4 }).map((value) => value === 0),
   priority: fc.constantFrom(0, 0, 0, 1),
   tenant: fc.constantFrom('x', 'y', 'z'),
+  guesses: fc.boolean(),
 });
 
 const step = fc.constant<Command>({ kind: 'step' });
@@ -120,9 +123,10 @@ class Duel {
   }
 
   submit(wanted: readonly Shape[]): void {
-    const specs = wanted.map(({ promptTokens, turn, ending, maxTokens, ...more }) => {
+    const specs = wanted.map(({ promptTokens, turn, ending, maxTokens, guesses, ...more }) => {
+      const drafter = guesses ? new ScriptedDrafter() : undefined;
       const promptIds = Int32Array.from({ length: promptTokens }, (_, i) => (i < turn ? 0 : ending));
-      return spec(`s${this.nextName++}`, promptTokens, maxTokens, { promptIds, ...more });
+      return spec(`s${this.nextName++}`, promptTokens, maxTokens, { promptIds, drafter, ...more });
     });
     const submission = this.real.submit(specs);
     assert.equal(submission.kind === 'accepted', this.naive.submit(specs));
@@ -228,13 +232,16 @@ class Duel {
 }
 
 it('agrees with the naive model, leaks nothing, starves nobody and ends everything once', () => {
-  const seen = { preemptions: 0, cachedTokens: 0, evictions: 0 };
+  const seen = { preemptions: 0, cachedTokens: 0, evictions: 0, rightGuesses: 0, wrongGuesses: 0 };
   fc.assert(
     fc.property(limitsOf, commands, (limits, list) => {
       const duel = new Duel(limits);
       for (const command of list) duel.run(command);
       duel.runDry();
       seen.preemptions += duel.real.preemptions;
+      const { draftTokens, acceptedTokens } = duel.real.speculation;
+      seen.rightGuesses += acceptedTokens;
+      seen.wrongGuesses += draftTokens - acceptedTokens;
       for (const sequence of duel.seen.values()) seen.cachedTokens += sequence.cachedTokens;
       seen.evictions += duel.naive.evictions;
     }),
