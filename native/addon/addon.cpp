@@ -8,7 +8,7 @@ namespace nibble::addon {
 namespace {
 
 /// CONTRACT_VERSION of src/native/contract.ts.
-constexpr int kContractVersion = 2;
+constexpr int kContractVersion = 3;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;
@@ -17,6 +17,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("contractVersion", kContractVersion);
   exports.Set("cpuInfo", Napi::Function::New<cpu_info>(env));
   exports.Set("loadModel", Napi::Function::New<load_model>(env));
+  exports.Set("trimMemory", Napi::Function::New<trim_memory>(env));
   exports.Set("dequantize", Napi::Function::New<dequantize>(env));
   exports.Set("roofline", Napi::Function::New<roofline>(env));
   exports.Set("kernelFamilies", Napi::Function::New<list_kernel_families>(env));

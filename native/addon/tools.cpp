@@ -1,6 +1,10 @@
 #include "tools.h"
 
 #include <cmath>
+#include <cstdlib>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "../bench/kernel_bench.h"
 #include "../bench/roofline.h"
@@ -84,6 +88,12 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
   object.Set("levels", levels);
   object.Set("level", isa_to_js(env, selected_isa()));
   return object;
+}
+
+void trim_memory(const Napi::CallbackInfo&) {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
 }
 
 Napi::Value dequantize(const Napi::CallbackInfo& info) {

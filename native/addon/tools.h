@@ -5,6 +5,8 @@
 namespace nibble::addon {
 
 Napi::Value cpu_info(const Napi::CallbackInfo& info);
+/// Gives memory that malloc keeps for later back to the system, where its malloc can (glibc).
+void trim_memory(const Napi::CallbackInfo& info);
 Napi::Value dequantize(const Napi::CallbackInfo& info);
 Napi::Value roofline(const Napi::CallbackInfo& info);
 Napi::Value list_kernel_families(const Napi::CallbackInfo& info);

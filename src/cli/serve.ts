@@ -10,6 +10,7 @@ import { recipeOf } from '../model/recipe.js';
 import type { Metrics } from '../server/metrics.js';
 import type { Readiness } from '../server/readiness.js';
 import type { ServedModel } from '../server/served-model.js';
+import { SETTLE_MS, startSmall } from './heap.js';
 import { isOpenToAll, listen, onHangup, originsOf, readTls } from './listen.js';
 import { packageVersion, writeStdout } from './output.js';
 import { addSettingOptions } from './settings.js';
@@ -119,6 +120,7 @@ async function becomeReady(server: Server, opened: OpenedModel, url: string): Pr
  */
 export async function serve(config: Config, openModel: OpenModel): Promise<void> {
   const stopped = firstSignal();
+  const endOfStart = startSmall();
   const tls = readTls(config);
   const [{ createLogger }, { Metrics }, { Readiness }, { KeyStore, readKeys }] = await Promise.all([
     import('../server/logger.js'),
@@ -160,6 +162,7 @@ export async function serve(config: Config, openModel: OpenModel): Promise<void>
     process.exit(0);
   }
   await becomeReady(server, first, url);
+  setTimeout(endOfStart, SETTLE_MS).unref();
   const signal = await stopped;
   logger.info({ signal }, 'draining');
   await shutDown(server, first);

@@ -18,8 +18,8 @@ import {
   ggufValueTypes,
 } from './gguf-types.js';
 
-/** Enough for the header of a 128k-token vocabulary in one read. */
-const FIRST_READ_BYTES = 8 * 1024 * 1024;
+/** Enough for the header of a 50k-token vocabulary; the next read, four times as much, for one of 128k tokens. */
+const FIRST_READ_BYTES = 2 * 1024 * 1024;
 /** The largest vocabularies (260k tokens, 500k merges) need about 16 MB. */
 export const HEADER_BYTES_MAX = 64 * 1024 * 1024;
 /** Known files have about 50 keys; large ones some 1000 tensors a hundred layers. */

@@ -9,6 +9,7 @@ import type { Command } from 'commander';
 import { loadConfig } from '../../config.js';
 import { NibbleError } from '../../errors.js';
 import { loadAddon } from '../../native/load.js';
+import { SETTLE_MS } from '../heap.js';
 import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { integerIn } from './arguments.js';
@@ -20,12 +21,14 @@ import { formatTable } from './table.js';
 
 type StartFlags = Readonly<Record<string, unknown>> & { readonly rounds: number; readonly json?: boolean };
 
-/** One start: native load, process start to `GET /health` 200, and then the resident memory (null where unknown). */
+/** One start: native load, process start to `GET /health` 200; resident memory after `SETTLED_MS` (null: unknown). */
 type Start = { readonly loadMs: number; readonly readyMs: number; readonly residentMiB: number | null };
 
 /** Time for storing packed weights after a start, ms. */
 const STORED_MS_MAX = 120_000;
 const POLL_MS = 50;
+/** When a server has given back what only its start needed, ms. */
+const SETTLED_MS = SETTLE_MS + 300;
 
 /** Resident memory of a process, MiB; null on systems without /proc. */
 async function residentMiB(pid: number): Promise<number | null> {
@@ -49,6 +52,7 @@ async function measureStart(settings: readonly string[], whenReady = async () =>
     const readyMs = performance.now() - begin;
     const loadMs = Number(/loaded in (\d+) ms/.exec(server.readyLine)?.[1] ?? Number.NaN);
     if (status !== 200) throw new NibbleError('bench_failed', { message: `/health answered ${status}` });
+    await sleep(SETTLED_MS);
     const resident = await residentMiB(server.pid);
     await whenReady();
     return { loadMs, readyMs, residentMiB: resident };
