@@ -1,16 +1,12 @@
 import assert from 'node:assert/strict';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { InvalidArgumentError } from 'commander';
 import { chooseLevels, integersIn, readLevels, readShape } from '../../src/cli/bench/arguments.js';
 import { readAnswer } from '../../src/cli/bench/peer-connection.js';
 import { cpuPackage, peerNames, peerProgram } from '../../src/cli/bench/peer-install.js';
 import { summarize } from '../../src/cli/bench/peer-rounds.js';
-import { createProgress } from '../../src/cli/bench/progress.js';
 import { randomTokens } from '../../src/cli/bench/random-tokens.js';
 import { isWholeCompletion } from '../../src/cli/bench/serve-load.js';
-import { runAgainst, summarizePairs } from '../../src/cli/bench/serve-peer.js';
 import { readStream } from '../../src/cli/bench/stream-client.js';
 import { NibbleError } from '../../src/errors.js';
 
@@ -111,46 +107,4 @@ test('lists, shapes and levels are checked', () => {
   assert.deepEqual(chooseLevels(undefined, cpu), ['avx2']);
   assert.deepEqual(chooseLevels(readLevels('all'), cpu), ['scalar', 'avx2'], 'all means what the machine has');
   assert.deepEqual(chooseLevels(readLevels('avx512'), cpu), ['avx512'], 'a named level is never left out silently');
-});
-
-/** A completions server that answers at once and keeps the prompts. */
-async function echoServer(): Promise<{ server: Server; url: string; prompts: string[] }> {
-  const prompts: string[] = [];
-  const server = createServer((request, response) => {
-    let text = '';
-    request.on('data', (piece) => {
-      text += piece;
-    });
-    request.on('end', () => {
-      prompts.push(JSON.stringify(JSON.parse(text).prompt));
-      const body = { choices: [{ text: '' }], usage: { completion_tokens: 8 } };
-      response.end(JSON.stringify(body));
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, prompts };
-}
-
-test('two servers get the same prompts, and a ratio is taken within each round', async () => {
-  const [first, second] = [await echoServer(), await echoServer()];
-  try {
-    const load = { promptTokens: 3, outputTokens: 8, vocab: 1000 };
-    const urls = { ours: first.url, theirs: second.url };
-    const runs = await runAgainst(load, urls, [1, 5], 2, createProgress());
-    assert.deepEqual(
-      runs.map(({ concurrency, errors }) => [concurrency, errors]),
-      [
-        [1, 0],
-        [5, 0],
-      ],
-    );
-    assert.equal(first.prompts.length, 3 * (4 + 5));
-    assert.deepEqual(first.prompts.toSorted(), second.prompts.toSorted());
-    assert.equal(new Set(first.prompts).size, first.prompts.length, 'no prompt twice');
-    const pairs = [1, 0.5, 0.25].map((drift) => ({ ours: 30 * drift, theirs: 10 * drift }));
-    assert.deepEqual(summarizePairs(pairs).ratio, { median: 3, min: 3, max: 3 });
-  } finally {
-    first.server.close();
-    second.server.close();
-  }
 });

@@ -14,7 +14,10 @@ import type { PeerProgram } from './peer-connection.js';
 export const peerNames = ['node-llama-cpp', 'xllamacpp'] as const;
 export type PeerName = (typeof peerNames)[number];
 
-const versions: Readonly<Record<PeerName, string>> = { 'node-llama-cpp': '3.22.1', xllamacpp: '2026.10.11549' };
+export const peerVersions: Readonly<Record<PeerName, string>> = {
+  'node-llama-cpp': '3.22.1',
+  xllamacpp: '2026.10.11549',
+};
 
 /** A slow network fetches 90 MB within this, ms. */
 const INSTALL_MS_MAX = 15 * 60_000;
@@ -39,10 +42,10 @@ async function peerFolder(
   fill: (folder: string) => Promise<void>,
 ): Promise<string> {
   const peers = path.join(path.dirname(modelsFolder(options.home, process.env)), 'peers');
-  const folder = path.join(peers, `${peer}-${versions[peer]}`);
+  const folder = path.join(peers, `${peer}-${peerVersions[peer]}`);
   if (existsSync(folder)) return folder;
   if (options.offline) throw failed(peer, 'is not in the cache, and --offline forbids fetching it');
-  process.stderr.write(`installing ${peer} ${versions[peer]} into ${folder} …\n`);
+  process.stderr.write(`installing ${peer} ${peerVersions[peer]} into ${folder} …\n`);
   await mkdir(peers, { recursive: true });
   const temporary = await mkdtemp(path.join(peers, 'install-'));
   try {
@@ -67,7 +70,7 @@ async function installNode(options: InstallOptions): Promise<string> {
   if (native === null) throw failed(peer, `has no CPU build for ${process.platform} ${process.arch}`);
   return peerFolder(peer, options, async (folder) => {
     await writeFile(path.join(folder, 'package.json'), '{"private":true}\n');
-    const wanted = [`${peer}@${versions[peer]}`, `${native}@${versions[peer]}`];
+    const wanted = [`${peer}@${peerVersions[peer]}`, `${native}@${peerVersions[peer]}`];
     const flags = ['install', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund'];
     await run('npm', [...flags, ...wanted], folder);
   });
@@ -79,7 +82,7 @@ export async function installPython(options: InstallOptions): Promise<string> {
   const folder = await peerFolder(peer, options, async (draft) => {
     await run('python3', ['-m', 'venv', draft], draft);
     const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input'];
-    await run(path.join(draft, 'bin', 'python'), [...pip, `${peer}==${versions[peer]}`, 'numpy'], draft);
+    await run(path.join(draft, 'bin', 'python'), [...pip, `${peer}==${peerVersions[peer]}`, 'numpy'], draft);
   });
   return path.join(folder, 'bin', 'python');
 }

@@ -8,6 +8,8 @@ import { type StreamTimes, streamOnce } from './stream-client.js';
 export type ServeLoad = {
   readonly url: string;
   readonly concurrency: number;
+  /** Tokens that all prompts begin with, and those behind them that differ. */
+  readonly prefixTokens: number;
   readonly promptTokens: number;
   readonly outputTokens: number;
   /** Ids in [0, vocab) are valid prompts. */
@@ -17,11 +19,16 @@ export type ServeLoad = {
   readonly requests?: number;
 };
 
-/** A completion of exactly `outputTokens` tokens; every prompt differs, so that no cache answers for the model. */
+const PREFIX_SEED = 0;
+
+/** A completion of exactly `outputTokens` tokens; prompts differ behind the prefix: no cache answers for the model. */
 function requestBody(load: ServeLoad, index: number): object {
   return {
     model: 'default',
-    prompt: [...randomTokens(load.promptTokens, load.vocab, index + 1)],
+    prompt: [
+      ...randomTokens(load.prefixTokens, load.vocab, PREFIX_SEED),
+      ...randomTokens(load.promptTokens, load.vocab, index + 1),
+    ],
     max_tokens: load.outputTokens,
     ignore_eos: true,
     temperature: 0,

@@ -25,14 +25,21 @@ type PeerServerOptions = {
   readonly clients: number;
   /** Of one request, prompt and output. */
   readonly tokens: number;
+  /** Whether prompts have a prefix in common that is worth keeping. */
+  readonly keepsPrompts: boolean;
 };
 
 /** How the peer is set up; tools/reference/llama_server.py does it. */
-export const peerServerSettings = (threads: number, clients: number): string =>
-  `threads ${threads}, flash attention, continuous batching in ${clients} slots, batch 2048 / 512, no prompt cache`;
+export const peerServerSettings = ({
+  threads,
+  clients,
+  keepsPrompts,
+}: Pick<PeerServerOptions, 'threads' | 'clients' | 'keepsPrompts'>): string =>
+  `threads ${threads}, flash attention, continuous batching in ${clients} slots, batch 2048 / 512, ` +
+  `${keepsPrompts ? 'each slot keeps its prompt' : 'no prompt cache'}`;
 
 export async function startPeerServer(options: PeerServerOptions): Promise<ServerProcess> {
-  const numbers = [options.threads, options.clients, options.tokens].map(String);
+  const numbers = [options.threads, options.clients, options.tokens, Number(options.keepsPrompts)].map(String);
   const script = referenceScript('llama_server.py');
   return startProgram(await installPython(options), [script, options.modelPath, ...numbers]);
 }

@@ -22,6 +22,7 @@ type ServeFlags = Readonly<Record<string, unknown>> &
   WorkloadFlags & {
     readonly workload?: WorkloadName;
     readonly overhead?: boolean;
+    readonly prefix: number;
     readonly peer?: boolean;
     readonly json?: boolean;
   };
@@ -95,15 +96,17 @@ async function serveBench(flags: ServeFlags): Promise<void> {
 
 async function plainLoad(host: WorkloadHost, flags: PlainFlags): Promise<void> {
   const { config, model, threads } = host;
-  const promptTokens = flags.prompt + flags.generate;
+  const promptTokens = flags.prefix + flags.prompt + flags.generate;
   const limitTokens = model.contextTokens;
   if (promptTokens > limitTokens) throw new NibbleError('context_length_exceeded', { promptTokens, limitTokens });
   const server = await host.start();
   try {
-    const load = { promptTokens: flags.prompt, outputTokens: flags.generate, vocab: model.vocab };
+    const { prefix: prefixTokens, prompt, generate: outputTokens } = flags;
+    const load = { prefixTokens, promptTokens: prompt, outputTokens, vocab: model.vocab };
     const runs = await runLoads({ ...load, url: server.url, seconds: flags.seconds }, flags.concurrency);
     const clients = Math.max(...flags.concurrency);
-    const settings = { ...config, modelPath: model.path, threads, clients, tokens: promptTokens };
+    const peerLoad = { modelPath: model.path, clients, tokens: promptTokens, keepsPrompts: prefixTokens > 0 };
+    const settings = { ...config, threads, ...peerLoad };
     const peer = flags.peer === true ? await againstPeer(load, server.url, flags, settings) : null;
     await report(flags, { id: model.id, threads }, runs, peer);
   } finally {
@@ -112,7 +115,7 @@ async function plainLoad(host: WorkloadHost, flags: PlainFlags): Promise<void> {
 }
 
 async function againstPeer(
-  load: Pick<ServeLoad, 'promptTokens' | 'outputTokens' | 'vocab'>,
+  load: Pick<ServeLoad, 'prefixTokens' | 'promptTokens' | 'outputTokens' | 'vocab'>,
   ours: string,
   flags: PlainFlags,
   options: Parameters<typeof startPeerServer>[0],
@@ -122,8 +125,7 @@ async function againstPeer(
   try {
     const urls = { ours, theirs: server.url };
     const runs = await runAgainst(load, urls, flags.concurrency, flags.rounds, progress);
-    const settings = peerServerSettings(options.threads, options.clients);
-    return { name: PEER_SERVER, settings, rounds: flags.rounds, runs };
+    return { name: PEER_SERVER, settings: peerServerSettings(options), rounds: flags.rounds, runs };
   } finally {
     progress.stop();
     await server.stop();
@@ -138,7 +140,8 @@ async function report(
 ): Promise<void> {
   if (flags.json === true) {
     const machine = machineOf(loadAddon().cpuInfo(), { threads: model.threads });
-    const result = { promptTokens: flags.prompt, outputTokens: flags.generate, runs, peer };
+    const { prefix: prefixTokens, prompt: promptTokens, generate: outputTokens } = flags;
+    const result = { prefixTokens, promptTokens, outputTokens, runs, peer };
     return printJsonResult({ machine, model: model.id }, result);
   }
   const rows = runs.map(({ concurrency, outputTokensPerS, ttftMs, itlMs, errors }) => [
@@ -162,6 +165,7 @@ export function registerServeBench(bench: Command): void {
     .command('serve')
     .description('Start a server and measure throughput and latency over HTTP.')
     .option('--concurrency <counts>', 'clients at once (1,4,16)', integersIn(1, 256))
+    .option('--prefix <tokens>', 'tokens that all prompts of the plain load begin with', integerIn(0, 100_000), 0)
     .option('-p, --prompt <tokens>', 'prompt tokens of each request (128)', integerIn(1, 100_000))
     .option('-n, --generate <tokens>', 'tokens to generate (64)', integerIn(2, 100_000))
     .option('--seconds <time>', 'time of each load (10)', integerIn(1, 3600))
