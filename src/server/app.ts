@@ -8,10 +8,9 @@ import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
 import { KeyStore } from './access/keys.js';
 import type { Metrics } from './metrics.js';
-import { operations } from './openapi/operations.js';
 import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';
-import { registerAllowed, registerErrors, sendError } from './plugins/errors.js';
+import { registerErrors, sendError } from './plugins/errors.js';
 import { registerSecurityHeaders } from './plugins/headers.js';
 import { registerNesting } from './plugins/nesting.js';
 import { registerRequests, requestIdFrom } from './plugins/requests.js';
@@ -86,17 +85,6 @@ function registerCors(app: FastifyInstance, origins: readonly string[]): void {
   app.register(import('@fastify/cors'), { origin, exposedHeaders: exposed, maxAge: 3600, strictPreflight: false });
 }
 
-/** Methods by URL, in Fastify's notation. */
-function allowedMethods(): ReadonlyMap<string, readonly string[]> {
-  const allowed = new Map<string, string[]>();
-  for (const { path, method } of operations) {
-    const url = path.replace(/\{(\w+)\}/g, ':$1');
-    const names = method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()];
-    allowed.set(url, [...(allowed.get(url) ?? []), ...names]);
-  }
-  return allowed;
-}
-
 /** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
 export function buildApp(options: AppOptions): FastifyInstance {
   const { readiness, metrics } = options;
@@ -128,6 +116,5 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerTokens(app, readiness);
   registerVersion(app, metrics.version);
   registerDocs(app, metrics.version, keys);
-  for (const [url, methods] of allowedMethods()) registerAllowed(app, url, methods);
   return app;
 }

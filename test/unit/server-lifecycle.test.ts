@@ -98,6 +98,9 @@ test('unknown routes get 404, wrong methods 405 with Allow, both as error object
     ['DELETE', '/v1/models/fake-model', 405, 'GET, HEAD'],
     ['OPTIONS', '/metrics', 405, 'GET, HEAD'],
     ['PATCH', '/ready', 405, 'GET, HEAD'],
+    ['TRACE', '/ready?x=/nothing', 405, 'GET, HEAD'],
+    ['LINK', '/v1/models/fake-model', 405, 'GET, HEAD'],
+    ['LINK', '/v1/models/a/b', 404, undefined],
   ] as const) {
     const response = await app.inject({ method, url, headers: { 'content-type': 'application/json' }, payload: '{' });
     assert.equal(response.statusCode, status, `${method} ${url.slice(0, 40)}`);

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, Fa
 import Type, { type TSchema } from 'typebox';
 import { type ErrorCode, NibbleError } from '../../errors.js';
 import { BODY_BYTES_MAX } from '../../limits.js';
+import { operations } from '../openapi/operations.js';
 import type { ErrorBody } from '../schemas/error.js';
 import { expectedAt } from '../schemas/fields.js';
 
@@ -106,34 +107,30 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   void reply.code(status).send(body);
 }
 
+/** What the server knows: URLs, and a method that each has. */
+const known = operations.map(({ path, method }) => ({
+  pattern: new RegExp(`^${path.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
+  methods: method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()],
+}));
+
+/** Throws `method_not_allowed`, with `Allow` in the answer, or `route_not_found`. */
+function refuseUnknown(request: FastifyRequest, reply: FastifyReply): never {
+  const { method } = request;
+  const url = request.url.slice(0, 128);
+  const path = url.replace(/\?.*$/, '');
+  const allowed = known.flatMap(({ pattern, methods }) => (pattern.test(path) ? methods : [])).join(', ');
+  if (allowed === '') throw new NibbleError('route_not_found', { method, url });
+  reply.header('allow', allowed);
+  throw new NibbleError('method_not_allowed', { method, url, allowed });
+}
+
 /** Every failure of a route, and every unknown route, becomes an OpenAI error object. */
 export function registerErrors(app: FastifyInstance): void {
   app.decorateRequest('errorCode', null);
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
-  const refuseUnknown = (request: FastifyRequest): never => {
-    throw new NibbleError('route_not_found', { method: request.method, url: request.url.slice(0, 128) });
-  };
   app.setNotFoundHandler(refuseUnknown);
   // Earlier than that handler, so that the body of a request to nowhere is never read.
-  app.addHook('onRequest', async (request) => {
-    if (request.is404) refuseUnknown(request);
-  });
-}
-
-const otherMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'] as const;
-
-/** Answers 405 with `Allow` for the methods that a known URL doesn't have. */
-export function registerAllowed(app: FastifyInstance, url: string, allowed: readonly string[]): void {
-  const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    reply.header('allow', allowed.join(', '));
-    const parameters = { method: request.method, url: request.url.slice(0, 128), allowed: allowed.join(', ') };
-    throw new NibbleError('method_not_allowed', parameters);
-  };
-  // In onRequest, so that the body of a refused request is never read.
-  app.route({
-    method: otherMethods.filter((method) => !allowed.includes(method)),
-    url,
-    onRequest: refuse,
-    handler: refuse,
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.is404) refuseUnknown(request, reply);
   });
 }

@@ -35,8 +35,8 @@ export const samplingFields = {
   ),
   n: integerFrom(1, 128),
   presence_penalty: numberFrom(-2, 2),
-  // Its bounds are no doubles, so that a schema can't have them: `readSettings` checks them.
-  seed: field(Type.Integer({ format: 'int64' }), 'a 64-bit integer'),
+  // The largest int64 isn't a double, so that a schema can't have it as a bound: `readSettings` checks.
+  seed: field(Type.Integer(), 'a 64-bit integer'),
   stop: field(
     Type.Union([StopString, Type.Array(StopString, { maxItems: STOP_STRINGS_MAX })]),
     `a string or an array of at most ${STOP_STRINGS_MAX} strings, each of 1 to ${STOP_STRING_LENGTH_MAX} characters`,
