@@ -1,4 +1,4 @@
-/** A Python environment with the libraries that tests compare against, made once and kept in the user's cache. */
+/** Python environments with the libraries that tests compare against, made once and kept in the user's cache. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { access, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const requirements = fileURLToPath(new URL('../../tools/reference/requirements.txt', import.meta.url));
+const folderOfScripts = fileURLToPath(new URL('../../tools/reference/', import.meta.url));
+
+/** Sets of libraries by their files in tools/reference; each has an environment of its own, made when it is needed. */
+export type Libraries = 'requirements' | 'requirements-clients' | 'requirements-harness';
 
 /** $NIBBLE_HOME/reference-venv, else nibble/reference-venv in the XDG cache. */
 function cacheFolder(): string {
@@ -25,10 +28,11 @@ const exists = (path: string): Promise<boolean> =>
   );
 
 /**
- * Path of a Python interpreter that has tools/reference/requirements.txt installed. The folder is named after that
- * file's content and appears under its name only when complete, so test files may ask for it at the same time.
+ * Path of a Python interpreter that has these libraries installed. The folder is named after the content of their
+ * file and appears under its name only when complete, so test files may ask for it at the same time.
  */
-export async function ensurePythonEnv(): Promise<string> {
+export async function ensurePythonEnv(libraries: Libraries = 'requirements'): Promise<string> {
+  const requirements = join(folderOfScripts, `${libraries}.txt`);
   const wanted = createHash('sha256')
     .update(await readFile(requirements))
     .digest('hex')
@@ -52,8 +56,12 @@ export async function ensurePythonEnv(): Promise<string> {
 }
 
 /** Runs a script of tools/reference; rejects with its standard error if it fails. */
-export async function runReference(script: string, args: readonly string[]): Promise<string> {
-  const path = fileURLToPath(new URL(`../../tools/reference/${script}`, import.meta.url));
-  const { stdout } = await run(await ensurePythonEnv(), [path, ...args], { maxBuffer: 1 << 28 });
+export async function runReference(
+  script: string,
+  args: readonly string[],
+  libraries: Libraries = 'requirements',
+): Promise<string> {
+  const python = await ensurePythonEnv(libraries);
+  const { stdout } = await run(python, [join(folderOfScripts, script), ...args], { maxBuffer: 1 << 28 });
   return stdout;
 }
