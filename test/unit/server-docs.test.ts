@@ -7,6 +7,7 @@ import { CompletionRequest } from '../../src/server/schemas/completion-request.j
 import { constraintFields } from '../../src/server/schemas/constraint-fields.js';
 import { expectedAt, extensionFields, samplingFields, streamFields } from '../../src/server/schemas/fields.js';
 import { ResponsesRequest } from '../../src/server/schemas/responses-request.js';
+import { DetokenizeRequest, TokenizeRequest } from '../../src/server/schemas/tokens.js';
 import { createFakeServer } from '../support/fake-server.js';
 
 const page = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8');
@@ -25,6 +26,8 @@ const sections: readonly (readonly [string, Readonly<Record<string, TSchema>>])[
   ['## POST /v1/completions', own(CompletionRequest)],
   ['## POST /v1/chat/completions', own(ChatRequest)],
   ['## POST /v1/responses', own(ResponsesRequest)],
+  ['## POST /tokenize', TokenizeRequest.properties],
+  ['## POST /detokenize', DetokenizeRequest.properties],
 ];
 
 function own(schema: TSchema & { readonly properties: Readonly<Record<string, TSchema>> }) {

@@ -25,9 +25,21 @@ test('tokenize and detokenize undo each other', async () => {
 test('a conversation is tokenized as chat completions would see it', async () => {
   const server = createFakeServer({ tokenizer });
   const messages = [{ role: 'user', content: 'hi' }];
-  const { tokens } = (await post(server, '/tokenize', { messages, chat_template_kwargs: { x: 1 } })).json();
-  await post(server, '/v1/chat/completions', { model: 'default', messages, chat_template_kwargs: { x: 1 } });
-  assert.deepEqual(tokens, [...(server.engine.submitted[0]?.promptIds ?? [])]);
+  const tools = [{ type: 'function', function: { name: 'f' } }];
+  const prompts = new Set<string>();
+  for (const fields of [
+    {},
+    { chat_template_kwargs: { x: 1 } },
+    { tools },
+    { add_generation_prompt: false },
+    { add_generation_prompt: false, continue_final_message: true },
+  ]) {
+    const { tokens } = (await post(server, '/tokenize', { messages, ...fields })).json();
+    await post(server, '/v1/chat/completions', { model: 'default', messages, ...fields });
+    assert.deepEqual(tokens, [...(server.engine.submitted.at(-1)?.promptIds ?? [])]);
+    prompts.add(tokens.join());
+  }
+  assert.equal(prompts.size, 5, 'each field makes another prompt');
 });
 
 test('refused, with the field at fault', async () => {
