@@ -77,6 +77,22 @@ const older = (parisId: number): readonly (readonly [object, ConformanceCase['ch
   [{ return_token_ids: true }, accepted(({ ids, usage }) => assert.equal(ids[0]?.length, usage[1]))],
 ];
 
+const cities = ['Paris', 'Rome'];
+const citySchema = { enum: cities };
+const isCity = accepted(({ texts }) => assert.ok(cities.includes(texts[0] ?? ''), texts[0]));
+const isJsonCity = accepted(({ texts }) => assert.ok(cities.includes(JSON.parse(texts[0] ?? '')), texts[0]));
+const jsonFormat = { type: 'json_schema', name: 'city', schema: citySchema, strict: true };
+
+/** What a text must be, in the words of OpenAI and of vLLM. */
+const constraints: readonly (readonly [object, ConformanceCase['check']])[] = [
+  [{ response_format: { type: 'json_schema', json_schema: { name: 'city', schema: citySchema } } }, isJsonCity],
+  [{ guided_json: citySchema }, isJsonCity],
+  [{ guided_regex: 'Paris|Rome' }, isCity],
+  [{ guided_choice: cities }, isCity],
+  [{ guided_grammar: 'root ::= "Paris" | "Rome"' }, isCity],
+  [{ structured_outputs: { choice: cities } }, isCity],
+];
+
 const completions: readonly (readonly [object, ConformanceCase['check'], true?])[] = [
   [{ prompt: ['The capital of France is', 'Two and two are'] }, choices(2)],
   [{ prompt: [100, 200, 300] }, accepted(({ usage }) => assert.equal(usage[0], 3))],
@@ -152,6 +168,7 @@ const responses: readonly (readonly [object, ConformanceCase['check'], true?])[]
   ],
   [{ metadata: { a: 'b' }, text: { format: { type: 'text' } } }, same],
   [{ tools: [{ type: 'function', ...weather, strict: false }], tool_choice: 'none', parallel_tool_calls: true }, same],
+  [{ text: { format: jsonFormat } }, isJsonCity],
   [{ top_logprobs: 2 }, accepted(({ tokens, usage }) => assert.equal(tokens[0]?.length, usage[1]))],
   [{ return_token_ids: true }, same],
   [{ previous_response_id: 'resp_1' }, refused('previous_response_id')],
@@ -170,8 +187,8 @@ export const plainBodies: Readonly<Record<Endpoint, Readonly<Record<string, unkn
 /** `parisId` is the token of ` Paris`, which all plain answers begin with or contain. */
 export function conformanceCases(parisId: number): readonly ConformanceCase[] {
   const rows = {
-    completions: [...completions, ...older(parisId), ...shared(parisId)],
-    chat: [...chat, ...older(parisId), ...shared(parisId)],
+    completions: [...completions, ...constraints, ...older(parisId), ...shared(parisId)],
+    chat: [...chat, ...constraints, ...older(parisId), ...shared(parisId)],
     responses: [...responses, ...shared(parisId)],
   };
   return (['completions', 'chat', 'responses'] as const).flatMap((endpoint) => [
