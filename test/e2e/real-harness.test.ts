@@ -33,7 +33,7 @@ async function countTokens(prompt: string): Promise<number> {
   return ((await response.json()) as { readonly count: number }).count;
 }
 
-/** The sum of the log-probabilities of all tokens but the first, by `nibble eval perplexity`: −(tokens − 1) · ln PPL. */
+/** The sum of log-probabilities of all tokens but the first, by `nibble eval perplexity`: −(tokens − 1) · ln PPL. */
 async function directSum(text: string, tokens: number): Promise<number> {
   const path = join(folder, 'text');
   writeFileSync(path, text);
