@@ -23,20 +23,22 @@ struct AttentionCase {
 struct Cache {
   Buffer<uint8_t> pool;
   std::vector<int32_t> blocks;
-  size_t block_bytes;
-  size_t k_offset;
-  size_t v_offset;
+  KvView view;
 };
 
 Cache make_cache(Random& random, const KernelTable& twin, const AttentionCase& shape, size_t tokens,
                  size_t finite_tokens) {
   const size_t count = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
   const auto [keys, values] = shape.formats;
+  const size_t key_bytes = kv_key_bytes(keys, shape.head_dim) + 64 * random.between(0, 1);
+  const size_t value_bytes = kv_value_bytes(values, shape.head_dim) + 64 * random.between(0, 1);
   const size_t k_offset = 64 * random.between(0, 2);
-  const size_t v_offset = k_offset + kv_key_bytes(keys, shape.head_dim);
-  const size_t block_bytes = v_offset + kv_value_bytes(values, shape.head_dim) + 64 * random.between(0, 2);
+  const size_t v_offset = k_offset + kKvGroupBlocks * key_bytes;
+  const size_t group_bytes = v_offset + kKvGroupBlocks * value_bytes + 64 * random.between(0, 2);
   const size_t pool_blocks = count + random.between(1, 4);
-  Cache cache{Buffer<uint8_t>(pool_blocks * block_bytes), {}, block_bytes, k_offset, v_offset};
+  const size_t groups = (pool_blocks + kKvGroupBlocks - 1) / kKvGroupBlocks;
+  Cache cache{Buffer<uint8_t>(groups * group_bytes), {}, {}};
+  cache.view = {cache.pool.data() + k_offset, cache.pool.data() + v_offset, key_bytes, value_bytes, group_bytes};
   auto* halves = reinterpret_cast<uint16_t*>(cache.pool.data());
   for (size_t i = 0; i < cache.pool.size() / 2; ++i) halves[i] = kNanF16;
 
@@ -47,11 +49,13 @@ Cache make_cache(Random& random, const KernelTable& twin, const AttentionCase& s
 
   std::vector<float> x(shape.head_dim);
   for (size_t t = 0; t < finite_tokens; ++t) {
-    uint8_t* block = cache.pool.data() + static_cast<size_t>(cache.blocks[t / kKvBlockTokens]) * block_bytes;
+    const int32_t block = cache.blocks[t / kKvBlockTokens];
     fill(random, shape.values, x);
-    twin.store_key(keys, x.data(), shape.head_dim, t % kKvBlockTokens, block + k_offset);
+    twin.store_key(keys, x.data(), shape.head_dim, t % kKvBlockTokens,
+                   cache.pool.data() + k_offset + kv_offset(key_bytes, group_bytes, block));
     fill(random, shape.values, x);
-    twin.store_value(values, x.data(), shape.head_dim, t % kKvBlockTokens, block + v_offset);
+    twin.store_value(values, x.data(), shape.head_dim, t % kKvBlockTokens,
+                     cache.pool.data() + v_offset + kv_offset(value_bytes, group_bytes, block));
   }
   return cache;
 }
@@ -73,11 +77,9 @@ AttentionTask task_of(Random& random, const AttentionCase& shape, const Cache& c
   task.first_position = shape.first_position;
   task.blocks = task.next_blocks = cache.blocks.data();
   task.next_count = random.between(0, cache.blocks.size());
-  task.pool = cache.pool.data();
-  task.block_bytes = cache.block_bytes;
+  task.kv = cache.view;
   task.formats = shape.formats;
-  task.k_offset = task.next_k_offset = cache.k_offset;
-  task.v_offset = cache.v_offset;
+  task.next_keys = cache.view.keys;
   return task;
 }
 
@@ -173,14 +175,11 @@ double key_error(Checker& c, const std::vector<float>& query, const std::vector<
                      .first_position = 0,
                      .split = 0,
                      .blocks = &block,
-                     .pool = pool.data(),
-                     .block_bytes = pool.size(),
+                     .kv = {pool.data(), pool.data() + v_offset, v_offset, pool.size() - v_offset, pool.size()},
                      .formats = formats,
-                     .k_offset = 0,
-                     .v_offset = v_offset,
                      .next_blocks = &block,
                      .next_count = 0,
-                     .next_k_offset = 0,
+                     .next_keys = pool.data(),
                      .o = o.data(),
                      .m = m.data(),
                      .l = l.data(),

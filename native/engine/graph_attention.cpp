@@ -26,13 +26,12 @@ void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count
 void Graph::store(size_t layer, size_t kv_head, const float* k, float* v, int32_t sequence, int32_t position) noexcept {
   const int32_t* blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(sequence)];
   const auto token = static_cast<size_t>(position) % kKvBlockTokens;
-  const auto block = static_cast<size_t>(blocks[static_cast<size_t>(position) / kKvBlockTokens]);
-  uint8_t* base = model_.kv.data() + block * model_.kv.block_bytes();
+  const int32_t block = blocks[static_cast<size_t>(position) / kKvBlockTokens];
   const auto [keys, values] = model_.kv.formats();
   const size_t head_dim = model_.spec.head_dim;
   if (kv_rotates(values)) model_.kernels->hadamard(v, 1, head_dim);
-  model_.kernels->store_key(keys, k, head_dim, token, base + model_.kv.k_offset(layer, kv_head));
-  model_.kernels->store_value(values, v, head_dim, token, base + model_.kv.v_offset(layer, kv_head));
+  model_.kernels->store_key(keys, k, head_dim, token, model_.kv.keys(layer, kv_head, block));
+  model_.kernels->store_value(values, v, head_dim, token, model_.kv.values(layer, kv_head, block));
 }
 
 /// Chunks: all queries and keys of the step are rotated in place and stored before any attention.
@@ -85,7 +84,7 @@ void Graph::announce(size_t layer, AttentionTask& task, const AttentionItem* nex
   task.next_blocks = batch_->blocks.data() + first + split * kSplitBlocks;
   const auto last_position = static_cast<size_t>(next->first_position + next->queries - 1);
   task.next_count = last_position / kKvBlockTokens + 1 - split * kSplitBlocks;  // the split begins at or before it
-  task.next_k_offset = model_.kv.k_offset(layer, static_cast<size_t>(next->kv_head));
+  task.next_keys = model_.kv.view(layer, static_cast<size_t>(next->kv_head)).keys;
 }
 
 void Graph::finish(const float* o, float l, float* y) const noexcept {
@@ -119,14 +118,11 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
       .first_position = static_cast<size_t>(item.first_position),
       .split = 0,
       .blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(item.sequence)],
-      .pool = model_.kv.data(),
-      .block_bytes = model_.kv.block_bytes(),
+      .kv = model_.kv.view(layer, kv_head),
       .formats = model_.kv.formats(),
-      .k_offset = model_.kv.k_offset(layer, kv_head),
-      .v_offset = model_.kv.v_offset(layer, kv_head),
       .next_blocks = nullptr,
       .next_count = 0,
-      .next_k_offset = 0,
+      .next_keys = nullptr,
       .o = buffers.total_o,
       .m = buffers.partial_ml + 2 * kAttentionColumnsMax,
       .l = buffers.partial_ml + 3 * kAttentionColumnsMax,

@@ -57,6 +57,23 @@ constexpr bool kv_rotates(KvFormat format) noexcept {
   return format == KvFormat::q4;
 }
 
+/// Blocks of neighbouring ids whose keys of one layer and KV head lie side by side, then their values: memory gives
+/// long runs faster than scattered ones. As many as a split of attention has.
+inline constexpr size_t kKvGroupBlocks = 16;
+
+/// Where a pool has the keys and values of one layer and KV head.
+struct KvView {
+  const uint8_t* keys;    // of block 0
+  const uint8_t* values;  // of block 0
+  size_t key_bytes;       // of a block
+  size_t value_bytes;
+  size_t group_bytes;  // distance of two groups
+};
+inline size_t kv_offset(size_t part_bytes, size_t group_bytes, int32_t id) noexcept {
+  const auto block = static_cast<size_t>(id);
+  return block / kKvGroupBlocks * group_bytes + block % kKvGroupBlocks * part_bytes;
+}
+
 struct KvFormats {
   KvFormat keys = KvFormat::f16;
   KvFormat values = KvFormat::f16;

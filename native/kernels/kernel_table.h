@@ -49,20 +49,17 @@ struct AttentionTask {
   size_t first_position;
   size_t split;           // positions [256·split, 256·split + 256)
   const int32_t* blocks;  // block ids of the sequence, from position 0
-  const uint8_t* pool;
-  size_t block_bytes;  // distance of two blocks of the pool
+  KvView kv;
   KvFormats formats;
-  size_t k_offset;  // of K of this (layer, head) in a block
-  size_t v_offset;  // of V
   /// The task that this thread is likely to run next: its first blocks and where its keys are in them, to be
   /// prefetched.
   const int32_t* next_blocks;  // [next_count]; not read if next_count is 0
   size_t next_count;
-  size_t next_k_offset;
-  float* o;        // [queries·group][head_dim], column (i, h) is row i·group + h
-  float* m;        // [queries·group]
-  float* l;        // [queries·group]
-  float* scratch;  // attention_scratch_floats(queries·group, head_dim) floats, 64-byte aligned
+  const uint8_t* next_keys;  // `keys` of its KvView
+  float* o;                  // [queries·group][head_dim], column (i, h) is row i·group + h
+  float* m;                  // [queries·group]
+  float* l;                  // [queries·group]
+  float* scratch;            // attention_scratch_floats(queries·group, head_dim) floats, 64-byte aligned
 };
 /// For levels: the scores of a few columns, every column's query, and a split's keys and values as f32.
 /// For the reference: every column's scores.

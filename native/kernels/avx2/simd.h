@@ -210,3 +210,42 @@ NIBBLE_INLINE int32_t fold_max(I32x16 x) noexcept {
   const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
   return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
+
+/// Half of sixteen lanes, one register: twelve sums, three factors and one part are all 16 registers. See
+/// generic/part.h.
+using Part = __m256;
+constexpr size_t kParts = 2;
+/// Vectors of sums that a decode's attention keeps for so many columns.
+constexpr size_t decode_vectors_for(size_t columns) noexcept {
+  return columns == 1 ? 4 : columns <= 3 ? 2 : 1;
+}
+
+NIBBLE_INLINE Part part_zero() noexcept {
+  return _mm256_setzero_ps();
+}
+NIBBLE_INLINE Part part_set1(float x) noexcept {
+  return _mm256_set1_ps(x);
+}
+NIBBLE_INLINE Part part_fma(Part x, Part y, Part z) noexcept {
+  return _mm256_fmadd_ps(x, y, z);
+}
+NIBBLE_INLINE void part_store(float* p, Part x) noexcept {
+  _mm256_storeu_ps(p, x);
+}
+NIBBLE_INLINE __m256i widen_u8(const uint8_t* p) noexcept {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+NIBBLE_INLINE Part part_f16(const uint8_t* p) noexcept {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+NIBBLE_INLINE Part part_u8(const uint8_t* p) noexcept {
+  return _mm256_cvtepi32_ps(widen_u8(p));
+}
+/// Without a mask, and without keeping the bytes for the other half: neither would leave a sum its register.
+NIBBLE_INLINE Part part_low(const uint8_t* p) noexcept {
+  return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_slli_epi32(widen_u8(p), 28), 28));
+}
+NIBBLE_INLINE Part part_high(const uint8_t* p) noexcept {
+  asm("" : "+r"(p));
+  return _mm256_cvtepi32_ps(_mm256_srli_epi32(widen_u8(p), 4));
+}

@@ -185,3 +185,8 @@ NIBBLE_INLINE int32_t fold_max(I32x16 a) noexcept {
   const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
   return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
+
+#include "../generic/part.h"
+constexpr size_t decode_vectors_for(size_t) noexcept {
+  return 4;
+}

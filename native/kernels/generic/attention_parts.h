@@ -16,11 +16,15 @@ NIBBLE_INLINE size_t visible_positions(const AttentionTask& task, size_t i) noex
   return seen <= start ? 0 : smaller(seen - start, kSplitTokens);
 }
 
-NIBBLE_INLINE const uint8_t* pool_block(const AttentionTask& task, const int32_t* id) noexcept {
-  return task.pool + static_cast<size_t>(*id) * task.block_bytes;
+/// Block `b` of the split.
+NIBBLE_INLINE int32_t split_block(const AttentionTask& task, size_t b) noexcept {
+  return task.blocks[task.split * kSplitBlocks + b];
 }
-NIBBLE_INLINE const uint8_t* split_block(const AttentionTask& task, size_t b) noexcept {
-  return pool_block(task, task.blocks + task.split * kSplitBlocks + b);
+NIBBLE_INLINE const uint8_t* keys_of(const AttentionTask& task, size_t b) noexcept {
+  return task.kv.keys + kv_offset(task.kv.key_bytes, task.kv.group_bytes, split_block(task, b));
+}
+NIBBLE_INLINE const uint8_t* values_of(const AttentionTask& task, size_t b) noexcept {
+  return task.kv.values + kv_offset(task.kv.value_bytes, task.kv.group_bytes, split_block(task, b));
 }
 
 /// Copies the query of each column: q[c][head_dim].
@@ -110,7 +114,7 @@ NIBBLE_INLINE void apply_key_grid(const AttentionTask& task, const float* q, siz
     q_sum[c] = set1(fold_sum(sum));
   }
   for (size_t b = 0; b < blocks; ++b) {
-    const auto* header = reinterpret_cast<const uint16_t*>(split_block(task, b) + task.k_offset);
+    const auto* header = reinterpret_cast<const uint16_t*>(keys_of(task, b));
     const F32x16 scale = load_f16(header);
     const F32x16 minimum = load_f16(header + kKvBlockTokens);
     for (size_t c = 0; c < columns; ++c) {
@@ -124,7 +128,7 @@ NIBBLE_INLINE void apply_key_grid(const AttentionTask& task, const float* q, siz
 NIBBLE_INLINE float apply_value_grid(const AttentionTask& task, size_t visible, float* p) noexcept {
   F32x16 sum = zero();
   for (size_t t = 0; t < visible; t += 16) {
-    const auto* header = reinterpret_cast<const uint16_t*>(split_block(task, t / kKvBlockTokens) + task.v_offset);
+    const auto* header = reinterpret_cast<const uint16_t*>(values_of(task, t / kKvBlockTokens));
     const F32x16 weight = load(p + t);
     F32x16 minimum = load_f16(header + kKvBlockTokens);
     if (visible - t < 16) minimum = keep_first(minimum, zero(), visible - t);  // the rest isn't seen, and may be NaN

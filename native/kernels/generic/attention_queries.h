@@ -77,7 +77,7 @@ NIBBLE_INLINE void run_panel(size_t vectors, size_t columns, const PanelJob& job
 template <KvFormat F>
 NIBBLE_INLINE void widen_keys(const AttentionTask& task, size_t tokens, float* keys) noexcept {
   for (size_t t = 0; t < tokens; t += kKvBlockTokens) {
-    const uint8_t* codes = split_block(task, t / kKvBlockTokens) + task.k_offset + kv_codes_at(F);
+    const uint8_t* codes = keys_of(task, t / kKvBlockTokens) + kv_codes_at(F);
     float* out = keys + t * task.head_dim;
     for (size_t n = 0; n < task.head_dim / 2; ++n, out += 32) {
       F32x16 a, b;
@@ -92,8 +92,7 @@ NIBBLE_INLINE void widen_values(const AttentionTask& task, size_t tokens, float*
   const size_t dims = task.head_dim / 16;
   const size_t row = kv_value_row_bytes(F, task.head_dim);
   for (size_t t = 0; t < tokens; ++t) {
-    const uint8_t* codes =
-        split_block(task, t / kKvBlockTokens) + task.v_offset + kv_codes_at(F) + t % kKvBlockTokens * row;
+    const uint8_t* codes = values_of(task, t / kKvBlockTokens) + kv_codes_at(F) + t % kKvBlockTokens * row;
     float* out = values + t * task.head_dim;
     for (size_t n = 0; n + 2 <= dims; n += 2) {
       F32x16 a, b;

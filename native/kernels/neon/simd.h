@@ -217,3 +217,8 @@ NIBBLE_INLINE int32_t fold_sum(I32x16 x) noexcept {
 NIBBLE_INLINE int32_t fold_max(I32x16 x) noexcept {
   return vmaxvq_s32(vmaxq_s32(vmaxq_s32(x.a, x.b), vmaxq_s32(x.c, x.d)));
 }
+
+#include "../generic/part.h"
+constexpr size_t decode_vectors_for(size_t columns) noexcept {
+  return vectors_for(columns);
+}

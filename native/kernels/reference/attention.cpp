@@ -14,10 +14,15 @@
 namespace nibble::kernels::reference {
 namespace {
 
-/// Block of position `t` of the task's split.
-const uint8_t* block_of(const AttentionTask& task, size_t t) noexcept {
-  const int32_t id = task.blocks[(task.split * kSplitTokens + t) / kKvBlockTokens];
-  return task.pool + static_cast<size_t>(id) * task.block_bytes;
+/// Id of the block that holds position `t` of the task's split.
+int32_t block_of(const AttentionTask& task, size_t t) noexcept {
+  return task.blocks[(task.split * kSplitTokens + t) / kKvBlockTokens];
+}
+const uint8_t* keys_of(const AttentionTask& task, size_t t) noexcept {
+  return task.kv.keys + kv_offset(task.kv.key_bytes, task.kv.group_bytes, block_of(task, t));
+}
+const uint8_t* values_of(const AttentionTask& task, size_t t) noexcept {
+  return task.kv.values + kv_offset(task.kv.value_bytes, task.kv.group_bytes, block_of(task, t));
 }
 
 /// A stored number, or its code.
@@ -61,7 +66,7 @@ void attend(const AttentionTask& task, const float* q, size_t visible, size_t co
 
   float* score = task.scratch + column * kSplitTokens;
   for (size_t t = 0; t < visible; ++t) {
-    const uint8_t* part = block_of(task, t) + task.k_offset;
+    const uint8_t* part = keys_of(task, t);
     const size_t token = t % kKvBlockTokens;
     float sum = 0.0f;
     for (size_t d = 0; d < task.head_dim; ++d) sum = fma(q[d], key_at(keys, part, d, token), sum);
@@ -85,7 +90,7 @@ void attend(const AttentionTask& task, const float* q, size_t visible, size_t co
   for (size_t d = 0; d < task.head_dim; ++d) o[d] = 0.0f;
   for (float& value : lane) value = 0.0f;
   for (size_t t = 0; t < visible; ++t) {
-    const uint8_t* part = block_of(task, t) + task.v_offset;
+    const uint8_t* part = values_of(task, t);
     const size_t token = t % kKvBlockTokens;
     float weight = score[t];
     if (values != KvFormat::f16) {
