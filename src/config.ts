@@ -111,6 +111,10 @@ export const settingsSchema = Type.Object(
       'eight full contexts, but at most half of the free memory',
       'Size of the KV cache that all sequences share, in tokens.',
     ),
+    pinPrefix: pathOrAuto(
+      'none',
+      'Text file, or folder of `.txt` files, whose beginnings stay in the KV cache, also across restarts (docs/api.md).',
+    ),
     maxSequences: integer(1, STEP_ROWS_MAX, SEQUENCES_MAX, 'Sequences that are generated at the same time.'),
     maxWaiting: integer(0, 65536, WAITING_MAX, 'Sequences that may wait for their turn; beyond it requests get 429.'),
     maxWaitingTokens: integer(
@@ -152,7 +156,7 @@ export const settingsSchema = Type.Object(
       0,
       100_000_000,
       16_000,
-      'Disk space for packed weights, which make the next start quicker, in MB; 0 stores none.',
+      'Disk space for packed weights and pinned prefixes, which make the next start quicker, in MB; 0 stores none.',
     ),
     offline: Type.Boolean({
       default: false,

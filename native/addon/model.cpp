@@ -25,7 +25,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
       {InstanceAccessor<&ModelObject::info>("info"), InstanceMethod<&ModelObject::open_slot>("openSlot"),
        InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::set_mask>("setMask"),
        InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::store_pack>("storePack"),
-       InstanceMethod<&ModelObject::close>("close")});
+       InstanceMethod<&ModelObject::read_kv_blocks>("readKvBlocks"),
+       InstanceMethod<&ModelObject::write_kv_blocks>("writeKvBlocks"), InstanceMethod<&ModelObject::close>("close")});
 }
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
@@ -61,6 +62,7 @@ Napi::Value ModelObject::wrap(Napi::Env env, std::shared_ptr<Engine> engine, dou
   number("threads", static_cast<double>(self->engine_->threads()));
   number("packedBytes", static_cast<double>(model.weights.packed_bytes()));
   number("kvBytes", static_cast<double>(model.kv.bytes()));
+  number("kvBlockBytes", static_cast<double>(model.kv.block_bytes()));
   number("weightBytesPerToken", static_cast<double>(model.weights.bytes_per_token()));
   number("fileBytesPerToken", static_cast<double>(model.weights.file_bytes_per_token()));
   number("linearMacsPerToken", static_cast<double>(model.weights.linear_macs_per_token()));
@@ -71,6 +73,7 @@ Napi::Value ModelObject::wrap(Napi::Env env, std::shared_ptr<Engine> engine, dou
                      : origin == Weights::PackOrigin::made ? "made"
                                                            : "unsettled";
   details.Set("pack", Napi::String::New(env, pack));
+  details.Set("fileIdentity", Napi::String::New(env, model.weights.file_identity()));
   details.Freeze();
   self->info_ = Napi::Persistent(details);
   return object;
@@ -242,6 +245,52 @@ void ModelObject::finish_step(Napi::Env env, StepDone& done) {
   if (--in_flight_ == 0) completed_.Unref(env);
   done.deferred.Resolve(object);
   Unref();
+}
+
+Status ModelObject::read_blocks(const Napi::Value& value, std::span<const int32_t>& blocks) const {
+  if (!engine_ || closed_) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
+    return Status::failure(ErrorCode::native_invalid_argument, "Block ids must be an Int32Array.");
+  }
+  const auto array = value.As<Napi::Int32Array>();
+  // More than the pool has can't be all different: nobody asks for that, and what follows multiplies it.
+  if (array.ElementLength() > engine_->options().kv_block_count) {
+    return Status::failure(ErrorCode::native_invalid_argument, "There aren't so many blocks.");
+  }
+  blocks = {array.Data(), array.ElementLength()};
+  return Status::success();
+}
+
+Napi::Value ModelObject::read_kv_blocks(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::span<const int32_t> blocks;
+  std::vector<uint8_t> content;
+  Status status = read_blocks(info[0], blocks);
+  if (status.ok()) {
+    status = guard([&] {
+      content.resize(blocks.size() * engine_->model().kv.block_bytes());
+      return engine_->read_kv(blocks, content);
+    });
+  }
+  if (!status.ok()) {
+    throw_status(env, status);
+    return env.Undefined();
+  }
+  return to_js(env, content);
+}
+
+void ModelObject::write_kv_blocks(const Napi::CallbackInfo& info) {
+  std::span<const int32_t> blocks;
+  Status status = read_blocks(info[0], blocks);
+  const bool is_bytes = info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  if (status.ok() && !is_bytes) {
+    status = Status::failure(ErrorCode::native_invalid_argument, "The content must be a Uint8Array.");
+  }
+  if (status.ok()) {
+    const auto array = info[1].As<Napi::Uint8Array>();
+    status = engine_->write_kv(blocks, {array.Data(), array.ElementLength()});
+  }
+  if (!status.ok()) throw_status(info.Env(), status);
 }
 
 Napi::Value ModelObject::store_pack(const Napi::CallbackInfo& info) {

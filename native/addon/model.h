@@ -28,6 +28,10 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   /// The slot an argument names, checked against the size of the slot table.
   Status read_slot(const Napi::Value& value, size_t& slot) const;
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value read_kv_blocks(const Napi::CallbackInfo& info);
+  void write_kv_blocks(const Napi::CallbackInfo& info);
+  /// Block ids given as an Int32Array.
+  Status read_blocks(const Napi::Value& value, std::span<const int32_t>& blocks) const;
   Napi::Value store_pack(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void finish_step(Napi::Env env, StepDone& done);

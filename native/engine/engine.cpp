@@ -231,6 +231,31 @@ void Engine::execute(Job& job) {
   job.completion(std::move(result));
 }
 
+Status Engine::check_blocks(std::span<const int32_t> blocks, size_t bytes) const {
+  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  for (const int32_t block : blocks) {
+    if (block < 0 || static_cast<size_t>(block) >= options_.kv_block_count)
+      return invalid("A block id is out of range.");
+  }
+  if (bytes != blocks.size() * model_->kv.block_bytes()) return invalid("The content isn't as long as its blocks.");
+  return Status::success();
+}
+
+Status Engine::read_kv(std::span<const int32_t> blocks, std::span<uint8_t> out) const {
+  if (Status status = check_blocks(blocks, out.size()); !status.ok()) return status;
+  const size_t bytes = model_->kv.block_bytes();
+  for (size_t i = 0; i < blocks.size(); ++i) model_->kv.read_block(blocks[i], out.data() + i * bytes);
+  return Status::success();
+}
+
+Status Engine::write_kv(std::span<const int32_t> blocks, std::span<const uint8_t> content) {
+  if (Status status = check_blocks(blocks, content.size()); !status.ok()) return status;
+  if (submitted_ != returned_) return invalid("KV blocks can't be written while a step is in flight.");
+  const size_t bytes = model_->kv.block_bytes();
+  for (size_t i = 0; i < blocks.size(); ++i) model_->kv.write_block(blocks[i], content.data() + i * bytes);
+  return Status::success();
+}
+
 Status Engine::store_pack() {
   const std::lock_guard lock(storing_);
   if (stop_storing_ || !model_) return Status::failure(ErrorCode::native_closed, "The model is closed.");

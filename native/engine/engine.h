@@ -75,6 +75,12 @@ class Engine {
   /// counts as in flight.
   void returned() noexcept { ++returned_; }
 
+  /// Copies the content of KV blocks out: `out` [blocks.size()][block_bytes()]. Steps in flight may read them, but none
+  /// may write them.
+  Status read_kv(std::span<const int32_t> blocks, std::span<uint8_t> out) const;
+  /// Puts such content into blocks. Fails while a step is in flight: it may still use a block given back before.
+  Status write_kv(std::span<const int32_t> blocks, std::span<const uint8_t> content);
+
   /// Stores the packed weights for the next start. Call it on a thread of its own; `close` makes it end early.
   Status store_pack();
 
@@ -94,6 +100,7 @@ class Engine {
   void execute(Job& job);
   Status check(const StepBatch& batch) const;
   Status check_rows(const StepBatch& batch) const;
+  Status check_blocks(std::span<const int32_t> blocks, size_t bytes) const;
 
   EngineOptions options_;
   std::vector<size_t> cpus_;  // of the team's threads, if they are pinned

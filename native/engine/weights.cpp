@@ -291,8 +291,10 @@ Status Weights::load(const std::string& path, const ArchitectureSpec& a, const s
   }
   arena_.advise_huge();
   // Taken before anything is read: what is changed later has another identity.
-  const std::string identity = pack_folder.empty() ? "" : file.identity();
-  if (!identity.empty()) pack_file_ = PackFile(pack_folder, identity + loader.layout(), loader.arena_bytes());
+  file_identity_ = file.identity();
+  if (!pack_folder.empty() && !file_identity_.empty()) {
+    pack_file_ = PackFile(pack_folder, file_identity_ + loader.layout(), loader.arena_bytes());
+  }
   loader.bind(arena_.data());
   if (pack_file_.read(arena_.data(), team)) {
     pack_origin_ = PackOrigin::stored;

@@ -71,6 +71,8 @@ class Weights {
   std::vector<float> rope_factors;  // [rotary/2] or empty
 
   PackOrigin pack_origin() const noexcept { return pack_origin_; }
+  /// What tells the file from any other (InputFile::identity); empty if it was changed just before.
+  const std::string& file_identity() const noexcept { return file_identity_; }
   /// Writes the packed weights into the folder, for the next start. Fails with pack_not_stored.
   Status store(const std::atomic<bool>& stop) const;
 
@@ -83,6 +85,7 @@ class Weights {
  private:
   Pages arena_;
   size_t file_bytes_per_token_ = 0;
+  std::string file_identity_;
   PackFile pack_file_;
   PackOrigin pack_origin_ = PackOrigin::made;
 };

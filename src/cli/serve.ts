@@ -137,7 +137,9 @@ export async function serve(config: Config, openModel: OpenModel): Promise<void>
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
   const opening = openModel({
     ...openOptions(config),
+    ...(config.pinPrefix === null ? {} : { pinPrefix: config.pinPrefix }),
     observer: metrics.observer,
+    onPinned: (prefixes) => logger.info({ prefixes }, 'prefixes pinned'),
     onWarning: (message) => logger.warn(message),
     signal: loading.signal,
   });

@@ -16,6 +16,7 @@ import type { Tokenizer } from '../model/types.js';
 import { type NativeModel, readCounter, type StepResult } from '../native/contract.js';
 import { assertInvariants } from '../scheduler/invariants.js';
 import { NgramDrafter } from '../scheduler/ngram-drafter.js';
+import type { PinnedPrefixes } from '../scheduler/pinned-prefixes.js';
 import { QueueEstimate } from '../scheduler/queue-estimate.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
@@ -59,12 +60,15 @@ export type EngineOptions = {
   readonly now?: () => number;
 };
 
+/** An engine, and the beginnings that it keeps in its cache for good. */
+export type PinningEngine = Engine & { readonly pinned: PinnedPrefixes };
+
 /** Joins the scheduler with a loaded model, which the engine then owns: `close` frees it. */
-export function createEngine(options: EngineOptions): Engine {
+export function createEngine(options: EngineOptions): PinningEngine {
   return new StepEngine(options);
 }
 
-class StepEngine implements Engine {
+class StepEngine implements PinningEngine {
   readonly contextTokensMax: number;
   private readonly model: NativeModel;
   private readonly tokenizer: Tokenizer;
@@ -114,6 +118,10 @@ class StepEngine implements Engine {
       admit: () => this.admit(),
       returned: (plan, result, error) => this.stepReturned(plan, result, error),
     });
+  }
+
+  get pinned(): PinnedPrefixes {
+    return this.scheduler.kv.pinned;
   }
 
   submit(requests: readonly GenerationRequest[], signal: AbortSignal): readonly Generation[] {

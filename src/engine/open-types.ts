@@ -1,6 +1,7 @@
 import type { ChatTemplate } from '../model/chat-template/index.js';
 import type { EncodeOptions, ModelFile, Tokenizer } from '../model/types.js';
 import type { ActivationFormat, KvFormat, NativeModel } from '../native/contract.js';
+import type { PinnedPrefix } from './pin-prefixes.js';
 import type { Engine, EngineObserver } from './types.js';
 
 /** What it takes to open a model for generation. `null` means "choose": see docs/configuration.md. */
@@ -25,12 +26,16 @@ export type OpenModelOptions = {
   readonly speculate: 'ngram' | 'off';
   /** Disk space for packed weights, bytes; 0: none are stored or read. */
   readonly packCacheBytes: number;
+  /** Text file, or folder of them, whose beginnings are pinned in the KV cache before the model is ready. */
+  readonly pinPrefix?: string;
   readonly offline: boolean;
   /** Folder of Nibble's own files; null: the user's cache folder. */
   readonly home: string | null;
   readonly observer?: EngineObserver;
   /** Share of the weights packed, in [0, 1]. */
   readonly onProgress?: (share: number) => void;
+  /** Told what was pinned. */
+  readonly onPinned?: (prefixes: readonly PinnedPrefix[]) => void;
   /** Told what went wrong without keeping the model from being used. */
   readonly onWarning?: (message: string) => void;
   /** Stops fetching and loading. */

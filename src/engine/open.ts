@@ -16,6 +16,7 @@ import { loadAddon } from '../native/load.js';
 import { createEngine } from './engine.js';
 import type { OpenedModel, OpenModelOptions } from './open-types.js';
 import { storePack } from './pack-cache.js';
+import { type PinTarget, pinPrefixes } from './pin-prefixes.js';
 
 /** The addon's coded errors as ours: codes of the table keep their name, the rest are the engine's. */
 export function asNibbleError(error: unknown): NibbleError {
@@ -138,17 +139,25 @@ export async function openModel(options: OpenModelOptions): Promise<OpenedModel>
     ...(options.observer === undefined ? {} : { observer: options.observer }),
   });
   const chatTemplate = openChatTemplate(modelFile);
-  return {
-    engine,
-    tokenizer,
-    modelFile,
-    nativeModel,
-    chatTemplate,
-    encodeLong: (text, options) => worker.encode(text, options),
-    close: async () => {
-      isClosing = true;
-      await engine.close();
-      await Promise.all([worker.close(), constraints.close(), chatTemplate?.close(), storing]);
-    },
+  const close = async () => {
+    isClosing = true;
+    await engine.close();
+    await Promise.all([worker.close(), constraints.close(), chatTemplate?.close(), storing]);
   };
+  try {
+    await pinWanted({ engine, nativeModel, modelFile, tokenizer, ...sizes }, options, packFolder);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const encodeLong: OpenedModel['encodeLong'] = (text, how) => worker.encode(text, how);
+  return { engine, tokenizer, modelFile, nativeModel, chatTemplate, encodeLong, close };
+}
+
+async function pinWanted(target: PinTarget, options: OpenModelOptions, folder: string | undefined): Promise<void> {
+  const { pinPrefix, activations, kv, packCacheBytes, onWarning } = options;
+  if (pinPrefix === undefined) return;
+  const store = folder === undefined ? null : { folder, bytesMax: packCacheBytes };
+  const warn = onWarning === undefined ? {} : { onWarning };
+  options.onPinned?.(await pinPrefixes(target, { path: pinPrefix, activations, kv, store, ...warn }));
 }

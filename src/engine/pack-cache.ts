@@ -1,4 +1,4 @@
-/** Keeps the folder of packed weights within its bound; docs/decisions/0018-pack-cache.md. */
+/** Keeps the folder of packed weights and pinned prefixes within its bound; docs/decisions/0018-pack-cache.md. */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NativeModel } from '../native/contract.js';
@@ -21,12 +21,13 @@ async function entriesOf(folder: string, ending: string): Promise<Entry[]> {
   return found.filter((entry) => entry !== null);
 }
 
-/** Removes the packs used longest ago until the rest fits into `bytesMax`, and what dead processes left. */
+/** Removes the packs and prefixes used longest ago until the rest fits into `bytesMax`, and what dead processes left. */
 export async function evictPacks(folder: string, bytesMax: number, nowMs: number): Promise<void> {
   for (const { path, usedMs } of await entriesOf(folder, '.tmp')) {
     if (nowMs - usedMs > ABANDONED_MS) await rm(path, { force: true });
   }
-  const packs = (await entriesOf(folder, '.pack')).sort((a, b) => a.usedMs - b.usedMs);
+  const packs = [...(await entriesOf(folder, '.pack')), ...(await entriesOf(folder, '.prefix'))];
+  packs.sort((a, b) => a.usedMs - b.usedMs);
   let total = packs.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const { path, bytes } of packs) {
     if (total <= bytesMax) return;

@@ -257,6 +257,8 @@ export type LoadedModelInfo = {
   readonly threads: number;
   readonly packedBytes: number;
   readonly kvBytes: number;
+  /** Of one block in all layers. */
+  readonly kvBlockBytes: number;
   /** Bytes of weights that one decoded token must read, as packed. */
   readonly weightBytesPerToken: number;
   /** The same bytes as they stand in the file. */
@@ -270,6 +272,11 @@ export type LoadedModelInfo = {
    * stored before (`stored`).
    */
   readonly pack: 'made' | 'unsettled' | 'stored';
+  /**
+   * What tells the model file from any other: size, inode, times, hashes of samples. Empty if it was changed so
+   * recently that a later change couldn't be told.
+   */
+  readonly fileIdentity: string;
 };
 
 export interface NativeModel {
@@ -288,6 +295,16 @@ export interface NativeModel {
    * coded error if an argument is out of range (checked before anything runs; nothing else is affected).
    */
   step(batch: StepBatch): Promise<StepResult>;
+  /**
+   * The content of complete KV blocks, `[blocks][info.kvBlockBytes]`. Steps in flight may read these blocks, but not
+   * write them. Means something only to the same model, architecture, KV format and build of the addon.
+   */
+  readKvBlocks(blocks: Int32Array): Uint8Array;
+  /**
+   * Puts such content into blocks. Throws `native_invalid_argument` on a wrong length or id, and while a step is in
+   * flight. Any content is safe to compute with: what isn't finite fails the sequences that read it.
+   */
+  writeKvBlocks(blocks: Int32Array, content: Uint8Array): void;
   /**
    * Writes the packed weights into `packFolder` for the next start, beside the steps; `close` ends it early. Rejects
    * with `pack_not_stored`.

@@ -4,14 +4,18 @@ import { type Addon, CONTRACT_VERSION } from './contract.js';
 
 let addon: Addon | undefined;
 
+/** The addon's file. `NIBBLE_ADDON_BUILD` (release, debug, asan, tsan) names the build folder; release by default. */
+export function addonPath(): string {
+  const build = process.env.NIBBLE_ADDON_BUILD ?? 'release';
+  return fileURLToPath(new URL(`../../build/${build}/Release/nibble.node`, import.meta.url));
+}
+
 /**
- * Loads the addon once. `NIBBLE_ADDON_BUILD` (release, debug, asan, tsan) names the build folder; release by default.
- * Throws an Error that says how to build it when it is missing or stale.
+ * Loads the addon once. Throws an Error that says how to build it when it is missing or stale.
  */
 export function loadAddon(): Addon {
   if (addon !== undefined) return addon;
-  const build = process.env.NIBBLE_ADDON_BUILD ?? 'release';
-  const path = fileURLToPath(new URL(`../../build/${build}/Release/nibble.node`, import.meta.url));
+  const path = addonPath();
   let loaded: Addon;
   try {
     loaded = createRequire(import.meta.url)(path) as Addon;

@@ -1,16 +1,21 @@
 import type { KvBlocks } from './kv-blocks.js';
+import type { PinnedPrefixes } from './pinned-prefixes.js';
 import { type Sequence, sampledTokensMax } from './sequence.js';
 import type { Refusal, SchedulerLimits, SequenceSpec } from './types.js';
 
-/** Whether a sequence could ever run on this server; null if so. */
-export function refuseSpec<T>(spec: SequenceSpec<T>, limits: SchedulerLimits): Refusal | null {
+/** Whether a sequence could ever run on this server, beside the pinned prefixes; null if so. */
+export function refuseSpec<T>(spec: SequenceSpec<T>, limits: SchedulerLimits, pinned: PinnedPrefixes): Refusal | null {
   const promptTokens = spec.promptIds.length;
   if (promptTokens > limits.contextTokens) {
     return { kind: 'prompt_too_long', promptTokens, limitTokens: limits.contextTokens };
   }
   const neededTokens = promptTokens + sampledTokensMax(promptTokens, spec.maxTokens, limits.contextTokens);
-  if (Math.ceil(neededTokens / limits.blockTokens) > limits.blockCount) {
-    return { kind: 'never_fits', neededTokens, capacityTokens: limits.blockCount * limits.blockTokens };
+  const neededBlocks = Math.ceil(neededTokens / limits.blockTokens);
+  const freeBlocks = limits.blockCount - pinned.blockCount;
+  // What scores its prompt computes all of it, in blocks of its own.
+  const shared = spec.scorePrompt || neededBlocks <= freeBlocks ? 0 : pinned.sharedWith(spec.promptIds.subarray(0, -1));
+  if (neededBlocks - shared > freeBlocks) {
+    return { kind: 'never_fits', neededTokens, capacityTokens: freeBlocks * limits.blockTokens };
   }
   return null;
 }

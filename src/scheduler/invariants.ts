@@ -99,6 +99,10 @@ function assertBlocks<T>({ kv, running, limits }: Scheduler<T>): void {
     }
   }
   for (let id = 0; id < pool.blockCount; id++) {
+    if (kv.pinned.has(id)) {
+      holders[id] = (holders[id] as number) + 1;
+      check(index.isReady(id), `block ${id} is pinned, yet holds nothing`);
+    }
     check(pool.referenceCount(id) === holders[id], `block ${id} has ${holders[id]} holders`);
     if (index.has(id) && holders[id] === 0) check(index.isReady(id), `block ${id} is pending and nobody's`);
   }

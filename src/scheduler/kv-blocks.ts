@@ -1,4 +1,5 @@
 import { BlockPool } from './block-pool.js';
+import { PinnedPrefixes } from './pinned-prefixes.js';
 import { PrefixIndex } from './prefix-index.js';
 import type { Sequence } from './sequence.js';
 import type { SchedulerLimits } from './types.js';
@@ -15,12 +16,14 @@ export type NextBlock = 'absent' | 'pending' | 'ready';
 export class KvBlocks<T> {
   readonly pool: BlockPool;
   readonly index: PrefixIndex;
+  readonly pinned: PinnedPrefixes;
   private readonly blockTokens: number;
 
   constructor(limits: SchedulerLimits) {
     this.blockTokens = limits.blockTokens;
     this.index = new PrefixIndex(limits.blockCount, limits.blockTokens);
     this.pool = new BlockPool(limits.blockCount, (id) => this.index.remove(id));
+    this.pinned = new PinnedPrefixes(this.pool, this.index, limits.blockTokens);
   }
 
   /** Blocks that the sequence lacks to hold `tokens` tokens. */

@@ -69,7 +69,7 @@ export class Scheduler<T> {
    */
   submit(specs: readonly SequenceSpec<T>[]): Submission<T> {
     for (const spec of specs) {
-      const refusal = refuseSpec(spec, this.limits);
+      const refusal = refuseSpec(spec, this.limits, this.kv.pinned);
       if (refusal !== null) return { kind: 'refused', refusal };
     }
     const sequences = specs.map(

@@ -19,6 +19,8 @@ import {
   TOKEN_FROM_PREVIOUS_STEP,
 } from '../../src/native/contract.js';
 
+import { fakeLogprob, fakeToken, hashIds } from './fake-text.js';
+
 const blockTokens = 16;
 
 export type FakeOptions = {
@@ -58,22 +60,6 @@ type Job = {
 export const countersOf = (values: Partial<Record<StepCounter, number>>): StepCounters =>
   Float64Array.from(STEP_COUNTERS, (name) => values[name] ?? 0);
 
-export function hashIds(ids: readonly number[], salt: number): number {
-  let hash = (2166136261 ^ salt) >>> 0;
-  for (const id of ids) hash = Math.imul(hash ^ (id + 1), 16777619) >>> 0;
-  return (hash ^ (hash >>> 15)) >>> 0;
-}
-
-/** What the fake reports as log-probability of `token` after `history`. */
-export function fakeLogprob(history: readonly number[], token: number): number {
-  return -(hashIds(history, token) % 4096) / 256;
-}
-
-export function fakeToken(history: readonly number[], sampling: SamplingSpec, vocab: number): number {
-  const salt = sampling.temperature === 0 ? 0 : Number(sampling.seed & 0xffffn) * 131 + sampling.choice + 1;
-  return hashIds(history, salt) % vocab;
-}
-
 function violation(message: string): Error {
   return Object.assign(new Error(message), { code: 'native_invalid_argument' });
 }
@@ -111,17 +97,31 @@ export class FakeNative implements NativeModel {
       threads: 1,
       packedBytes: 0,
       kvBytes: 0,
+      kvBlockBytes: blockTokens * 4,
       weightBytesPerToken: 0,
       fileBytesPerToken: 0,
       linearMacsPerToken: 0,
       headMacsPerRow: 0,
       loadNs: 0,
       pack: 'unsettled',
+      fileIdentity: 'fake',
     };
   }
 
   get stepsInFlight(): number {
     return this.jobs.length;
+  }
+
+  /** The ids that a block holds. */
+  readKvBlocks(blocks: Int32Array): Uint8Array {
+    const place = (i: number) => (blocks[i >> 4] ?? 0) * blockTokens + (i & 15);
+    return new Uint8Array(Int32Array.from({ length: blocks.length * 16 }, (_, i) => this.cache[place(i)] ?? -1).buffer);
+  }
+
+  writeKvBlocks(blocks: Int32Array, content: Uint8Array): void {
+    if (this.jobs.length > 0) this.refuse('writeKvBlocks: a step is in flight');
+    const ids = new Int32Array(Uint8Array.from(content).buffer);
+    for (const [i, block] of blocks.entries()) this.cache.set(ids.subarray(16 * i, 16 * i + 16), 16 * block);
   }
 
   openSlot(sampling: SamplingSpec): number {

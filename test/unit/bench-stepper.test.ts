@@ -4,7 +4,8 @@ import { runOnce } from '../../src/cli/bench/engine.js';
 import { Stepper } from '../../src/cli/bench/stepper.js';
 import type { SamplingSpec } from '../../src/native/contract.js';
 import { byteTokenizer } from '../support/engine-kit.js';
-import { FakeNative, fakeToken } from '../support/fake-native.js';
+import { FakeNative } from '../support/fake-native.js';
+import { fakeToken } from '../support/fake-text.js';
 
 const greedy = { temperature: 0 } as SamplingSpec;
 const vocab = 256;

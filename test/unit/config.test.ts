@@ -49,6 +49,7 @@ test('defaults', () => {
     kv: 'f16',
     contextTokens: null,
     kvTokens: null,
+    pinPrefix: null,
     maxSequences: 64,
     maxWaiting: 256,
     maxWaitingTokens: 262_144,

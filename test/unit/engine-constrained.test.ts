@@ -7,7 +7,8 @@ import type { ConstraintEngine, MatcherEvents } from '../../src/grammar/grammar-
 import type { Constraint } from '../../src/grammar/types.js';
 import { Random } from '../../src/model/generated/random.js';
 import { collect, greedy, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
-import { allows, fakeToken } from '../support/fake-native.js';
+import { allows } from '../support/fake-native.js';
+import { fakeToken } from '../support/fake-text.js';
 
 const anything: Constraint = { kind: 'json_object' };
 

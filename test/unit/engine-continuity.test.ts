@@ -11,7 +11,7 @@ import {
   stopKit,
   submitOne,
 } from '../support/engine-kit.js';
-import { fakeToken } from '../support/fake-native.js';
+import { fakeToken } from '../support/fake-text.js';
 
 /** The fake model's own continuation, without engine, batch or cache. */
 function expectedIds(one: GenerationRequest): number[] {

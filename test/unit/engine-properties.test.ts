@@ -3,7 +3,7 @@ import { it } from 'node:test';
 import fc from 'fast-check';
 import { NibbleError } from '../../src/errors.js';
 import { byteTokenizer, type Collected, collect, promptOf, request, startKit, stopKit } from '../support/engine-kit.js';
-import { fakeToken } from '../support/fake-native.js';
+import { fakeToken } from '../support/fake-text.js';
 
 const endId = 3;
 const arrival = fc.record({

@@ -5,7 +5,7 @@ import type { EngineConfig } from '../../src/engine/engine.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
 import type { SamplingSpec } from '../../src/native/contract.js';
 import { byteTokenizer, type Collected, collect, promptOf, request, startKit, stopKit } from '../support/engine-kit.js';
-import { fakeToken, hashIds } from '../support/fake-native.js';
+import { fakeToken, hashIds } from '../support/fake-text.js';
 
 const endId = 250;
 

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { measurePerplexity } from '../../src/cli/eval/perplexity.js';
 import { firstScoredRow, LossMeter, windowsOf } from '../../src/cli/eval/windows.js';
 import { NibbleError } from '../../src/errors.js';
-import { FakeNative, fakeLogprob } from '../support/fake-native.js';
+import { FakeNative } from '../support/fake-native.js';
+import { fakeLogprob } from '../support/fake-text.js';
 
 const tokens = (count: number) => Int32Array.from({ length: count }, (_, i) => (i * 7919) % 251);
 
