@@ -162,7 +162,7 @@ class StepEngine implements PinningEngine {
   }
 
   gauges(): EngineGauges {
-    const { running, waiting, kv, preemptions, speculation } = this.scheduler;
+    const { running, waiting, kv, preemptions, speculation, cost } = this.scheduler;
     return {
       running: running.length,
       waiting: waiting.length,
@@ -171,6 +171,7 @@ class StepEngine implements PinningEngine {
       kvBlocksCached: kv.pool.cachedCount,
       preemptions,
       speculation: { ...speculation },
+      stepCostMs: [...cost.parameters],
       queueSeconds: this.queue.waitMs(waiting.length, this.now()) / 1000,
     };
   }

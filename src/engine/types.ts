@@ -78,6 +78,8 @@ export type EngineGauges = {
   readonly queueSeconds: number;
   /** Sequences that had to give their blocks back and start again, since the start. */
   readonly preemptions: number;
+  /** What steps cost as learned so far, ms per step, token, row, position of a prompt, position of a decode. */
+  readonly stepCostMs: readonly number[];
   /** Since the start: times that tokens were guessed, how many, and how many of them were right. */
   readonly speculation: { readonly drafts: number; readonly draftTokens: number; readonly acceptedTokens: number };
 };

@@ -2,8 +2,10 @@
 export class LogHistogram {
   private readonly counts = new Float64Array(bucketCount);
   private total = 0;
+  private sum = 0;
 
   add(value: number): void {
+    this.sum += value;
     const bucket = value <= smallest ? 0 : Math.ceil(Math.log(value / smallest) / step);
     const at = Math.min(bucket, bucketCount - 1);
     this.counts[at] = (this.counts[at] as number) + 1;
@@ -12,6 +14,11 @@ export class LogHistogram {
 
   get count(): number {
     return this.total;
+  }
+
+  /** Exact; NaN if there is none. */
+  get mean(): number {
+    return this.sum / this.total;
   }
 
   /** The value that a share `q` of all is at most; NaN if there is none. */

@@ -15,6 +15,9 @@ export type MetricsModel = {
 const requestSeconds = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 const tokenSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
+/** In the order of `EngineGauges.stepCostMs`. */
+const stepCostNames = ['step', 'token', 'row', 'prefill_position', 'decode_position'];
+
 /**
  * All metrics of one server. The `vllm:` names are vLLM's own, so that routers and autoscalers made for it work with no
  * adapter; `nibble_` names are what it lacks. Everything is counted as it happens and only formatted when scraped.
@@ -166,9 +169,19 @@ export class Metrics {
       kvBlocksCached: 0,
       queueSeconds: 0,
       preemptions: 0,
+      stepCostMs: [],
       speculation: { drafts: 0, draftTokens: 0, acceptedTokens: 0 },
     };
     const gauges = () => this.#model?.engine.gauges() ?? none;
+    new Gauge({
+      name: 'nibble_step_cost_ms',
+      help: 'What steps cost as learned so far, ms: a step, a token, a row of logits, a position read.',
+      labelNames: ['per'],
+      registers: [this.#registry],
+      collect() {
+        for (const [i, cost] of gauges().stepCostMs.entries()) this.set({ per: stepCostNames[i] ?? '' }, cost);
+      },
+    });
     const usage = () => {
       const { kvBlocksUsed, kvBlocksTotal } = gauges();
       return kvBlocksTotal === 0 ? 0 : kvBlocksUsed / kvBlocksTotal;

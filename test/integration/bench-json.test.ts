@@ -174,6 +174,13 @@ test('bench serve --workload shared-prefix: what was computed is what has to be'
   ]);
 });
 
+test('bench serve --workload trace: every figure measured and simulated', async () => {
+  const trace = ['--workload', 'trace', '--trace', 'poisson:rate=50,requests=20,prompt=30,output=5'];
+  const result = await run('bench-serve-trace', 'bench', 'serve', '--model', model, '--threads', '1', ...trace);
+  assert.equal(runsOf(result).length, 9);
+  for (const { measured, simulated } of runsOf(result)) assert.ok(Number(measured) > 0 && Number(simulated) > 0);
+});
+
 test('bench serve --workload long-prompt, --overhead: figures for each run', async () => {
   const long = await writeTinyModel(join(folder, 'long.gguf'), { context: 65_536 });
   const base = ['bench', 'serve', '--model', long, '--threads', '1', '--concurrency', '2'];

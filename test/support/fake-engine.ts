@@ -153,6 +153,7 @@ export class FakeEngine implements Engine {
       kvBlocksCached: 8,
       queueSeconds: 1.5,
       preemptions: 2,
+      stepCostMs: [2, 0.5, 0.25, 0.0002, 0.0004],
       speculation: { drafts: 3, draftTokens: 21, acceptedTokens: 13 },
     };
   }

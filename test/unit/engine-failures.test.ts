@@ -79,6 +79,7 @@ describe('refusals', () => {
       kvBlocksCached: 0,
       queueSeconds: 0,
       preemptions: 0,
+      stepCostMs: [1, 1, 0.2, 1e-4, 1e-3],
       speculation: { drafts: 0, draftTokens: 0, acceptedTokens: 0 },
     });
     await stopKit(kit);

@@ -188,6 +188,7 @@ describe('the histogram', () => {
       assert.ok(Math.abs(histogram.quantile(q) / exact - 1) < 0.01, `${q}: ${histogram.quantile(q)} for ${exact}`);
     }
     assert.equal(histogram.count, 5000);
+    near(histogram.mean, values.reduce((sum, value) => sum + value, 0) / 5000);
   });
 
   it('knows none of no values, and keeps the smallest and the largest apart', () => {

@@ -61,6 +61,9 @@ test('gauges show what the engine says, the build info what runs', async () => {
   assert.equal(samples.get('vllm:num_requests_waiting'), 3);
   assert.equal(samples.get('vllm:kv_cache_usage_perc'), 0.25);
   assert.equal(samples.get('nibble_kv_blocks_total'), 64);
+  const costs = ['step', 'token', 'row', 'prefill_position', 'decode_position'];
+  const learned = costs.map((per) => samples.get(`nibble_step_cost_ms{per="${per}"}`));
+  assert.deepEqual(learned, [2, 0.5, 0.25, 0.0002, 0.0004]);
   assert.equal(samples.get('vllm:cache_config_info{block_size="16",num_gpu_blocks="64"}'), 1);
   assert.equal(samples.get('nibble_build_info{isa="avx2",threads="2",version="0.0.0-test"}'), 1);
   assert.ok((await server.app.inject('/metrics')).body.includes('model_name="fake-model"'));

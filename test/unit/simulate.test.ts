@@ -1,9 +1,13 @@
 /** What `nibble simulate` reads from its command line and from files. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { readCost } from '../../src/cli/simulate/cost.js';
 import { limitsOf, type Policy, readPolicy } from '../../src/cli/simulate/policy.js';
 import { parseTraceSpec, readTrace, recordedSource, syntheticSource } from '../../src/cli/simulate/trace.js';
 import { NibbleError } from '../../src/errors.js';
@@ -119,6 +123,34 @@ describe('a recorded trace', () => {
       await assert.rejects(readTrace(write(good, bad)), isCoded('data_invalid', /2/), bad);
     }
     await assert.rejects(readTrace(join(folder, 'missing')), isCoded('data_unreadable', /missing/));
+  });
+});
+
+describe('costs', () => {
+  it('are five numbers', async () => {
+    assert.deepEqual(await readCost('1,0.5, 0.25,0,2e-4'), [1, 0.5, 0.25, 0, 2e-4]);
+    for (const text of ['', '1,2,3,4', '1,2,3,4,5,6', '1,2,3,4,x', '1,2,3,4,', '-1,2,3,4,5', 'Infinity,1,1,1,1']) {
+      await assert.rejects(readCost(text), isCoded('config_invalid', /cost/), text);
+    }
+  });
+
+  it('may be what a server has learned', async () => {
+    const names = ['step', 'token', 'row', 'prefill_position', 'decode_position'];
+    const lines = names.map((per, i) => `nibble_step_cost_ms{per="${per}",model_name="m"} ${2 / 10 ** i}`);
+    const server = createServer((request, response) => {
+      response.statusCode = request.url === '/metrics' ? 200 : 404;
+      response.end(`# HELP nibble_step_cost_ms x\n${lines.join('\n')}\n`);
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    try {
+      assert.deepEqual(await readCost(`http://127.0.0.1:${port}/`), [2, 0.2, 0.02, 0.002, 0.0002]);
+      lines.pop();
+      await assert.rejects(readCost(`http://127.0.0.1:${port}`), isCoded('bench_failed', /nibble_step_cost_ms/));
+    } finally {
+      server.close();
+    }
   });
 });
 

@@ -29,7 +29,7 @@ type ServeFlags = Readonly<Record<string, unknown>> &
 
 /** Of the plain load: whole responses and streams of requests that share nothing. */
 const plain: PlainDefaults = { concurrency: [1, 4, 16], prompt: 128, generate: 64, seconds: 10 };
-type PlainDefaults = Required<Omit<WorkloadFlags, 'rounds'>>;
+type PlainDefaults = Required<Omit<WorkloadFlags, 'rounds' | 'trace'>>;
 type PlainFlags = ServeFlags & PlainDefaults;
 
 type Run = { readonly concurrency: number } & Throughput & Latency;
@@ -170,6 +170,7 @@ export function registerServeBench(bench: Command): void {
     .option('-n, --generate <tokens>', 'tokens to generate (64)', integerIn(2, 100_000))
     .option('--seconds <time>', 'time of each load (10)', integerIn(1, 3600))
     .addOption(new Option('--workload <name>', 'another load').choices(Object.keys(workloads)))
+    .option('--trace <trace>', 'for --workload trace: requests as `nibble simulate` reads them')
     .option('--overhead', 'the same as --workload overhead: what serving adds to a step')
     .option('--peer', `also compare with the server of llama.cpp (${PEER_SERVER}), fetched on first use`)
     .option('--rounds <count>', 'rounds with --peer and of the overhead', integerIn(5, 1000), 5)

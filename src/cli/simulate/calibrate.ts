@@ -1,9 +1,11 @@
 /** Measures what steps of a model cost here, for the simulation. */
+import type { Config } from '../../config.js';
 import { type NativeModel, readCounter } from '../../native/contract.js';
 import { type CostParameters, StepCost, type StepShape } from '../../scheduler/step-cost.js';
 import { randomTokens } from '../bench/random-tokens.js';
 import { median } from '../bench/statistics.js';
 import { Stepper } from '../bench/stepper.js';
+import { openOptions } from '../serve.js';
 
 const repetitions = 5;
 /** Prompt chunks after a context, and sequences that decode after a context, tokens. */
@@ -12,16 +14,36 @@ const batches = [1, 2, 4, 8, 16, 32];
 const contexts = [64, 512, 2048];
 
 /** KV tokens that the measurements may need at once. */
-export const calibrationTokens = 32 * 640;
+const kvTokens = 32 * 640;
 
-/** About ten seconds for a model of 135 million weights. Nothing else may run on the model. */
-export async function measureCost(model: NativeModel, vocab: number, contextMax: number): Promise<CostParameters> {
+export type MeasuredModel = {
+  readonly cost: CostParameters;
+  /** null if only the costs are known. */
+  readonly model: string | null;
+  readonly contextTokens: number;
+};
+
+/** Loads the model of the settings and measures it: about ten seconds for one of 135 million weights. */
+export async function measureModel(config: Config): Promise<MeasuredModel> {
+  const { openModel } = await import('../../engine/open.js');
+  const opened = await openModel({ ...openOptions(config), kvTokens, maxSequences: Math.max(...batches) });
+  try {
+    const { nativeModel, tokenizer, engine, modelFile } = opened;
+    const cost = await measureCost(nativeModel, tokenizer.vocabSize, engine.contextTokensMax);
+    return { cost, model: modelFile.id, contextTokens: engine.contextTokensMax };
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Nothing else may run on the model. */
+async function measureCost(model: NativeModel, vocab: number, contextMax: number): Promise<CostParameters> {
   const measured: { readonly shape: StepShape; readonly ms: number }[] = [];
   for (const context of contexts) {
     if (context + 512 > contextMax) continue;
     for (const tokens of chunks) measured.push(await measureChunk(model, vocab, context, tokens));
     for (const batch of batches) {
-      if (batch * (context + 64) <= calibrationTokens) measured.push(await measureDecode(model, vocab, context, batch));
+      if (batch * (context + 64) <= kvTokens) measured.push(await measureDecode(model, vocab, context, batch));
     }
   }
   const cost = new StepCost();

@@ -1,18 +1,17 @@
 /** `nibble simulate`: what clients would get, from the scheduler itself on a clock driven by a model of the machine. */
-import { type Command, InvalidArgumentError } from 'commander';
-import { type Config, loadConfig, type SettingKey } from '../../config.js';
+import type { Command } from 'commander';
+import { loadConfig, type SettingKey } from '../../config.js';
 import { loadAddon } from '../../native/load.js';
-import type { ArrivalSource } from '../../scheduler/simulation.js';
-import type { CostParameters } from '../../scheduler/step-cost.js';
 import { integerIn } from '../bench/arguments.js';
 import { significant } from '../bench/statistics.js';
 import { formatTable } from '../bench/table.js';
 import { machineOf, printJsonResult, writeStdout } from '../output.js';
-import { openOptions } from '../serve.js';
 import { addSettingOptions } from '../settings.js';
+import { type MeasuredModel, measureModel } from './calibrate.js';
+import { readCost } from './cost.js';
 import { type Policy, readPolicy, settledPolicy } from './policy.js';
 import { predict, summarize } from './predict.js';
-import { type Line, parseTraceSpec, readTrace, recordedSource, syntheticSource, type TraceSpec } from './trace.js';
+import { openTrace } from './trace.js';
 
 const settings: readonly SettingKey[] = [
   ...(['model', 'threads', 'activations', 'kv', 'contextTokens', 'kvTokens', 'maxSequences', 'maxWaiting'] as const),
@@ -22,7 +21,7 @@ const settings: readonly SettingKey[] = [
 type Flags = Readonly<Record<string, unknown>> & {
   readonly trace: string;
   readonly policy?: readonly Partial<Policy>[];
-  readonly cost?: CostParameters;
+  readonly cost?: string;
   readonly goodTtft: number;
   readonly json?: boolean;
 };
@@ -30,47 +29,14 @@ type Flags = Readonly<Record<string, unknown>> & {
 /** Context of a model that is only known by its costs, tokens. */
 const contextDefault = 8192;
 
-function readCost(text: string): CostParameters {
-  const numbers = text.split(',').map(Number);
-  const [a = -1, b = -1, r = -1, p = -1, d = -1] = numbers;
-  if (numbers.length !== 5 || !numbers.every((value) => value >= 0 && value < 1e6)) {
-    throw new InvalidArgumentError('must be five numbers, ms per: step, token, row, prompt position, decode position.');
-  }
-  return [a, b, r, p, d];
-}
-
-type Machine = { readonly cost: CostParameters; readonly model: string | null; readonly contextTokens: number };
-
-/** Loads the model and measures it. */
-async function calibrate(config: Config): Promise<Machine> {
-  const [{ openModel }, { calibrationTokens, measureCost }] = await Promise.all([
-    import('../../engine/open.js'),
-    import('./calibrate.js'),
-  ]);
-  const opened = await openModel({ ...openOptions(config), kvTokens: calibrationTokens, maxSequences: 64 });
-  try {
-    const { nativeModel, tokenizer, engine, modelFile } = opened;
-    const cost = await measureCost(nativeModel, tokenizer.vocabSize, engine.contextTokensMax);
-    return { cost, model: modelFile.id, contextTokens: engine.contextTokensMax };
-  } finally {
-    await opened.close();
-  }
-}
-
-/** A fresh source for each policy: every one sees the same requests. */
-async function openTrace(text: string): Promise<() => ArrivalSource> {
-  const spec: TraceSpec | null = parseTraceSpec(text);
-  if (spec !== null) return () => syntheticSource(spec);
-  const lines: readonly Line[] = await readTrace(text);
-  return () => recordedSource(lines);
-}
-
 async function simulate(flags: Flags): Promise<void> {
   const config = loadConfig(flags, process.env);
   const open = await openTrace(flags.trace);
   const contextTokens = config.contextTokens ?? contextDefault;
-  const machine: Machine =
-    flags.cost === undefined ? await calibrate(config) : { cost: flags.cost, model: null, contextTokens };
+  const machine: MeasuredModel =
+    flags.cost === undefined
+      ? await measureModel(config)
+      : { cost: await readCost(flags.cost), model: null, contextTokens };
   const settled = settledPolicy(config, machine.contextTokens);
   const runs = (flags.policy ?? [{}]).map((change) => {
     const policy = { ...settled, ...change };
@@ -83,7 +49,7 @@ async function simulate(flags: Flags): Promise<void> {
     const results = runs.map(({ policy, summary }) => ({ policy, ...summary }));
     return await printJsonResult(context, { trace: flags.trace, costs, goodTtftMs: flags.goodTtft, runs: results });
   }
-  await writeStdout(`${tableOf(runs)}step costs: ${costs.join(',')} (simulated; measured steps: see docs/json.md)\n`);
+  await writeStdout(`${tableOf(runs)}step costs: ${costs.join(',')}\n`);
 }
 
 type Run = { readonly change: Partial<Policy>; readonly summary: ReturnType<typeof summarize> };
@@ -97,7 +63,7 @@ function tableOf(runs: readonly Run[]): string {
   ];
   const counts = ['requests', 'completed', 'refused', 'timedOut', 'good', 'preemptions', 'cachedTokens'] as const;
   const rates = ['seconds', 'outputTokensPerS', 'goodPerS'] as const;
-  const quantiles = ['p50', 'p95', 'p99'] as const;
+  const quantiles = ['mean', 'p50', 'p95', 'p99'] as const;
   return formatTable(
     ['simulated', ...runs.map(name)],
     [
@@ -109,8 +75,8 @@ function tableOf(runs: readonly Run[]): string {
 }
 
 export const traceHelp =
-  'a file of JSON lines, or poisson:…, bursts:… or closed:… with any of rate, requests, clients, prompt, output, ' +
-  'spread, shared, tenants, burst, seed';
+  'a file of JSON lines, or poisson:…, bursts:… or closed:… with any of rate, requests, clients, think, prompt, ' +
+  'output, spread, shared, tenants, burst, seed';
 
 /** Adds `nibble simulate`. */
 export function registerSimulate(program: Command): void {
@@ -119,7 +85,7 @@ export function registerSimulate(program: Command): void {
     .description('Predict what clients get: the scheduler on a simulated clock, millions of requests if need be.')
     .option('--trace <trace>', traceHelp, 'poisson:rate=10,requests=1000')
     .option('--policy <changes>', 'such as itlTarget=50,maxSequences=16; several are compared', readPolicy)
-    .option('--cost <ms>', 'cost of a step, token, row, prompt position, decode position, ms; else measured', readCost)
+    .option('--cost <costs>', 'of steps: a server that has learned them (http://…), or five numbers; else measured')
     .option('--good-ttft <ms>', 'a request is good if its first token comes within this', integerIn(1, 3_600_000), 2000)
     .option('--json', 'print one JSON object');
   addSettingOptions(command, settings).action(simulate);

@@ -1,4 +1,4 @@
-/** What a simulation may decide otherwise than the settings do: one `--policy`, such as `itlTarget=50,maxSequences=16`. */
+/** What a simulation decides otherwise than the settings do: a `--policy`, such as `itlTarget=50,maxSequences=16`. */
 import { InvalidArgumentError } from 'commander';
 import type { Config } from '../../config.js';
 import { KV_BLOCK_TOKENS, LOOK_AHEAD_TOKENS_MAX, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../../limits.js';

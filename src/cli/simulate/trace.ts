@@ -13,6 +13,8 @@ const defaults = {
   requests: 1000,
   /** Closed loop: clients that each send a request when the one before has ended. */
   clients: 16,
+  /** Mean time from the end of an answer to the client's next request, ms, exponential. */
+  think: 0,
   /** Lengths in tokens: medians, and the spread of their logarithm (0: all alike; 1: a heavy tail). */
   prompt: 128,
   output: 64,
@@ -97,7 +99,10 @@ export function syntheticSource(spec: TraceSpec): ArrivalSource {
     },
     ended(nowMs) {
       if (spec.kind !== 'closed') return;
-      free.push(nowMs);
+      const nextAtMs = nowMs - Math.log(1 - random.uniform()) * spec.think;
+      let at = free.length;
+      while (at > freeAt && (free[at - 1] ?? 0) > nextAtMs) at--;
+      free.splice(at, 0, nextAtMs);
       // What was taken is dropped now and then: millions need no memory.
       if (freeAt < 4096) return;
       free.splice(0, freeAt);
@@ -164,4 +169,12 @@ function readLine(text: string, path: string, line: number): Line {
   const [first] = Value.Errors(Line, value);
   const message = `${first?.instancePath ?? ''} ${first?.message ?? 'has another form'}`.trim();
   throw new NibbleError('data_invalid', { path, line, message });
+}
+
+/** Sources of the same requests, as many as are asked for; `text` is numbers or the path of a file. */
+export async function openTrace(text: string): Promise<() => ArrivalSource> {
+  const spec = parseTraceSpec(text);
+  if (spec !== null) return () => syntheticSource(spec);
+  const lines = await readTrace(text);
+  return () => recordedSource(lines);
 }

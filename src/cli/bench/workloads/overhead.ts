@@ -1,7 +1,7 @@
 /**
- * What serving adds to a decode step. Streams over HTTP keep a server busy for a while; its wall time per step is compared
- * with the time that the same steps take in the addon alone, in this process while the server sleeps: it contains what
- * JavaScript takes from the engine's threads where there are no more cores than these.
+ * What serving adds to a decode step. Streams over HTTP keep a server busy for a while; its wall time per step is
+ * compared with the time that the same steps take in the addon alone, in this process while the server sleeps: that
+ * contains what JavaScript takes from the engine's threads where there are no more cores than these.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadNativeModel } from '../../../engine/open.js';
@@ -43,7 +43,7 @@ async function serverWindow(
 ): Promise<Window> {
   const { vocab, contextTokens } = host.model;
   const outputTokens = contextTokens - prompt;
-  const streams = await runStreams(server.url, batch, { tokens: prompt, vocab, outputTokens });
+  const streams = await runStreams(server.url, { count: batch, yields: true }, { tokens: prompt, vocab, outputTokens });
   const readings: Scrape[] = [];
   try {
     await sleep(settleMs);
@@ -104,17 +104,21 @@ function describe(batch: number, rounds: readonly Round[]) {
   };
 }
 
+/** The model of a host, without an engine. */
+async function loadAlone({ model, threads, config }: WorkloadHost, slotCount: number): Promise<NativeModel> {
+  const kvBlockCount = Math.ceil((8 * model.contextTokens) / KV_BLOCK_TOKENS);
+  const sizes = { contextTokensMax: model.contextTokens, kvBlockCount, slotCount };
+  const { activations, kv } = config;
+  return loadNativeModel(await readModelFile(model.path), { threads, activations, kv, ...sizes });
+}
+
 export const overhead: Workload = async (host, flags) => {
   const batches = flags.concurrency ?? [1, 32];
   const prompt = flags.prompt ?? promptDefault;
   const ms = (flags.seconds ?? secondsDefault) * 1e3;
   const progress = createProgress();
   const server = await host.start(['--max-sequences', String(Math.max(...batches))]);
-  const file = await readModelFile(host.model.path);
-  const kvBlockCount = Math.ceil((8 * host.model.contextTokens) / KV_BLOCK_TOKENS);
-  const { activations, kv } = host.config;
-  const sizes = { contextTokensMax: host.model.contextTokens, kvBlockCount, slotCount: Math.max(...batches) };
-  const model = await loadNativeModel(file, { threads: host.threads, activations, kv, ...sizes });
+  const model = await loadAlone(host, Math.max(...batches));
   try {
     const runs = [];
     for (const batch of batches) {
@@ -129,15 +133,19 @@ export const overhead: Workload = async (host, flags) => {
       }
       runs.push(describe(batch, rounds));
     }
-    const rows = runs.map((run) => [
-      ...[run.batch, run.aloneMs, run.nativeMs, run.wallMs],
-      ...[percent(run.gapShare), percent(run.overheadShare)],
-    ]);
-    const heads = ['streams', 'addon alone ms', 'addon serving ms', 'wall ms', 'between steps', 'serving adds'];
-    return { text: formatTable(heads, rows), result: { promptTokens: prompt, rounds: flags.rounds, runs } };
+    return { text: tableOf(runs), result: { promptTokens: prompt, rounds: flags.rounds, runs } };
   } finally {
     progress.stop();
     await model.close();
     await server.stop();
   }
 };
+
+function tableOf(runs: readonly ReturnType<typeof describe>[]): string {
+  const rows = runs.map((run) => [
+    ...[run.batch, run.aloneMs, run.nativeMs, run.wallMs],
+    ...[percent(run.gapShare), percent(run.overheadShare)],
+  ]);
+  const heads = ['streams', 'addon alone ms', 'addon serving ms', 'wall ms', 'between steps', 'serving adds'];
+  return formatTable(heads, rows);
+}

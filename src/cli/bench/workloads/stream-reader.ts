@@ -1,13 +1,18 @@
 /**
- * The thread of `streams.ts`: reads streams and looks at nothing. It runs at the lowest priority, for clients are elsewhere
- * in earnest: on a small machine they would take as much from the engine's threads as the server does.
+ * The thread of `streams.ts`: reads streams and looks at nothing, for clients are elsewhere in earnest: on a small
+ * machine they would take as much from the engine's threads as the server does.
  */
 import { type ClientRequest, request } from 'node:http';
 import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 
 /** One body for each stream. */
-export type ReaderData = { readonly url: string; readonly bodies: readonly string[] };
+export type ReaderData = {
+  readonly url: string;
+  readonly bodies: readonly string[];
+  /** Reads when nobody else wants the processor. Its times then say little. */
+  readonly yields: boolean;
+};
 export type ReaderMessage =
   /** Something of every stream has come. */
   | { readonly kind: 'started' }
@@ -15,12 +20,12 @@ export type ReaderMessage =
   /** The answer to `stop`: when something came, per stream, ms since the epoch. */
   | { readonly kind: 'stopped'; readonly chunkMs: readonly (readonly number[])[] };
 
-const { url, bodies } = workerData as ReaderData;
+const { url, bodies, yields } = workerData as ReaderData;
 const say = (message: ReaderMessage) => parentPort?.postMessage(message);
 const nowMs = () => performance.timeOrigin + performance.now();
 
 // On Linux this concerns the calling thread alone.
-if (process.platform === 'linux') setPriority(0, constants.priority.PRIORITY_LOW);
+if (yields && process.platform === 'linux') setPriority(0, constants.priority.PRIORITY_LOW);
 
 const chunkMs = bodies.map((): number[] => []);
 let silent = bodies.length;

@@ -17,13 +17,16 @@ export type RunningStreams = {
 
 export type StreamPrompt = { readonly tokens: number; readonly vocab: number; readonly outputTokens: number };
 
-/** Starts `count` streams of prompts that share nothing, and waits for a token of each. */
-export async function runStreams(url: string, count: number, prompt: StreamPrompt): Promise<RunningStreams> {
-  const bodies = Array.from({ length: count }, (_, i) => {
+/** Clients that yield to everybody take nothing from a server on the same cores, but their times say little. */
+export type Clients = { readonly count: number; readonly yields: boolean };
+
+/** Starts streams of prompts that share nothing, and waits for a token of each. */
+export async function runStreams(url: string, clients: Clients, prompt: StreamPrompt): Promise<RunningStreams> {
+  const bodies = Array.from({ length: clients.count }, (_, i) => {
     const body = completionBody(randomTokens(prompt.tokens, prompt.vocab, i + 1), prompt.outputTokens);
     return JSON.stringify({ ...body, stream: true });
   });
-  const workerData: ReaderData = { url, bodies };
+  const workerData: ReaderData = { url, bodies, yields: clients.yields };
   const worker = startThread(import.meta.url, './stream-reader', { name: 'stream-reader', workerData });
   const started = await nextMessage(worker);
   if (started.kind === 'failed') {

@@ -24,6 +24,8 @@ export type WorkloadFlags = {
   readonly generate?: number;
   readonly seconds?: number;
   readonly rounds: number;
+  /** As `nibble simulate` reads it. */
+  readonly trace?: string;
 };
 
 /** For people, and the command's own fields of the JSON result. */
