@@ -55,7 +55,7 @@ export const STOP_STRING_LENGTH_MAX = 256;
 /** `stop_token_ids` of a request: looked up in a set, so the bound is on the body. */
 export const STOP_TOKEN_IDS_MAX = 128;
 
-/** Text files of pinned prefixes, and the size of each: the prompts of a server's applications, a context of text at most. */
+/** Text files of pinned prefixes, and the size of each: prompts of a server's applications, a context at most. */
 export const PINNED_FILES_MAX = 64;
 export const PINNED_FILE_BYTES_MAX = 1024 * 1024;
 

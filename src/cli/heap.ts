@@ -10,7 +10,7 @@ import { loadAddon } from '../native/load.js';
 /** V8's own value. */
 const GROWTH_FACTOR = 2;
 
-/** So long after becoming ready, ms: collecting garbage takes time, and somebody may be waiting for the first answer. */
+/** So long after becoming ready, ms: collecting garbage takes time, and somebody may be waiting for an answer. */
 export const SETTLE_MS = 500;
 
 /** Keeps the young generation at its first size until the returned function gives back what can be given back. */

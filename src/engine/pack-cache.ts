@@ -21,7 +21,7 @@ async function entriesOf(folder: string, ending: string): Promise<Entry[]> {
   return found.filter((entry) => entry !== null);
 }
 
-/** Removes the packs and prefixes used longest ago until the rest fits into `bytesMax`, and what dead processes left. */
+/** Removes packs and prefixes used longest ago until the rest fits into `bytesMax`, and what dead processes left. */
 export async function evictPacks(folder: string, bytesMax: number, nowMs: number): Promise<void> {
   for (const { path, usedMs } of await entriesOf(folder, '.tmp')) {
     if (nowMs - usedMs > ABANDONED_MS) await rm(path, { force: true });

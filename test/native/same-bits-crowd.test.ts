@@ -1,6 +1,6 @@
 /**
  * 64 requests at once, each as it is alone: token ids and log-probabilities, bit by bit, for every KV format, with and
- * without hits of the prefix cache, in chunks of 16 to 512 tokens, with sequences that lose their blocks and start again.
+ * without hits of the prefix cache, in chunks of 16 to 512 tokens, with sequences that lose their blocks.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
