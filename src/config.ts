@@ -56,6 +56,17 @@ export const settingsSchema = Type.Object(
       description: 'Path of a GGUF file, or the name of a known model (see `nibble pull --list`).',
       expected: 'a path or a model name',
     }),
+    models: textOrAuto(
+      'name=path pairs with commas between',
+      'the one of `model`',
+      'Models of which requests name one, instead of `model`. The first is loaded at the start and is `default`, the others when they are first asked for.',
+    ),
+    modelMemoryMb: integerOrAuto(
+      1,
+      100_000_000,
+      'no bound',
+      'Memory that weights and KV caches of all loaded models may take, in MB. The model used longest ago makes room.',
+    ),
     host: Type.String({
       minLength: 1,
       default: '127.0.0.1',
@@ -69,6 +80,22 @@ export const settingsSchema = Type.Object(
     apiKeyFile: pathOrAuto(
       'none: no key is needed, unless `NIBBLE_API_KEYS` has some',
       'File of the API keys that may ask, and their limits (see docs/api.md). Read again on SIGHUP, as certificates are.',
+    ),
+    adminPort: integerOrAuto(
+      0,
+      65535,
+      'none: no admin routes',
+      'Port of the admin routes, which load models and change which one answers; 0 takes a free one. Needs a key.',
+    ),
+    adminHost: Type.String({
+      minLength: 1,
+      default: '127.0.0.1',
+      description: 'Address that the admin routes listen on.',
+      expected: 'an address or host name',
+    }),
+    adminKeyFile: pathOrAuto(
+      'none, unless `NIBBLE_ADMIN_KEYS` has some',
+      'File of the keys for the admin routes, in the form of `apiKeyFile`. Read again on SIGHUP.',
     ),
     corsOrigins: textOrAuto(
       'origins with commas between',

@@ -100,6 +100,11 @@ export const errorTable = {
     (p) => `The request waited ${p.waitedSeconds} seconds for its turn. Retry later.`,
   ),
   model_loading: row<object>(503, 'unavailable_error', () => 'Loading model'),
+  model_unavailable: row<{ model: string }>(
+    503,
+    'unavailable_error',
+    (p) => `The model '${p.model}' could not be loaded.`,
+  ),
   draining: row<object>(503, 'unavailable_error', () => 'The server is shutting down.'),
   not_finite: row<object>(
     500,
@@ -115,6 +120,40 @@ export const errorTable = {
     (p) => `Can't listen on ${p.address}: ${p.message}`,
   ),
   config_invalid: row<{ key: string; message: string }>(400, 'invalid_request_error', (p) => `${p.key}: ${p.message}`),
+  // Models that are loaded and unloaded
+  model_exists: row<{ model: string }>(409, 'invalid_request_error', (p) => `The name '${p.model}' is taken.`),
+  models_full: row<{ limit: number }>(
+    409,
+    'invalid_request_error',
+    (p) => `${p.limit} models are known already; remove one first.`,
+  ),
+  model_in_use: row<{ model: string; alias: string }>(
+    409,
+    'invalid_request_error',
+    (p) => `The alias '${p.alias}' leads to '${p.model}'; let it lead elsewhere first.`,
+  ),
+  alias_not_found: row<{ alias: string }>(404, 'not_found_error', (p) => `The alias '${p.alias}' does not exist.`),
+  aliases_full: row<{ limit: number }>(409, 'invalid_request_error', (p) => `There are ${p.limit} aliases already.`),
+  canary_missing: row<{ alias: string }>(
+    409,
+    'invalid_request_error',
+    (p) => `The alias '${p.alias}' has no candidate, and no model to go back to.`,
+  ),
+  canary_incompatible: row<{ baseline: string; candidate: string }>(
+    409,
+    'invalid_request_error',
+    (p) => `'${p.candidate}' has other tokens than '${p.baseline}': their answers can't be compared. Use "shadow": 0.`,
+  ),
+  model_memory_exceeded: row<{ neededBytes: number; budgetBytes: number }>(
+    400,
+    'invalid_request_error',
+    (p) => `The model needs ${p.neededBytes} bytes of memory; all models together may take ${p.budgetBytes}.`,
+  ),
+  model_file_changed: row<{ path: string }>(
+    409,
+    'invalid_request_error',
+    (p) => `The model file ${p.path} was changed while it was read. Load it again.`,
+  ),
   // Model files and where they come from
   model_file_not_found: row<{ path: string }>(400, 'invalid_request_error', (p) => `No model file at ${p.path}.`),
   model_file_unreadable: row<{ path: string; message: string }>(

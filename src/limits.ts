@@ -124,3 +124,15 @@ export const GRAMMAR_START_MS_MAX = 60_000;
 
 /** Constraints that may wait to be compiled: each can take seconds. */
 export const GRAMMAR_WAITING_MAX = 32;
+
+/** Models of one server: each has its own series in the metrics. */
+export const MODELS_MAX = 64;
+
+/** After a failed attempt to load a model, requests for it are refused this long without another attempt, ms. */
+export const LOAD_RETRY_MS = 5000;
+
+/** Aliases of one server: each may have a report of its own. */
+export const ALIASES_MAX = 64;
+
+/** Sequences whose times a canary's report is made of, for each model: enough for a 95th percentile, and recent. */
+export const ROLLOUT_SAMPLES_MAX = 1024;

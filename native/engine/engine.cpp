@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../threads/topology.h"
+#include "turns.h"
 
 namespace nibble {
 namespace {
@@ -226,7 +227,10 @@ void Engine::execute(Job& job) {
   }
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
-  graph_->run(job.batch, tokens, rows, result.counters);
+  {
+    const Turn turn;
+    graph_->run(job.batch, tokens, rows, result.counters);
+  }
   rows.advance_slots();
   job.completion(std::move(result));
 }

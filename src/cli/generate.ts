@@ -6,8 +6,8 @@ import type { OpenedModel, OpenModel } from '../engine/open-types.js';
 import type { GenerationRequest } from '../engine/types.js';
 import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX } from '../limits.js';
+import { openOptions } from './open-options.js';
 import { writeStdout } from './output.js';
-import { openOptions } from './serve.js';
 import { addSettingOptions } from './settings.js';
 
 const settings: readonly SettingKey[] = [

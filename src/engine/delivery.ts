@@ -27,10 +27,10 @@ export function deliver(
   for (let row = sampleRow; row < sampleRow + sampleCount; row++) {
     if (result.failed[row] === ROW_WITHOUT_MASK) return 'continue';
     if (result.failed[row] !== 0) return 'not_finite';
-    const interTokenSeconds = live.countToken(nowMs);
+    const token = result.tokens[row] as number;
+    const interTokenSeconds = live.countToken(token, nowMs);
     observer.onToken?.({ interTokenSeconds });
     const logprob = live.request.logprobs === null ? null : readLogprob(result, row, plan.topCount, live.topCount);
-    const token = result.tokens[row] as number;
     if (deliverToken(live, token, logprob, endIds)) return 'stop';
     if (!sequence.isComplete) live.constrained?.accept(token);
   }

@@ -5,7 +5,7 @@ import type { Constrained } from './constrained.js';
 import { EventChannel } from './event-channel.js';
 import { StopMatcher } from './stop-matcher.js';
 import { TextOutput } from './text-output.js';
-import type { EngineObserver, FinishReason, GenerationRequest, TokenLogprob } from './types.js';
+import type { EngineObserver, FinishReason, GenerationRequest, SequenceSummary, TokenLogprob } from './types.js';
 
 /** The sequences of one request share its signal: one listener for all, gone with the last of them. */
 export class RequestGroup {
@@ -44,6 +44,8 @@ export class LiveSequence {
   readonly topCount: number;
   /** Sampled tokens that were delivered, the end token and those of a stop string included. */
   completionTokens = 0;
+  /** Kept for `onEnd` only. */
+  private readonly generatedIds: number[] = [];
   private readonly scores: TokenLogprob[] | null;
   private scoresSent = false;
   private readonly submittedMs: number;
@@ -98,7 +100,8 @@ export class LiveSequence {
   }
 
   /** Counts a sampled token; returns the seconds since the one before, null for the first. */
-  countToken(nowMs: number): number | null {
+  countToken(token: number, nowMs: number): number | null {
+    if (this.request.onEnd !== undefined) this.generatedIds.push(token);
     const interTokenSeconds = this.completionTokens === 0 ? null : (nowMs - this.lastTokenMs) / 1000;
     if (this.completionTokens === 0) this.firstTokenMs = nowMs;
     this.completionTokens++;
@@ -117,13 +120,15 @@ export class LiveSequence {
   }
 
   report(observer: EngineObserver, reason: FinishReason | 'error', nowMs: number): void {
-    observer.onFinished?.({
+    const summary: SequenceSummary = {
       reason,
       promptTokens: this.request.promptIds.length,
       completionTokens: this.completionTokens,
       queueSeconds: ((this.admittedMs ?? nowMs) - this.submittedMs) / 1000,
       firstTokenSeconds: this.firstTokenMs === null ? null : (this.firstTokenMs - this.submittedMs) / 1000,
       totalSeconds: (nowMs - this.submittedMs) / 1000,
-    });
+    };
+    observer.onFinished?.(summary);
+    this.request.onEnd?.(summary, this.generatedIds);
   }
 }

@@ -28,6 +28,8 @@ export type OpenModelOptions = {
   readonly packCacheBytes: number;
   /** Text file, or folder of them, whose beginnings are pinned in the KV cache before the model is ready. */
   readonly pinPrefix?: string;
+  /** What weights and KV cache may take together, bytes; null: what is free. */
+  readonly memoryBytes?: number | null;
   readonly offline: boolean;
   /** Folder of Nibble's own files; null: the user's cache folder. */
   readonly home: string | null;
@@ -56,5 +58,15 @@ export type OpenedModel = {
   close(): Promise<void>;
 };
 
-/** The one export of src/engine/open.ts. */
 export type OpenModel = (options: OpenModelOptions) => Promise<OpenedModel>;
+
+/** A model file that was found and understood, but isn't loaded. */
+export type PreparedFile = {
+  /** The name of the model that the file has by itself. */
+  readonly id: string;
+  /** About what it will take in memory, bytes. */
+  readonly bytes: number;
+  /** Rejects with `model_file_changed` if it isn't the same file any more. */
+  open(): Promise<OpenedModel>;
+};
+export type PrepareModel = (options: OpenModelOptions) => Promise<PreparedFile>;

@@ -1,4 +1,5 @@
 /** From a model's name to a running engine: find the file, read it, load it natively, join everything. */
+import { stat } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { chooseKvTokens } from '../config.js';
 import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
@@ -7,6 +8,7 @@ import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } f
 import { ChatTemplate } from '../model/chat-template/index.js';
 import { readModelFile } from '../model/gguf.js';
 import { kvBytesPerToken } from '../model/kv-bytes.js';
+import { packedBytes } from '../model/packed-bytes.js';
 import { packsFolder, resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
 import { TokenizerWorker } from '../model/tokenizer/worker.js';
@@ -14,7 +16,7 @@ import type { ModelFile } from '../model/types.js';
 import type { LoadOptions, NativeModel } from '../native/contract.js';
 import { loadAddon } from '../native/load.js';
 import { createEngine } from './engine.js';
-import type { OpenedModel, OpenModelOptions } from './open-types.js';
+import type { OpenedModel, OpenModelOptions, PreparedFile } from './open-types.js';
 import { storePack } from './pack-cache.js';
 import { type PinTarget, pinPrefixes } from './pin-prefixes.js';
 
@@ -33,12 +35,14 @@ type LoadSizes = { readonly contextTokensMax: number; readonly kvBlockCount: num
 
 function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
   const contextTokensMax = Math.min(options.contextTokens ?? CONTEXT_TOKENS_MAX, file.architecture.contextLength);
+  const free = Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY);
+  const { memoryBytes = null } = options;
   const kvTokens =
     options.kvTokens ??
     chooseKvTokens({
       contextTokens: contextTokensMax,
       bytesPerToken: kvBytesPerToken(file.architecture, options.kv),
-      availableBytes: Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY),
+      availableBytes: memoryBytes === null ? free : Math.min(free, memoryBytes - packedBytes(file.tensors)),
     });
   return { contextTokensMax, kvBlockCount: Math.max(1, Math.ceil(kvTokens / KV_BLOCK_TOKENS)) };
 }
@@ -82,15 +86,44 @@ function openChatTemplate({ tokenizer }: ModelFile): ChatTemplate | null {
   return new ChatTemplate(chatTemplate, { bos_token: textOf(bosId), eos_token: textOf(eosId) });
 }
 
-/** Finds, reads and loads a model, and starts an engine on it. Rejects with a NibbleError and leaves nothing behind. */
-export async function openModel(options: OpenModelOptions): Promise<OpenedModel> {
+/** Tells a file from any that takes its place, and from itself once it was written to. */
+async function stampOf(path: string): Promise<string> {
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true }).catch((cause: Error) => {
+    throw new NibbleError('model_file_unreadable', { path, message: cause.message }, { cause });
+  });
+  return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+}
+
+/** Finds and reads a model's description. Rejects with a NibbleError. */
+export async function prepareModel(options: OpenModelOptions): Promise<PreparedFile> {
   const path = await resolveModel(options.model, {
     offline: options.offline,
     home: options.home,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
+  const stamp = await stampOf(path);
   const modelFile = await readModelFile(path);
   const sizes = chooseSizes(modelFile, options);
+  const kvBytes = sizes.kvBlockCount * KV_BLOCK_TOKENS * kvBytesPerToken(modelFile.architecture, options.kv);
+  return {
+    id: modelFile.id,
+    bytes: packedBytes(modelFile.tensors) + kvBytes,
+    open: async () => {
+      const opened = await load(modelFile, sizes, options);
+      // Tensors of one file by the description of another would be a model that nobody made.
+      if ((await stampOf(path)) === stamp) return opened;
+      await opened.close();
+      throw new NibbleError('model_file_changed', { path });
+    },
+  };
+}
+
+/** Finds, reads and loads a model, and starts an engine on it. Rejects with a NibbleError and leaves nothing behind. */
+export async function openModel(options: OpenModelOptions): Promise<OpenedModel> {
+  return (await prepareModel(options)).open();
+}
+
+async function load(modelFile: ModelFile, sizes: LoadSizes, options: OpenModelOptions): Promise<OpenedModel> {
   const packFolder = options.packCacheBytes > 0 ? packsFolder(options.home) : undefined;
   const loading = loadNativeModel(modelFile, {
     ...options,

@@ -31,6 +31,19 @@ export type GenerationRequest = {
   readonly priority?: number;
   /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
   readonly tenant?: string;
+  /** Told once how the sequence went, with its generated tokens. Must not throw. */
+  readonly onEnd?: (summary: SequenceSummary, generatedIds: readonly number[]) => void;
+};
+
+/** How a sequence went. */
+export type SequenceSummary = {
+  readonly reason: FinishReason | 'error';
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Seconds: from submission to admission, to the first token, to the end. */
+  readonly queueSeconds: number;
+  readonly firstTokenSeconds: number | null;
+  readonly totalSeconds: number;
 };
 
 export type TokenLogprob = {
@@ -91,15 +104,7 @@ export type EngineObserver = {
     readonly decodeTokens: number;
     readonly counters: StepCounters;
   }): void;
-  onFinished?(sequence: {
-    readonly reason: FinishReason | 'error';
-    readonly promptTokens: number;
-    readonly completionTokens: number;
-    /** Seconds: from submission to admission, to the first token, to the end. */
-    readonly queueSeconds: number;
-    readonly firstTokenSeconds: number | null;
-    readonly totalSeconds: number;
-  }): void;
+  onFinished?(sequence: SequenceSummary): void;
   onToken?(sequence: { readonly interTokenSeconds: number | null }): void;
 };
 

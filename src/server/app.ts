@@ -8,13 +8,13 @@ import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
 import { KeyStore } from './access/keys.js';
 import type { Metrics } from './metrics.js';
+import type { Models } from './models.js';
 import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';
 import { registerErrors, sendError } from './plugins/errors.js';
 import { registerSecurityHeaders } from './plugins/headers.js';
 import { registerNesting } from './plugins/nesting.js';
 import { registerRequests, requestIdFrom } from './plugins/requests.js';
-import type { Readiness } from './readiness.js';
 import { registerChat } from './routes/chat.js';
 import { type GenerationRouteOptions, registerCompletions } from './routes/completions.js';
 import { registerDocs } from './routes/docs.js';
@@ -26,8 +26,8 @@ import { registerTokens } from './routes/tokens.js';
 import { registerVersion } from './routes/version.js';
 
 export type AppOptions = {
-  /** Holds the model once it is loaded: the app listens before that. */
-  readonly readiness: Readiness;
+  /** What there is to serve; the app listens before any of them is loaded. */
+  readonly models: Models;
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
   /** Who may ask; by default everybody. */
@@ -45,7 +45,8 @@ export type AppOptions = {
 
 export type TlsFiles = { readonly cert: Buffer; readonly key: Buffer };
 
-function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null): FastifyInstance {
+/** An HTTP server with the bounds, the ids and the error answers that all of them have. */
+export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null): FastifyInstance {
   const options = {
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
@@ -87,7 +88,7 @@ function registerCors(app: FastifyInstance, origins: readonly string[]): void {
 
 /** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
 export function buildApp(options: AppOptions): FastifyInstance {
-  const { readiness, metrics } = options;
+  const { models, metrics } = options;
   const tls = options.tls ?? null;
   const app = createFastify(options.logger, tls);
   app.server.maxConnections = CONNECTIONS_MAX;
@@ -101,19 +102,18 @@ export function buildApp(options: AppOptions): FastifyInstance {
   const keys = options.keys ?? new KeyStore([]);
   // After the permissions for browsers, which a refusal must carry too.
   app.after(() => registerAccess(app, keys));
-  registerHealth(app, readiness);
+  registerHealth(app, models.readiness);
   registerMetrics(app, metrics);
-  registerModels(app, readiness);
+  registerModels(app, models);
   const generation: GenerationRouteOptions = {
-    readiness,
+    models,
     sse: { pingMs: options.pingMs ?? SSE_PING_MS, stallMs: options.stallMs ?? SSE_STALL_MS_MAX },
     requestMsMax: options.requestMsMax ?? null,
-    onSequenceEnd: (promptTokens, cachedTokens) => metrics.countPrefixCache(promptTokens, cachedTokens),
   };
   registerCompletions(app, generation);
   registerChat(app, generation);
   registerResponses(app, generation);
-  registerTokens(app, readiness);
+  registerTokens(app, models);
   registerVersion(app, metrics.version);
   registerDocs(app, metrics.version, keys);
   return app;

@@ -1,38 +1,28 @@
 import { NibbleError } from '../errors.js';
-import type { ServedModel } from './served-model.js';
 
-export type ServerState =
-  | { readonly kind: 'loading' }
-  | { readonly kind: 'ready'; readonly model: ServedModel }
-  | { readonly kind: 'draining'; readonly model: ServedModel | null };
+export type ServerState = 'loading' | 'ready' | 'draining';
 
 /** Where the server is in its life: loading → ready → draining. The routes ask it, the `serve` command moves it. */
 export class Readiness {
-  #state: ServerState = { kind: 'loading' };
+  #state: ServerState = 'loading';
 
   get state(): ServerState {
     return this.#state;
   }
 
-  /** The model is loaded. Ignored once draining has begun. */
-  becomeReady(model: ServedModel): void {
-    if (this.#state.kind === 'loading') this.#state = { kind: 'ready', model };
+  /** The first model is loaded. Ignored once draining has begun. */
+  becomeReady(): void {
+    if (this.#state === 'loading') this.#state = 'ready';
   }
 
   /** No new work from now on. */
   beginDraining(): void {
-    this.#state = { kind: 'draining', model: this.#state.kind === 'ready' ? this.#state.model : null };
+    this.#state = 'draining';
   }
 
-  /** The model, for new work. Throws `model_loading` or `draining`. */
-  requireModel(): ServedModel {
-    switch (this.#state.kind) {
-      case 'ready':
-        return this.#state.model;
-      case 'loading':
-        throw new NibbleError('model_loading', {}, { retryAfterSeconds: 1 });
-      case 'draining':
-        throw new NibbleError('draining', {}, { retryAfterSeconds: 1 });
-    }
+  /** Throws `model_loading` or `draining` unless new work is welcome. */
+  requireReady(): void {
+    if (this.#state === 'loading') throw new NibbleError('model_loading', {}, { retryAfterSeconds: 1 });
+    if (this.#state === 'draining') throw new NibbleError('draining', {}, { retryAfterSeconds: 1 });
   }
 }

@@ -2,6 +2,7 @@ import type { Engine } from '../engine/types.js';
 import type { Recipe } from '../model/recipe.js';
 import type { EncodeOptions, InfillIds, Tokenizer } from '../model/types.js';
 import type { ActivationFormat } from '../native/contract.js';
+import type { OnSequenceEnd } from './generation/usage.js';
 
 export type ModelRecipe = Recipe & { readonly activations: ActivationFormat };
 
@@ -23,6 +24,8 @@ export type ServedModel = {
   } | null;
   /** Tokens for filling a gap in a text; null if the model has none. */
   readonly infill: InfillIds | null;
+  /** Told of every sequence that ended. */
+  readonly onSequenceEnd: OnSequenceEnd;
   /** Encodes off the event loop. */
   readonly encodeLong: (text: string, options: EncodeOptions) => Promise<Int32Array>;
 };

@@ -189,3 +189,29 @@ test('an address that others can reach brings a warning where no key is needed',
     await server.match('stderr', /(no API key is needed)/);
   });
 });
+
+test('admin routes have an address and a key of their own, and never stand open', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nibble-admin-'));
+  const keyFile = join(folder, 'keys.json');
+  const sha256 = createHash('sha256').update('admin-key').digest('hex');
+  writeFileSync(keyFile, JSON.stringify({ keys: [{ name: 'operator', sha256 }] }));
+  try {
+    const keyless = new ServerProcess({ adminPort: '0' });
+    assert.deepEqual(await keyless.exit(), [1, null]);
+    assert.match(keyless.stderr, /adminPort: needs a key of its own/);
+    const server = new ServerProcess({ adminPort: '0', adminKeyFile: keyFile });
+    await withServer(server, async () => {
+      const admin = await server.match('stdout', /· admin (http:\/\/127\.0\.0\.1:\d+)/);
+      const headers = { authorization: 'Bearer admin-key' };
+      const listed = await (await fetch(`${admin}/admin/models`, { headers })).text();
+      assert.match(listed, /"name":"fake-model",.*"state":"ready"/);
+      assert.equal((await fetch(`${admin}/admin/models`)).status, 401);
+      assert.equal((await fetch(`${admin}/v1/models`, { headers })).status, 404);
+      assert.equal((await fetch(`${await server.url()}/admin/models`, { headers })).status, 404);
+      server.child.kill('SIGTERM');
+      assert.deepEqual(await server.exit(), [0, null]);
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -1,6 +1,7 @@
 import type {
   Engine,
   EngineGauges,
+  FinishReason,
   Generation,
   GenerationEvent,
   GenerationRequest,
@@ -82,6 +83,15 @@ export type FakeEngineOptions = {
   readonly failAfter?: { readonly choice: number; readonly tokens: number; readonly error: Error };
   readonly cachedTokens?: number;
 };
+
+/** The fake model begins after a quarter of a second, takes as long for the prompt, and half a second for the rest. */
+const fakeTimes = (promptTokens: number, completionTokens: number) => ({
+  promptTokens,
+  completionTokens,
+  queueSeconds: 0.25,
+  firstTokenSeconds: completionTokens === 0 ? null : 0.5,
+  totalSeconds: 1,
+});
 
 const letters = (request: GenerationRequest): string =>
   Array.from({ length: request.maxTokens }, (_, i) =>
@@ -172,9 +182,19 @@ export class FakeEngine implements Engine {
   }
 
   async *#run(request: GenerationRequest, index: number, signal: AbortSignal): AsyncGenerator<GenerationEvent> {
+    const ids: number[] = [];
+    let reason: FinishReason | 'error' = 'error';
     try {
-      yield* this.#events(request, index, signal);
+      for await (const event of this.#events(request, index, signal)) {
+        if (event.kind === 'text') ids.push(...event.tokenIds);
+        if (event.kind === 'end') {
+          reason = event.reason;
+          request.onEnd?.({ reason, ...fakeTimes(request.promptIds.length, ids.length) }, ids);
+        }
+        yield event;
+      }
     } finally {
+      if (reason === 'error') request.onEnd?.({ reason, ...fakeTimes(request.promptIds.length, ids.length) }, ids);
       this.runningCount -= 1;
     }
   }

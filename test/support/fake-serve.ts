@@ -29,7 +29,7 @@ async function openModel(): Promise<OpenedModel> {
   if (options.held === true) holdAfterWarmUp(engine);
   process.on('SIGUSR2', () => engine.release());
   const tokenizer = createFakeTokenizer();
-  const info = { level: 'avx2', threads: 2, kvBytes: 3 * 1024 * 1024, loadNs: 12_345_678 };
+  const info = { level: 'avx2', threads: 2, packedBytes: 1000, kvBytes: 3 * 1024 * 1024, loadNs: 12_345_678 };
   return {
     engine,
     tokenizer,
@@ -43,7 +43,7 @@ async function openModel(): Promise<OpenedModel> {
 }
 
 try {
-  await serve(loadConfig(JSON.parse(flags), {}), openModel);
+  await serve(loadConfig(JSON.parse(flags), {}), async () => ({ id: 'fake-model', bytes: 1000, open: openModel }));
 } catch (error) {
   console.error(String(error));
   process.exit(1);

@@ -1,9 +1,14 @@
 import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
+import { ModelRegistry } from '../../src/engine/model-registry.js';
+import { DEFAULT_ALIAS, Routing } from '../../src/engine/routing.js';
+import { NibbleError } from '../../src/errors.js';
 import type { InfillIds, Tokenizer } from '../../src/model/types.js';
 import { type AppOptions, buildApp } from '../../src/server/app.js';
 import { Metrics } from '../../src/server/metrics.js';
+import type { ModelMetrics } from '../../src/server/model-metrics.js';
+import { Models } from '../../src/server/models.js';
 import { Readiness } from '../../src/server/readiness.js';
 import type { ServedModel } from '../../src/server/served-model.js';
 import { createFakeTokenizer, FakeEngine, type FakeEngineOptions } from './fake-engine.js';
@@ -12,7 +17,10 @@ export type FakeServer = {
   readonly app: FastifyInstance;
   readonly engine: FakeEngine;
   readonly readiness: Readiness;
+  readonly models: Models;
   readonly metrics: Metrics;
+  /** Of the one model. */
+  readonly modelMetrics: ModelMetrics;
   readonly model: ServedModel;
   /** Texts that went to the tokenizer worker. */
   readonly longTexts: string[];
@@ -39,6 +47,8 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
   const engine = new FakeEngine(options);
   const tokenizer = options.tokenizer ?? createFakeTokenizer();
   const longTexts: string[] = [];
+  const metrics = new Metrics('0.0.0-test');
+  const modelMetrics = metrics.addModel();
   const model: ServedModel = {
     id: 'fake-model',
     createdSeconds: 1_700_000_000,
@@ -48,21 +58,32 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     recipe: { architecture: 'llama', weights: { Q4_1: 1 }, activations: 'a8' },
     chat: options.chat === undefined ? fakeChat : options.chat,
     infill: options.infill ?? null,
+    onSequenceEnd: (prompt, cached) => modelMetrics.countPrefixCache(prompt, cached),
     encodeLong: async (text, encodeOptions) => {
       longTexts.push(text);
       return tokenizer.encode(text, encodeOptions);
     },
   };
   const readiness = new Readiness();
-  const metrics = new Metrics('0.0.0-test');
+  const registry = new ModelRegistry<ServedModel>({
+    prepare: async (name) => {
+      throw new NibbleError('model_file_not_found', { path: name });
+    },
+    budgetBytes: null,
+    now: () => performance.now(),
+  });
+  const routing = new Routing();
+  const models = new Models({ registry, routing, readiness, queueMsMax: 1000 });
   if (options.loading !== true) {
-    readiness.becomeReady(model);
-    metrics.attach({ id: model.id, engine, level: 'avx2', threads: 2 });
+    registry.add(model.id, model.id, { model, bytes: 1000, close: () => engine.close() });
+    routing.set(DEFAULT_ALIAS, model.id);
+    readiness.becomeReady();
+    modelMetrics.attach({ id: model.id, engine, level: 'avx2', threads: 2 });
   }
   const log: string[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(line) });
-  const app = buildApp({ ...options, readiness, metrics, logger });
-  return { app, engine, readiness, metrics, model, longTexts, log };
+  const app = buildApp({ ...options, models, metrics, logger });
+  return { app, engine, readiness, models, metrics, modelMetrics, model, longTexts, log };
 }
 
 /** Starts listening on a free port; returns the base URL. */

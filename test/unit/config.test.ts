@@ -36,12 +36,17 @@ test('docs/configuration.md lists every setting', () => {
 test('defaults', () => {
   assert.deepEqual(loadConfig({}, {}), {
     model: 'default',
+    models: null,
+    modelMemoryMb: null,
     host: '127.0.0.1',
     port: 8080,
     socket: null,
     tlsCert: null,
     tlsKey: null,
     apiKeyFile: null,
+    adminPort: null,
+    adminHost: '127.0.0.1',
+    adminKeyFile: null,
     corsOrigins: null,
     requestSeconds: null,
     threads: null,

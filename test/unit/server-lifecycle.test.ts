@@ -42,6 +42,7 @@ test('when ready: everything answers', async () => {
     object: 'model',
     created: 1_700_000_000,
     owned_by: 'nibble',
+    state: 'ready',
     max_model_len: 512,
     recipe: { architecture: 'llama', weights: { Q4_1: 1 }, activations: 'a8' },
   };
@@ -74,11 +75,11 @@ test('while draining: not ready and no new work, but alive, and running work end
 test('readiness moves one way', () => {
   const server = createFakeServer();
   server.readiness.beginDraining();
-  server.readiness.becomeReady(server.model);
-  assert.equal(server.readiness.state.kind, 'draining');
+  server.readiness.becomeReady();
+  assert.equal(server.readiness.state, 'draining');
   const loading = createFakeServer({ loading: true });
   loading.readiness.beginDraining();
-  assert.throws(() => loading.readiness.requireModel(), { code: 'draining' });
+  assert.throws(() => loading.readiness.requireReady(), { code: 'draining' });
 });
 
 test('unknown routes get 404, wrong methods 405 with Allow, both as error objects', async () => {

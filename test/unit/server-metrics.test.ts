@@ -71,7 +71,7 @@ test('gauges show what the engine says, the build info what runs', async () => {
 
 test('what the engine reports is counted', async () => {
   const server = createFakeServer();
-  const { observer } = server.metrics;
+  const { observer } = server.modelMetrics;
   const work = { weightBytes: 1000, kvBytes: 10, int8Macs: 500, fp32Macs: 50 };
   const counters = countersOf({ ...work, totalNs: 2e9, gateUp: 1.5e9, head: 4e8, wait: 1e8 });
   observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters });

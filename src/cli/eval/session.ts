@@ -6,7 +6,7 @@ import { KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../../limits.js
 import type { ActivationFormat, NativeModel, StepResult } from '../../native/contract.js';
 import { nativeCall } from '../bench/native-call.js';
 import { type StepOutputs, Stepper } from '../bench/stepper.js';
-import { openOptions } from '../serve.js';
+import { openOptions } from '../open-options.js';
 
 /** Loads the model of `config` with room for one sequence of `tokensMax` tokens. */
 export async function openForEval(

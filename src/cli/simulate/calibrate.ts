@@ -5,7 +5,7 @@ import { type CostParameters, StepCost, type StepShape } from '../../scheduler/s
 import { randomTokens } from '../bench/random-tokens.js';
 import { median } from '../bench/statistics.js';
 import { Stepper } from '../bench/stepper.js';
-import { openOptions } from '../serve.js';
+import { openOptions } from '../open-options.js';
 
 const repetitions = 5;
 /** Prompt chunks after a context, and sequences that decode after a context, tokens. */

@@ -29,6 +29,9 @@ const KeyFile = Type.Object(
 );
 type KeyFile = Static<typeof KeyFile>;
 
+/** Settings that name a file of keys. */
+type KeySetting = 'apiKeyFile' | 'adminKeyFile';
+
 /** A key as configured. */
 export type KeyEntry = { readonly name: string; readonly hash: Buffer; readonly limits: AllowanceLimits };
 
@@ -36,20 +39,20 @@ export type KeyEntry = { readonly name: string; readonly hash: Buffer; readonly 
 export type ApiKey = { readonly name: string; readonly allowance: Allowance };
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
-const failure = (message: string, cause?: unknown) =>
-  new NibbleError('config_invalid', { key: 'apiKeyFile', message }, { param: 'apiKeyFile', cause });
+const failure = (message: string, key: KeySetting, cause?: unknown) =>
+  new NibbleError('config_invalid', { key, message }, { param: key, cause });
 
-function parse(path: string): KeyFile {
+function parse(path: string, key: KeySetting): KeyFile {
   let content: unknown;
   try {
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
     const isSyntax = cause instanceof SyntaxError;
-    throw failure(`${path} ${isSyntax ? 'is not valid JSON' : "can't be read"}`, cause);
+    throw failure(`${path} ${isSyntax ? 'is not valid JSON' : "can't be read"}`, key, cause);
   }
   if (Value.Check(KeyFile, content)) return content;
   const [first] = Value.Errors(KeyFile, content);
-  throw failure(`${path} is not a list of keys: ${first?.instancePath ?? ''} ${first?.message ?? ''}`);
+  throw failure(`${path} is not a list of keys: ${first?.instancePath ?? ''} ${first?.message ?? ''}`, key);
 }
 
 /**
@@ -57,16 +60,20 @@ function parse(path: string): KeyFile {
  * `config_invalid`. An empty list means that no key is needed; a file that lists none is an error, for it would open
  * the server to everybody.
  */
-export function readKeys(path: string | null, variable: string | undefined): readonly KeyEntry[] {
+export function readKeys(
+  path: string | null,
+  variable: string | undefined,
+  setting: KeySetting = 'apiKeyFile',
+): readonly KeyEntry[] {
   const given = (variable ?? '').split(',').map((key) => key.trim());
   const fromVariable = given
     .filter((key) => key !== '')
     .map((key, index): KeyEntry => ({ name: `variable-${index + 1}`, hash: sha256(key), limits: {} }));
   if (path === null) return fromVariable;
-  const { keys } = parse(path);
-  if (keys.length === 0) throw failure(`${path} has no keys`);
+  const { keys } = parse(path, setting);
+  if (keys.length === 0) throw failure(`${path} has no keys`, setting);
   const names = new Set(keys.map(({ name }) => name));
-  if (names.size < keys.length) throw failure(`${path} has two keys of one name`);
+  if (names.size < keys.length) throw failure(`${path} has two keys of one name`, setting);
   const fromFile = keys.map(
     ({ name, sha256: hex, ...limits }): KeyEntry => ({ name, hash: Buffer.from(hex, 'hex'), limits }),
   );

@@ -3,7 +3,7 @@ import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
 import { type AskedConstraint, compileConstraint, constraintFrom } from '../generation/constraint.js';
 import { encodeTexts } from '../generation/encode.js';
-import { checkMinTokens, invalid, readSettings, requireModelName, unsupported } from '../generation/settings.js';
+import { checkMinTokens, invalid, readSettings, unsupported } from '../generation/settings.js';
 import type { ChatRequest } from '../schemas/chat-request.js';
 import type { ServedModel } from '../served-model.js';
 import { type ForcedCalls, forcedCalls } from '../tools/forced.js';
@@ -124,9 +124,8 @@ function tokensLeft(promptTokens: number, model: ServedModel): number {
   return Math.max(1, Math.min(model.engine.contextTokensMax, capacity) - promptTokens);
 }
 
-/** Throws `model_not_found`, `invalid_request`, `unsupported_parameter`, `chat_template_missing` or `…_failed`. */
+/** Throws `invalid_request`, `unsupported_parameter`, `chat_template_missing` or `…_failed`. */
 export async function planChat(body: ChatRequest, model: ServedModel): Promise<ChatPlan> {
-  requireModelName(body.model, model);
   checkFields(body);
   const support = toolSupportOf(model.chat?.source ?? '');
   const tools = readTools(body, support);

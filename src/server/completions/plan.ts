@@ -1,7 +1,7 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
 import { compileConstraint, constraintFrom } from '../generation/constraint.js';
-import { checkMinTokens, invalid, readSettings, requireModelName } from '../generation/settings.js';
+import { checkMinTokens, invalid, readSettings } from '../generation/settings.js';
 import type { CompletionRequest } from '../schemas/completion-request.js';
 import type { ServedModel } from '../served-model.js';
 import { encodeInfill, encodePrompts, type Prompt, promptList } from './prompts.js';
@@ -44,10 +44,9 @@ function checkCombinations(body: CompletionRequest, promptCount: number, n: numb
 /**
  * Turns a body that fits the schema into sequences. Sequences of one prompt differ by their index within the prompt,
  * so a prompt with a seed gives the same text alone and beside others.
- * Throws `model_not_found`, `unsupported_parameter`, `invalid_request`.
+ * Throws `unsupported_parameter`, `invalid_request`.
  */
 export async function planCompletion(body: CompletionRequest, model: ServedModel): Promise<CompletionPlan> {
-  requireModelName(body.model, model);
   const n = body.n ?? 1;
   const bestOf = body.best_of ?? n;
   const list = promptList(body.prompt);

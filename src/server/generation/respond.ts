@@ -3,6 +3,7 @@ import type { Generation, GenerationEvent, GenerationRequest } from '../../engin
 import { NibbleError } from '../../errors.js';
 import { LOGGED_FIELDS_MAX } from '../../limits.js';
 import type { ApiKey } from '../access/keys.js';
+import type { Models, ModelUse } from '../models.js';
 import { describeError } from '../plugins/errors.js';
 import type { ErrorBody } from '../schemas/error.js';
 import type { ServedModel } from '../served-model.js';
@@ -31,6 +32,7 @@ export function logIgnoredFields(request: FastifyRequest, names: readonly string
 }
 
 export type RespondOptions = {
+  readonly models: Models;
   readonly sse: SseOptions;
   /** Longest time from a request to the end of its answer, ms; null for no bound. */
   readonly requestMsMax: number | null;
@@ -68,11 +70,10 @@ function startDeadline(controller: AbortController, reply: FastifyReply, ms: num
  * failure and the deadline. What fails before the head is out becomes an error response.
  */
 export async function respond(
-  request: FastifyRequest,
+  request: FastifyRequest<{ Body: { model: string; user?: string | null } }>,
   reply: FastifyReply,
-  model: ServedModel,
   options: RespondOptions,
-  plan: () => Promise<Job>,
+  plan: (model: ServedModel) => Promise<Job>,
 ): Promise<unknown> {
   const { apiKey } = request;
   const controller = abortOnDisconnect(reply);
@@ -80,16 +81,26 @@ export async function respond(
   const deadline = startDeadline(controller, reply, options.requestMsMax);
   const failure = (error: unknown): unknown =>
     deadline.isOver ? new NibbleError('request_timeout', { seconds: (options.requestMsMax ?? 0) / 1000 }) : error;
-  const job = await plan();
+  const hasLeft = () => controller.signal.aborted && !deadline.isOver;
+  let job: Job;
+  let use: ModelUse;
+  try {
+    const { model: name, user } = request.body;
+    use = await options.models.use(name, user || request.id, reply, controller.signal);
+    job = await plan(use.model);
+  } catch (error) {
+    if (hasLeft()) return reply.hijack();
+    throw failure(error);
+  }
   if (deadline.isOver) throw failure(null);
-  if (controller.signal.aborted) return reply.hijack();
-  const submitted = model.engine.submit(ownedBy(apiKey, job.requests), controller.signal);
+  if (hasLeft()) return reply.hijack();
+  const submitted = use.model.engine.submit(use.watch(ownedBy(apiKey, job.requests)), controller.signal);
   const generations = apiKey === null ? submitted : submitted.map((generation) => charged(generation, apiKey));
   if (!job.isStream) {
     try {
       return await job.collect(generations);
     } catch (error) {
-      if (controller.signal.aborted && !deadline.isOver) return reply.hijack();
+      if (hasLeft()) return reply.hijack();
       controller.abort();
       throw failure(error);
     }

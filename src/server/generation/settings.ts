@@ -20,13 +20,6 @@ export type Settings = Pick<
 /** Values of fields that aren't given. */
 const defaults = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 } as const;
 
-/** Throws `model_not_found` unless the request means the model that is served. */
-export function requireModelName(name: string, model: ServedModel): void {
-  if (name === model.id || name === 'default') return;
-  const parameters = { model: name.slice(0, 128), available: [model.id] };
-  throw new NibbleError('model_not_found', parameters, { param: 'model' });
-}
-
 function readLogitBias(
   bias: Readonly<Record<string, number>>,
   vocabSize: number,

@@ -33,7 +33,12 @@ const invalid = (message: string, param?: string) =>
 function fromValidation(error: FastifyError, schema: TSchema): NibbleError {
   const failure = error.validation?.[0];
   const missing = failure?.keyword === 'required' ? failure.params.missingProperty : undefined;
+  const unknown = failure?.keyword === 'additionalProperties' ? failure.params.additionalProperty : undefined;
   const path = (failure?.instancePath ?? '').split('/').slice(1);
+  if (typeof unknown === 'string') {
+    const param = [...path, unknown.slice(0, 64)].join('.');
+    return invalid(`'${param}' is not a field of this request.`, param);
+  }
   if (typeof missing === 'string') {
     const whole = [...path, missing];
     const param = whole.join('.');
@@ -108,13 +113,13 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
 }
 
 /** What the server knows: URLs, and a method that each has. */
-const known = operations.map(({ path, method }) => ({
+const knownRoutes = operations.map(({ path, method }) => ({
   pattern: new RegExp(`^${path.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
   methods: method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()],
 }));
 
 /** Throws `method_not_allowed`, with `Allow` in the answer, or `route_not_found`. */
-function refuseUnknown(request: FastifyRequest, reply: FastifyReply): never {
+function refuseUnknown(request: FastifyRequest, reply: FastifyReply, known: typeof knownRoutes): never {
   const { method } = request;
   const url = request.url.slice(0, 128);
   const path = url.replace(/\?.*$/, '');
@@ -124,13 +129,13 @@ function refuseUnknown(request: FastifyRequest, reply: FastifyReply): never {
   throw new NibbleError('method_not_allowed', { method, url, allowed });
 }
 
-/** Every failure of a route, and every unknown route, becomes an OpenAI error object. */
-export function registerErrors(app: FastifyInstance): void {
+/** Every failure of a route, and every unknown route, becomes an OpenAI error object. `known`: URLs that get 405. */
+export function registerErrors(app: FastifyInstance, known = knownRoutes): void {
   app.decorateRequest('errorCode', null);
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
-  app.setNotFoundHandler(refuseUnknown);
+  app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply, known));
   // Earlier than that handler, so that the body of a request to nowhere is never read.
   app.addHook('onRequest', async (request, reply) => {
-    if (request.is404) refuseUnknown(request, reply);
+    if (request.is404) refuseUnknown(request, reply, known);
   });
 }

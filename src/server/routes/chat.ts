@@ -20,16 +20,15 @@ function responseHead(model: ServedModel): ChatHead {
 
 /** POST /v1/chat/completions. */
 export function registerChat(app: FastifyInstance, options: GenerationRouteOptions): void {
-  const { readiness, onSequenceEnd } = options;
+  const { models } = options;
   app.post<{ Body: ChatRequest }>(
     '/v1/chat/completions',
-    { schema: { body: ChatRequest }, onRequest: async () => void readiness.requireModel() },
+    { schema: { body: ChatRequest }, onRequest: async () => models.requireReady() },
     (request, reply) => {
-      const model = readiness.requireModel();
       logIgnoredFields(request, unknownFields(ChatRequest, request.body));
-      return respond(request, reply, model, options, async (): Promise<Job> => {
+      return respond(request, reply, options, async (model): Promise<Job> => {
         const plan = await planChat(request.body, model);
-        const context = { plan, model, onSequenceEnd };
+        const context = { plan, model, onSequenceEnd: model.onSequenceEnd };
         const head = responseHead(model);
         return {
           requests: plan.requests,

@@ -5,17 +5,12 @@ import { collectCompletion } from '../completions/collect.js';
 import { planCompletion } from '../completions/plan.js';
 import { streamCompletion } from '../completions/stream.js';
 import { type Job, logIgnoredFields, type RespondOptions, respond } from '../generation/respond.js';
-import type { OnSequenceEnd } from '../generation/usage.js';
-import type { Readiness } from '../readiness.js';
 import { CompletionRequest } from '../schemas/completion-request.js';
 import { unknownFields } from '../schemas/fields.js';
 import type { ServedModel } from '../served-model.js';
 
 /** What every route that generates is given. */
-export type GenerationRouteOptions = RespondOptions & {
-  readonly readiness: Readiness;
-  readonly onSequenceEnd: OnSequenceEnd;
-};
+export type GenerationRouteOptions = RespondOptions;
 
 function responseHead(model: ServedModel): ResponseHead {
   return {
@@ -29,25 +24,24 @@ function responseHead(model: ServedModel): ResponseHead {
 
 /** POST /v1/completions. */
 export function registerCompletions(app: FastifyInstance, options: GenerationRouteOptions): void {
-  const { readiness, onSequenceEnd } = options;
+  const { models } = options;
   app.post<{ Body: CompletionRequest }>(
     '/v1/completions',
     {
       schema: { body: CompletionRequest },
       // Before the body is read: a server that can't answer shouldn't take it in.
-      onRequest: async () => void readiness.requireModel(),
+      onRequest: async () => models.requireReady(),
     },
     (request, reply) => {
-      const model = readiness.requireModel();
       logIgnoredFields(request, unknownFields(CompletionRequest, request.body));
-      return respond(request, reply, model, options, async (): Promise<Job> => {
+      return respond(request, reply, options, async (model): Promise<Job> => {
         const plan = await planCompletion(request.body, model);
         const head = responseHead(model);
         return {
           requests: plan.requests,
           isStream: request.body.stream === true,
-          collect: (generations) => collectCompletion(head, plan, generations, model, onSequenceEnd),
-          stream: (sse, generations) => streamCompletion(sse, head, plan, generations, model, onSequenceEnd),
+          collect: (generations) => collectCompletion(head, plan, generations, model, model.onSequenceEnd),
+          stream: (sse, generations) => streamCompletion(sse, head, plan, generations, model, model.onSequenceEnd),
         };
       });
     },

@@ -13,11 +13,11 @@ const loadingBody: Static<typeof LoadingBody> = {
  */
 export function registerHealth(app: FastifyInstance, readiness: Readiness): void {
   app.get('/health', async (_request, reply) => {
-    if (readiness.state.kind === 'loading') return reply.code(503).send(loadingBody);
+    if (readiness.state === 'loading') return reply.code(503).send(loadingBody);
     return { status: 'ok' };
   });
   app.get('/ready', async () => {
-    readiness.requireModel();
+    readiness.requireReady();
     return { status: 'ready' };
   });
 }

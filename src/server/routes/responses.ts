@@ -9,16 +9,15 @@ import type { GenerationRouteOptions } from './completions.js';
 
 /** POST /v1/responses. */
 export function registerResponses(app: FastifyInstance, options: GenerationRouteOptions): void {
-  const { readiness, onSequenceEnd } = options;
+  const { models } = options;
   app.post<{ Body: ResponsesRequest }>(
     '/v1/responses',
-    { schema: { body: ResponsesRequest }, onRequest: async () => void readiness.requireModel() },
+    { schema: { body: ResponsesRequest }, onRequest: async () => models.requireReady() },
     (request, reply) => {
-      const model = readiness.requireModel();
       logIgnoredFields(request, unknownFields(ResponsesRequest, request.body));
-      return respond(request, reply, model, options, async (): Promise<Job> => {
+      return respond(request, reply, options, async (model): Promise<Job> => {
         const plan = await planResponse(request.body, model);
-        const context = { plan, model, onSequenceEnd };
+        const context = { plan, model, onSequenceEnd: model.onSequenceEnd };
         const empty = emptyResponse(request.body, model);
         const stream = new ResponseStream();
         return {

@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify';
+import { DEFAULT_ALIAS } from '../../engine/routing.js';
 import { NibbleError } from '../../errors.js';
 import { encodeChat } from '../chat/plan.js';
 import { checkedIds, encodeTexts } from '../generation/encode.js';
 import { logIgnoredFields } from '../generation/respond.js';
-import { invalid, requireModelName } from '../generation/settings.js';
-import type { Readiness } from '../readiness.js';
+import { invalid } from '../generation/settings.js';
+import type { Models } from '../models.js';
 import { unknownFields } from '../schemas/fields.js';
 import {
   type DetokenizeBody,
@@ -30,16 +31,15 @@ async function tokenize(body: TokenizeRequest, model: ServedModel): Promise<Int3
 }
 
 /** POST /tokenize and /detokenize, GET /tokenizer_info, as vLLM has them; and the refusal of /v1/embeddings. */
-export function registerTokens(app: FastifyInstance, readiness: Readiness): void {
-  const onRequest = async () => void readiness.requireModel();
+export function registerTokens(app: FastifyInstance, models: Models): void {
+  const onRequest = async () => models.requireReady();
   app.post<{ Body: TokenizeRequest }>(
     '/tokenize',
     { schema: { body: TokenizeRequest }, onRequest },
-    async (request): Promise<TokenizeBody> => {
-      const model = readiness.requireModel();
+    async (request, reply): Promise<TokenizeBody> => {
       const { body } = request;
+      const model = await models.borrow(body.model ?? DEFAULT_ALIAS, reply);
       logIgnoredFields(request, unknownFields(TokenizeRequest, body));
-      if (body.model != null) requireModelName(body.model, model);
       const ids = await tokenize(body, model);
       return {
         count: ids.length,
@@ -52,17 +52,15 @@ export function registerTokens(app: FastifyInstance, readiness: Readiness): void
   app.post<{ Body: DetokenizeRequest }>(
     '/detokenize',
     { schema: { body: DetokenizeRequest }, onRequest },
-    async (request): Promise<DetokenizeBody> => {
-      const model = readiness.requireModel();
+    async (request, reply): Promise<DetokenizeBody> => {
       const { body } = request;
+      const { tokenizer } = await models.borrow(body.model ?? DEFAULT_ALIAS, reply);
       logIgnoredFields(request, unknownFields(DetokenizeRequest, body));
-      if (body.model != null) requireModelName(body.model, model);
-      const { tokenizer } = model;
       return { prompt: tokenizer.decode(checkedIds(body.tokens, tokenizer.vocabSize, 'tokens'), true) };
     },
   );
-  app.get('/tokenizer_info', async (): Promise<TokenizerInfoBody> => {
-    const { tokenizer, chat } = readiness.requireModel();
+  app.get('/tokenizer_info', { onRequest }, async (_request, reply): Promise<TokenizerInfoBody> => {
+    const { tokenizer, chat } = await models.borrow(DEFAULT_ALIAS, reply);
     const [eosId = null] = tokenizer.endIds;
     const textOf = (id: number | null) => (id === null ? null : tokenizer.tokenText(id));
     return { bos_token: textOf(tokenizer.bosId), eos_token: textOf(eosId), chat_template: chat?.source ?? null };

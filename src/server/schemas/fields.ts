@@ -20,7 +20,7 @@ export const text = () => field(Type.String(), 'a string');
 export const TokenId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
 const StopString = Type.String({ minLength: 1, maxLength: STOP_STRING_LENGTH_MAX });
 
-export const modelField = Type.String({ expected: 'a string: a model id, or "default"' });
+export const modelField = Type.String({ expected: 'a string: the name of a model or an alias, or "default"' });
 export const streamFields = {
   stream: flag(),
   stream_options: field(Type.Object({ include_usage: flag() }), 'an object'),

@@ -6,14 +6,23 @@ export const ModelBody = Type.Object(
     object: Type.Literal('model'),
     created: Type.Integer(),
     owned_by: Type.String(),
-    /** Longest sequence, tokens: an extension that vLLM has too and clients read. */
-    max_model_len: Type.Integer(),
-    /** How the model is quantized: shares of the weights' bytes by tensor format, and the format of activations. */
-    recipe: Type.Object({
-      architecture: Type.String(),
-      weights: Type.Record(Type.String(), Type.Number()),
-      activations: Type.String(),
-    }),
+    /** The model that an alias stands for. */
+    root: Type.Optional(Type.String()),
+    /** Whether it is in memory. A request for one that isn't loads it. */
+    state: Type.Enum(['unloaded', 'loading', 'ready', 'draining']),
+    /** Longest sequence, tokens: an extension that vLLM has too and clients read. Known while it is loaded. */
+    max_model_len: Type.Optional(Type.Integer()),
+    /**
+     * How the model is quantized: shares of the weights' bytes by tensor format, and the format of activations. Known
+     * while it is loaded.
+     */
+    recipe: Type.Optional(
+      Type.Object({
+        architecture: Type.String(),
+        weights: Type.Record(Type.String(), Type.Number()),
+        activations: Type.String(),
+      }),
+    ),
   },
   { additionalProperties: false },
 );

@@ -1,0 +1,164 @@
+/** The models of `serve`: their names in the settings, and how they are opened. */
+import { createHash } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Config } from '../config.js';
+import type { LoadedModel, PreparedModel } from '../engine/model-registry.js';
+import type { OpenedModel, PrepareModel } from '../engine/open-types.js';
+import { DEFAULT_ALIAS } from '../engine/routing.js';
+import { warmUp } from '../engine/warm-up.js';
+import { NibbleError } from '../errors.js';
+import { recipeOf } from '../model/recipe.js';
+import type { Metrics } from '../server/metrics.js';
+import type { Models } from '../server/models.js';
+import { namePattern } from '../server/schemas/admin.js';
+import type { ServedModel } from '../server/served-model.js';
+import { openOptions } from './open-options.js';
+import { packageVersion } from './output.js';
+
+/** A model as the settings name it; null: it goes by the name of its file. */
+export type NamedSource = { readonly name: string | null; readonly source: string };
+
+const failure = (message: string) => new NibbleError('config_invalid', { key: 'models', message }, { param: 'models' });
+
+/** Throws `config_invalid`. There is at least one; the first is loaded at the start. */
+export function namedSources({ model, models }: Pick<Config, 'model' | 'models'>): readonly NamedSource[] {
+  if (models === null) return [{ name: null, source: model }];
+  const given = models.split(',').map((pair) => pair.trim());
+  const named = given.map((pair): NamedSource & { readonly name: string } => {
+    const [, name = '', source = ''] = /^([^=]*)=(.*)$/s.exec(pair) ?? [];
+    if (!new RegExp(namePattern).test(name) || name === DEFAULT_ALIAS || source.trim() === '') {
+      throw failure(`"${pair.slice(0, 64)}" is not name=path, with a name of letters, digits and _ . : / -`);
+    }
+    return { name, source: source.trim() };
+  });
+  if (new Set(named.map(({ name }) => name)).size < named.length) throw failure('two models have the same name');
+  return named;
+}
+
+/** What is loaded must fit into this together, bytes; null: no bound. */
+export const memoryBudget = ({ modelMemoryMb }: Pick<Config, 'modelMemoryMb'>): number | null =>
+  modelMemoryMb === null ? null : modelMemoryMb * 1e6;
+
+type Opened = LoadedModel<ServedModel> & { readonly opened: OpenedModel };
+
+type PreparedNamed = Omit<PreparedModel<ServedModel>, 'open'> & {
+  readonly name: string;
+  readonly open: () => Promise<Opened>;
+};
+
+/** The model that is loaded at the start. */
+export type FirstModel = { readonly name: string; readonly source: string; readonly loaded: Opened };
+
+/** Opens models for the server: with its settings, its metrics and its log. */
+export class ModelOpener {
+  readonly #config: Config;
+  readonly #prepareModel: PrepareModel;
+  readonly #metrics: Metrics;
+  readonly #logger: Logger;
+  /** Models that the settings name: each gets the same share of the memory. */
+  readonly #shares: number;
+
+  constructor(config: Config, prepareModel: PrepareModel, metrics: Metrics, logger: Logger) {
+    this.#config = config;
+    this.#prepareModel = prepareModel;
+    this.#metrics = metrics;
+    this.#logger = logger;
+    this.#shares = namedSources(config).length;
+  }
+
+  /** Finds a model; `name` null: it goes by the name of its file. Rejects with a NibbleError. */
+  async prepare(name: string | null, source: string, signal?: AbortSignal): Promise<PreparedNamed> {
+    const budget = memoryBudget(this.#config);
+    const metrics = this.#metrics.addModel();
+    const prepared = await this.#prepareModel({
+      ...openOptions(this.#config),
+      model: source,
+      memoryBytes: budget === null ? null : budget / this.#shares,
+      ...(this.#config.pinPrefix === null ? {} : { pinPrefix: this.#config.pinPrefix }),
+      observer: metrics.observer,
+      onPinned: (prefixes) => this.#logger.info({ model: name ?? source, prefixes }, 'prefixes pinned'),
+      onWarning: (message) => this.#logger.warn(message),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const id = name ?? prepared.id;
+    const open = async (): Promise<Opened> => {
+      const opened = await prepared.open();
+      const { level, threads, packedBytes, kvBytes, loadNs } = opened.nativeModel.info;
+      await warmUp(opened.engine, opened.tokenizer).catch((error: unknown) => {
+        this.#logger.warn({ err: error, model: id }, 'the model could not be warmed up');
+      });
+      metrics.attach({ id, engine: opened.engine, level, threads });
+      this.#logger.info({ model: id, source, ms: Math.round(loadNs / 1e6) }, 'loaded');
+      const model = this.#served(id, opened, (prompt, cached) => metrics.countPrefixCache(prompt, cached));
+      const close = async (): Promise<void> => {
+        await opened.close();
+        metrics.detach();
+        this.#logger.info({ model: id }, 'unloaded');
+      };
+      return { model, bytes: packedBytes + kvBytes, close, opened };
+    };
+    return { name: id, bytes: prepared.bytes, open };
+  }
+
+  #served(id: string, opened: OpenedModel, onSequenceEnd: ServedModel['onSequenceEnd']): ServedModel {
+    const { modelFile, tokenizer, engine, chatTemplate, encodeLong } = opened;
+    const { activations, kv } = this.#config;
+    const identity = [packageVersion(), id, modelFile.fileBytes, activations, kv].join('\n');
+    return {
+      id,
+      createdSeconds: Math.floor(Date.now() / 1000),
+      fingerprint: `fp_${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`,
+      engine,
+      tokenizer,
+      recipe: { ...recipeOf(modelFile), activations },
+      chat: chatTemplate,
+      infill: modelFile.tokenizer.infill ?? null,
+      onSequenceEnd,
+      encodeLong,
+    };
+  }
+}
+
+/** Loads the first model, within the memory that all may take. */
+export async function openFirst(
+  opener: ModelOpener,
+  config: Config,
+  [first]: readonly NamedSource[],
+  signal: AbortSignal,
+): Promise<FirstModel> {
+  const { name, source } = first ?? { name: null, source: config.model };
+  const prepared = await opener.prepare(name, source, signal);
+  const budgetBytes = memoryBudget(config) ?? Number.POSITIVE_INFINITY;
+  const check = (neededBytes: number): void => {
+    if (neededBytes > budgetBytes) throw new NibbleError('model_memory_exceeded', { neededBytes, budgetBytes });
+  };
+  check(prepared.bytes);
+  const loaded = await prepared.open();
+  check(loaded.bytes);
+  return { name: prepared.name, source, loaded };
+}
+
+/** The books of all models, without any yet. */
+export async function createModels(opener: ModelOpener, config: Config): Promise<Models> {
+  const [{ ModelRegistry }, { Routing }, { Models }, { Readiness }] = await Promise.all([
+    import('../engine/model-registry.js'),
+    import('../engine/routing.js'),
+    import('../server/models.js'),
+    import('../server/readiness.js'),
+  ]);
+  const registry = new ModelRegistry<ServedModel>({
+    prepare: (name, source) => opener.prepare(name, source),
+    budgetBytes: memoryBudget(config),
+    now: () => performance.now(),
+  });
+  const readiness = new Readiness();
+  return new Models({ registry, routing: new Routing(), readiness, queueMsMax: config.queueSeconds * 1000 });
+}
+
+/** The first model is loaded: from now on it serves, and the others can be asked for. */
+export function becomeReady(models: Models, first: FirstModel, sources: readonly NamedSource[]): void {
+  models.registry.add(first.name, first.source, first.loaded);
+  for (const { name, source } of sources.slice(1)) models.registry.add(name ?? source, source);
+  models.routing.set(DEFAULT_ALIAS, first.name);
+  models.readiness.becomeReady();
+}

@@ -1,0 +1,75 @@
+/** How far two models agree about a text that one of them wrote. */
+import { NibbleError } from '../errors.js';
+import type { Compared } from './rollout-report.js';
+import type { Engine, GenerationRequest, TokenLogprob } from './types.js';
+
+/** After everybody else: nobody waits for a comparison. */
+const PRIORITY_LAST = 100;
+
+/** A token that a model holds for impossible would make the whole perplexity infinite. */
+const LOGPROB_MIN = -100;
+
+function scoring(ids: Int32Array): GenerationRequest {
+  return {
+    promptIds: ids,
+    maxTokens: 0,
+    sampling: {
+      temperature: 0,
+      topK: 0,
+      topP: 1,
+      minP: 0,
+      presencePenalty: 0,
+      frequencyPenalty: 0,
+      repetitionPenalty: 1,
+      seed: 0n,
+      choice: 0,
+      biasIds: new Int32Array(0),
+      biasValues: new Float32Array(0),
+    },
+    stop: [],
+    logprobs: 1,
+    scorePrompt: true,
+    ignoreEos: true,
+    priority: PRIORITY_LAST,
+    tenant: 'comparison',
+  };
+}
+
+/** What a model thinks of the tokens from `start` on. Rejects with what the sequence fails with. */
+async function score(engine: Engine, ids: Int32Array, start: number, signal: AbortSignal): Promise<TokenLogprob[]> {
+  const [generation] = engine.submit([scoring(ids)], signal);
+  let found: TokenLogprob[] = [];
+  if (generation !== undefined) {
+    for await (const event of generation) if (event.kind === 'prompt') found = event.logprobs.slice(start);
+  }
+  if (found.length === ids.length - start) return found;
+  throw new NibbleError('engine_failed', { message: 'a comparison was cut short' });
+}
+
+/**
+ * Reads a prompt and its answer with both models, which costs each a prefill. What is compared is what they find
+ * likeliest at each token, so it doesn't matter how the answer was sampled. Rejects if one can't
+ * (`context_length_exceeded`, `queue_full`, `draining`, …).
+ */
+export async function compareAnswer(
+  baseline: Engine,
+  candidate: Engine,
+  promptIds: Int32Array,
+  answerIds: readonly number[],
+  signal: AbortSignal,
+): Promise<Compared> {
+  const ids = new Int32Array(promptIds.length + answerIds.length);
+  ids.set(promptIds);
+  ids.set(answerIds, promptIds.length);
+  const scores = (engine: Engine) => score(engine, ids, promptIds.length, signal);
+  const [ours, theirs] = await Promise.all([scores(baseline), scores(candidate)]);
+  const likeliest = ({ top }: TokenLogprob) => top[0]?.tokenId;
+  const total = (found: readonly TokenLogprob[]) =>
+    found.reduce((sum, { logprob }) => sum + Math.max(LOGPROB_MIN, logprob ?? 0), 0);
+  return {
+    tokens: answerIds.length,
+    agreeing: ours.filter((own, i) => likeliest(own) === likeliest(theirs[i] ?? own)).length,
+    baselineLogprob: total(ours),
+    candidateLogprob: total(theirs),
+  };
+}

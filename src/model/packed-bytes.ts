@@ -1,0 +1,31 @@
+import type { TensorSpec } from '../native/contract.js';
+import { tensorTypeName } from './gguf-types.js';
+
+/**
+ * Bits that a weight of a matrix takes once it is packed, by the name of its type in the file: tiles of
+ * native/formats/weight_format.h, scales and minima included. Types with fewer bits than four, or with groups of 16,
+ * grow.
+ */
+const packedBits: Readonly<Record<string, number>> = {
+  F32: 32,
+  F16: 16,
+  BF16: 16,
+  Q4_0: 4.5,
+  Q4_1: 5,
+  Q4_K: 6,
+  Q8_0: 8.5,
+  Q5_0: 8.5,
+  Q5_1: 9,
+  Q5_K: 10,
+  Q3_K: 10,
+  Q6_K: 10,
+  Q2_K: 12,
+};
+
+/** About what the weights take in memory once they are packed, bytes. */
+export function packedBytes(tensors: readonly TensorSpec[]): number {
+  const bitsOf = ({ type, shape: [k = 1, n = 1] }: TensorSpec): number =>
+    // Vectors are kept as floats; rows come in tiles of 16.
+    n === 1 ? k * 32 : k * Math.ceil(n / 16) * 16 * (packedBits[tensorTypeName(type)] ?? 32);
+  return tensors.reduce((sum, tensor) => sum + bitsOf(tensor) / 8, 0);
+}

@@ -1,0 +1,33 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { KeyStore } from './access/keys.js';
+import { createFastify, type TlsFiles } from './app.js';
+import type { Metrics } from './metrics.js';
+import type { Models } from './models.js';
+import { registerAccess } from './plugins/access.js';
+import { registerErrors } from './plugins/errors.js';
+import { registerSecurityHeaders } from './plugins/headers.js';
+import { registerRequests } from './plugins/requests.js';
+import { registerAdmin } from './routes/admin.js';
+
+export type AdminAppOptions = {
+  readonly models: Models;
+  readonly metrics: Metrics;
+  readonly logger: FastifyBaseLogger;
+  /** Keys of their own; there is at least one. */
+  readonly keys: KeyStore;
+  readonly tls: TlsFiles | null;
+  /** Time that requests get to finish on a model that is unloaded, ms. */
+  readonly drainMs: number;
+};
+
+/** The HTTP application of whoever runs the server: on an address of its own, so that it can stay on this machine. */
+export function buildAdminApp({ models, metrics, logger, keys, tls, drainMs }: AdminAppOptions): FastifyInstance {
+  const app = createFastify(logger, tls);
+  app.removeContentTypeParser('text/plain');
+  registerRequests(app, metrics);
+  registerSecurityHeaders(app, tls !== null);
+  registerErrors(app, []);
+  registerAccess(app, keys);
+  registerAdmin(app, models, drainMs);
+  return app;
+}

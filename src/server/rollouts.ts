@@ -1,0 +1,84 @@
+/** Watches the requests of aliases that have a canary: how each side answers, and how far both agree. */
+import { compareAnswer } from '../engine/compare.js';
+import type { Lease, ModelRegistry } from '../engine/model-registry.js';
+import { type Answered, RolloutCounts, type RolloutReport } from '../engine/rollout-report.js';
+import type { Choice } from '../engine/routing.js';
+import type { GenerationRequest, SequenceSummary } from '../engine/types.js';
+import type { ServedModel } from './served-model.js';
+
+type Watch = { readonly counts: RolloutCounts; isComparing: boolean };
+
+function answered({ reason, completionTokens, firstTokenSeconds, totalSeconds }: SequenceSummary): Answered {
+  const isTimed = firstTokenSeconds !== null && completionTokens > 1;
+  const interTokenSeconds = isTimed ? (totalSeconds - firstTokenSeconds) / (completionTokens - 1) : null;
+  return { isError: reason === 'error', tokens: completionTokens, firstTokenSeconds, interTokenSeconds };
+}
+
+export class Rollouts {
+  readonly #registry: ModelRegistry<ServedModel>;
+  /** By alias; those of the last canary are kept until the next begins. */
+  readonly #watches = new Map<string, Watch>();
+
+  constructor(registry: ModelRegistry<ServedModel>) {
+    this.#registry = registry;
+  }
+
+  /** Counts begin anew. */
+  begin(alias: string): void {
+    this.#watches.set(alias, { counts: new RolloutCounts(), isComparing: false });
+  }
+
+  report(alias: string): RolloutReport | null {
+    return this.#watches.get(alias)?.counts.report() ?? null;
+  }
+
+  /** The candidate couldn't be loaded for a request; the baseline answers. */
+  countUnavailable(alias: string): void {
+    const none = { isError: true, tokens: 0, firstTokenSeconds: null, interTokenSeconds: null };
+    this.#watches.get(alias)?.counts.answered('candidate', none);
+  }
+
+  /** The sequences of a request as they are submitted, watched if the choice says so. */
+  watch(choice: Choice, requests: readonly GenerationRequest[]): readonly GenerationRequest[] {
+    const { arm, shadow, model } = choice;
+    const watch = arm === null ? undefined : this.#watches.get(arm.alias);
+    if (arm === null || watch === undefined) return requests;
+    return requests.map((request, index) => ({
+      ...request,
+      onEnd: (summary, generatedIds) => {
+        request.onEnd?.(summary, generatedIds);
+        if (summary.reason === 'abort') return;
+        watch.counts.answered(arm.side, answered(summary));
+        const isWhole = summary.reason !== 'error' && generatedIds.length > 0;
+        if (shadow === null || index > 0 || !isWhole) return;
+        void this.#compare(watch, model, shadow, request.promptIds, generatedIds);
+      },
+    }));
+  }
+
+  /** One at a time: comparing must not become the load that the models are judged under. */
+  async #compare(
+    watch: Watch,
+    baseline: string,
+    candidate: string,
+    promptIds: Int32Array,
+    answerIds: readonly number[],
+  ): Promise<void> {
+    if (watch.isComparing) return watch.counts.notCompared();
+    watch.isComparing = true;
+    const leases: (Lease<ServedModel> | null)[] = [];
+    try {
+      leases.push(this.#registry.acquireReady(baseline), this.#registry.acquireReady(candidate));
+      const [ours, theirs] = leases;
+      if (ours == null || theirs == null) return watch.counts.notCompared();
+      const { signal } = new AbortController();
+      const [own, other] = [ours.model.engine, theirs.model.engine];
+      watch.counts.compared(await compareAnswer(own, other, promptIds, answerIds, signal));
+    } catch {
+      watch.counts.notCompared();
+    } finally {
+      for (const lease of leases) lease?.release();
+      watch.isComparing = false;
+    }
+  }
+}
