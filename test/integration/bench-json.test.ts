@@ -196,6 +196,18 @@ test('bench serve --workload long-prompt, --overhead: figures for each run', asy
   );
 });
 
+test('bench serve --workload summarize: both servers give the same answers', async () => {
+  const args = ['--workload', 'summarize', '--concurrency', '2', '-n', '40', '--threads', '1'];
+  const result = await run('bench-serve-summarize', 'bench', 'serve', '--model', model, ...args);
+  assert.deepEqual(
+    runsOf(result).map(({ text, concurrency }) => [text, concurrency]),
+    [
+      ['summary', 2],
+      ['story', 2],
+    ],
+  );
+});
+
 test('bench start: packed and read from disk', async () => {
   const result = await run('bench-start', 'bench', 'start', '--model', model, '--rounds', '3', '--threads', '1');
   assert.deepEqual([result.model, result.rounds], ['tiny', 3]);

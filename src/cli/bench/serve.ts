@@ -75,6 +75,8 @@ async function openHost(flags: ServeFlags): Promise<WorkloadHost> {
   const settings = [
     ...['--model', path, '--threads', String(threads), '--activations', config.activations, '--kv', config.kv],
     ...(config.offline ? ['--offline'] : []),
+    // Answers to random tokens repeat themselves as no real ones do: nothing is gained by that but in "summarize".
+    ...['--speculate', 'off'],
   ];
   return {
     config,
@@ -173,7 +175,7 @@ export function registerServeBench(bench: Command): void {
     .option('--trace <trace>', 'for --workload trace: requests as `nibble simulate` reads them')
     .option('--overhead', 'the same as --workload overhead: what serving adds to a step')
     .option('--peer', `also compare with the server of llama.cpp (${PEER_SERVER}), fetched on first use`)
-    .option('--rounds <count>', 'rounds with --peer and of the overhead', integerIn(5, 1000), 5)
+    .option('--rounds <count>', 'rounds with --peer, of the overhead and of "summarize"', integerIn(5, 1000), 5)
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(serveBench);
 }

@@ -6,6 +6,7 @@ export const workloads = {
   'long-prompt': async (...args) => (await import('./long-prompt.js')).longPrompt(...args),
   'shared-prefix': async (...args) => (await import('./shared-prefix.js')).sharedPrefix(...args),
   trace: async (...args) => (await import('./trace.js')).trace(...args),
+  summarize: async (...args) => (await import('./summarize.js')).summarize(...args),
 } as const satisfies Readonly<Record<string, Workload>>;
 
 export type WorkloadName = keyof typeof workloads;
