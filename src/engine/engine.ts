@@ -81,6 +81,8 @@ class StepEngine implements PinningEngine {
   private readonly loop: StepLoop<LiveSequence>;
   private readonly queue = new QueueEstimate();
   private readonly queueMsMax: number;
+  /** When the last step came back. */
+  private returnedMs = 0;
   private isDraining = false;
   private idleWaiters: (() => void)[] = [];
   private closing: Promise<void> | null = null;
@@ -267,9 +269,12 @@ class StepEngine implements PinningEngine {
       const failure = engineFailed(error);
       for (const sequence of this.scheduler.fail(plan)) this.concludeFailed(sequence.owner, failure);
     } else {
-      this.scheduler.cost.learn(plan.shape, readCounter(result.counters, 'totalNs') / 1e6);
-      this.scheduler.complete(plan, result.tokens, result.failed);
       const nowMs = this.now();
+      const stepMs = readCounter(result.counters, 'totalNs') / 1e6;
+      this.scheduler.cost.learn(plan.shape, stepMs);
+      if (plan.hasWaited) this.scheduler.cost.learnTurn(nowMs - this.returnedMs - stepMs);
+      this.returnedMs = nowMs;
+      this.scheduler.complete(plan, result.tokens, result.failed);
       for (let i = 0; i < plan.slotCount; i++) this.deliverTo(plan, i, result, nowMs);
       const { prefillTokens, decodeTokens } = plan;
       this.observer.onStep?.({ prefillTokens, decodeTokens, counters: result.counters });

@@ -42,6 +42,8 @@ export class Scheduler<T> {
   private plannedSteps = 0;
   private returnedSteps = 0;
   private nextId = 0;
+  /** A step could have been planned behind the one in flight, but for the tokens that it samples. */
+  private hasWaited = false;
 
   /** `onSlotFree` is called when no step uses the slot of an ended or preempted sequence any more. */
   constructor(limits: SchedulerLimits, onSlotFree: (sequence: Sequence<T>) => void) {
@@ -119,9 +121,11 @@ export class Scheduler<T> {
    */
   plan(): StepPlan<T> | null {
     if (!this.canPlan) return null;
-    if (this.stepsInFlight > 0 && waitsForTokens(this.running, this.cost)) return null;
+    const waits = this.stepsInFlight > 0 && waitsForTokens(this.running, this.cost);
     const plan = this.planAt(this.plannedSteps);
-    plan.clear();
+    if (!waits) plan.clear(this.hasWaited);
+    this.hasWaited = waits;
+    if (waits) return null;
     fillStep(plan, this.policyState);
     if (plan.slotCount === 0) return null;
     this.plannedSteps++;

@@ -5,7 +5,8 @@ import type { StepCost } from './step-cost.js';
 const draftsMax = 7;
 
 /**
- * What one sampled token is worth: its share of a step in which every sequence decodes one. 0 if nobody has a guess.
+ * What one sampled token is worth: its share of a step in which every sequence decodes one. 0 if no guess pays: all that
+ * are computed together must be worth the turn for which the step after them has to wait.
  */
 export function tokenWorthMs<T>(running: readonly Sequence<T>[], cost: StepCost): number {
   let tokens = 0;
@@ -19,7 +20,12 @@ export function tokenWorthMs<T>(running: readonly Sequence<T>[], cost: StepCost)
   }
   if (!isGuessing) return 0;
   const shape = { tokens, rows: tokens, prefillPositions: 0, decodePositions: positions };
-  return cost.predictMs(shape) / tokens;
+  const worthMs = cost.predictMs(shape) / tokens;
+  let gainMs = 0;
+  for (const sequence of running) {
+    if (sequence.state === 'running' && sequence.isDecoding) gainMs += draftGainMs(sequence, worthMs, cost);
+  }
+  return gainMs > cost.turnMs ? worthMs : 0;
 }
 
 /**
@@ -35,6 +41,15 @@ export function draftCount<T>(sequence: Sequence<T>, worthMs: number, cost: Step
   // A token that a step in flight is to sample has to be as guessed, too.
   while (count < limit && drafter.likelihood(pending + count) * worthMs > costMs) count++;
   return count;
+}
+
+/** What the guesses of `draftCount` gain on average. */
+function draftGainMs<T>(sequence: Sequence<T>, worthMs: number, cost: StepCost): number {
+  const { drafter, known, pending } = sequence;
+  const count = draftCount(sequence, worthMs, cost, draftsMax);
+  let gainMs = -count * cost.decodeMs(known);
+  for (let i = 0; i < count && drafter !== null; i++) gainMs += drafter.likelihood(pending + i) * worthMs;
+  return gainMs;
 }
 
 /**

@@ -15,6 +15,11 @@ export type CostParameters = readonly [number, number, number, number, number];
 const featureCount = 5;
 /** Weight of all earlier steps against the newest one: some hundred steps count. */
 const decay = 0.99;
+/** Share of the newest turn in what a turn costs, and the longest that is believed: others have their own reasons. */
+const turnShare = 0.1;
+const turnMsMax = 4;
+/** At each step: what was too long to be risked again is forgotten some hundred steps later. */
+const turnDecay = 0.998;
 /** How hard parameters cling to what they were where new steps say nothing about them. */
 const inertia = 1e-3;
 
@@ -24,6 +29,8 @@ const inertia = 1e-3;
  * that look alike (decoding at a constant batch) leave some parameters undetermined; these keep their values.
  */
 export class StepCost {
+  /** What it costs to plan a step only when the one before has returned, ms. */
+  turnMs = 0.1;
   /** As in `CostParameters`, as far as it is known now. */
   readonly parameters: Float64Array;
   /** Normal equations, row-major, and their right side; both decay. */
@@ -38,6 +45,7 @@ export class StepCost {
   /** Takes in a measured step; a clock that says 0 is not believed. */
   learn(shape: StepShape, ms: number): void {
     if (!(ms > 0)) return;
+    this.turnMs *= turnDecay;
     const { tokens, rows, prefillPositions, decodePositions } = shape;
     const x = [1 / ms, tokens / ms, rows / ms, prefillPositions / ms, decodePositions / ms];
     for (let i = 0; i < featureCount; i++) {
@@ -55,6 +63,11 @@ export class StepCost {
   predictMs({ tokens, rows, prefillPositions, decodePositions }: StepShape): number {
     const [a = 0, b = 0, r = 0, p = 0, d = 0] = this.parameters;
     return a + b * tokens + r * rows + p * prefillPositions + d * decodePositions;
+  }
+
+  /** Takes in how much longer a step took to return because it was planned when the one before had returned. */
+  learnTurn(ms: number): void {
+    this.turnMs += turnShare * (Math.min(Math.max(0, ms), turnMsMax) - this.turnMs);
   }
 
   /** What one more token that decodes, and is sampled, at this position adds to a step. */

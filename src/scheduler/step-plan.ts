@@ -32,6 +32,8 @@ export class StepPlan<T> implements StepBatch {
   readonly targets: Int32Array;
   readonly stages: readonly [MutableStage];
 
+  /** Planned only when the step before had returned, for what that one was to sample. */
+  hasWaited = false;
   /** Prompt tokens and sampled tokens that the step computes. */
   prefillTokens = 0;
   decodeTokens = 0;
@@ -70,7 +72,8 @@ export class StepPlan<T> implements StepBatch {
     ];
   }
 
-  clear(): void {
+  clear(hasWaited: boolean): void {
+    this.hasWaited = hasWaited;
     this.slotCount = 0;
     this.tokenCount = 0;
     this.rowCount = 0;

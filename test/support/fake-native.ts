@@ -208,7 +208,7 @@ export class FakeNative implements NativeModel {
       topLogprobs: new Float32Array(rowCount * topCount),
       failed: new Uint8Array(rowCount),
       logits: null,
-      counters: countersOf({ totalNs: 1 }),
+      counters: countersOf({ totalNs: 4e6 }),
     };
     let row = 0;
     for (let i = 0; i < batch.slotCount; i++) row = this.computeSlot(batch, i, row, step, result);

@@ -62,6 +62,36 @@ it('guesses as long as the chance is worth the cost: by the hand, two, one, none
   }
 });
 
+it('guesses must be worth the turn for which the next step has to wait', () => {
+  // Alone, a token is worth 5 ms and costs 1. Of three guesses at a chance of 0.6: 2 + 0.8 + 0.08 ms are gained.
+  for (const [turnMs, guesses] of [
+    [2.87, 3],
+    [2.89, 0],
+  ] as const) {
+    const { scheduler } = makeScheduler();
+    scheduler.cost.parameters.set([4, 1, 0, 0, 0]);
+    scheduler.cost.turnMs = turnMs;
+    enter(scheduler, spec('a', 3, 20, { drafter: sure(0.6) }));
+    scheduler.complete(scheduler.plan() as never, Int32Array.of(5));
+    const step = scheduler.plan();
+    assert.equal(step?.tokenCount, 1 + guesses);
+    assert.equal(scheduler.plan() === null, guesses > 0, 'with nothing guessed the next step is planned ahead');
+  }
+});
+
+it('learns what a turn costs from steps that had to wait', () => {
+  const cost = new StepCost();
+  for (let i = 0; i < 100; i++) cost.learnTurn(0.5);
+  assert.ok(Math.abs(cost.turnMs - 0.5) < 0.01);
+  cost.learnTurn(1e6);
+  assert.ok(cost.turnMs < 1, 'one pause of the machine says little');
+  const shape = { tokens: 1, rows: 1, prefillPositions: 0, decodePositions: 100 };
+  for (let i = 0; i < 2000; i++) cost.learn(shape, 2);
+  assert.ok(cost.turnMs < 0.05, 'what was too long is tried again some day');
+  for (let i = 0; i < 100; i++) cost.learnTurn(-3);
+  assert.ok(cost.turnMs >= 0 && cost.turnMs < 0.001);
+});
+
 it('guesses leave room for every decode and for a prompt', () => {
   const { scheduler } = makeScheduler({ stepTokensMax: 8, stepRowsMax: 8, sequencesMax: 4 });
   for (const name of ['a', 'b', 'c']) enter(scheduler, spec(name, 1, 50, { drafter: sure(0.99) }));
