@@ -1,50 +1,74 @@
-/** Guessed tokens on the real model: answers and log-probabilities to the last bit as without. */
+/** Guessed tokens on the real model: answers and log-probabilities are to the last bit those without. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { type Choice, RealServer } from '../support/real-server.js';
+import { before, test } from 'node:test';
+import { createEngine, type EngineConfig } from '../../src/engine/engine.js';
+import { loadNativeModel } from '../../src/engine/open.js';
+import type { GenerationRequest } from '../../src/engine/types.js';
+import { readModelFile } from '../../src/model/gguf.js';
+import { createTokenizer } from '../../src/model/tokenizer/index.js';
+import type { ModelFile, Tokenizer } from '../../src/model/types.js';
+import type { KvFormat, NativeModel } from '../../src/native/contract.js';
+import { defaultModelPath } from '../support/default-model.js';
+import { type Collected, collect, greedy, request } from '../support/engine-kit.js';
+import { countersOf } from '../support/fake-native.js';
 
-const list = Array.from({ length: 14 }, (_, i) => `${i + 1}. The ${'abcdefghijklmn'[i]} team sold ${i * 37} lamps.`);
+let file: ModelFile;
+let tokenizer: Tokenizer;
+let requests: readonly GenerationRequest[];
+
+const list = Array.from({ length: 9 }, (_, i) => `${i + 1}. The ${'abcdefghi'[i]} team sold ${i * 37} lamps.`);
 const shared = `${list.join('\n')}\n\nThe same list again, word for word:\n`;
-const samplings = [
-  { temperature: 0 },
-  { temperature: 0.4, seed: 11 },
-  { temperature: 0, frequency_penalty: 0.2, presence_penalty: 0.1 },
-  { temperature: 0.7, seed: 5, repetition_penalty: 1.02, top_p: 0.95 },
-  { temperature: 0, min_tokens: 60, stop: ['9. The'] },
-];
-/** Most begin alike and find each other's blocks in the cache. */
-const bodies = Array.from({ length: 15 }, (_, i) => ({
-  prompt: i % 3 === 2 ? `Copy number ${i}.\n${shared}` : shared,
-  max_tokens: 70 + i,
-  logprobs: i % 4,
-  ...samplings[i % samplings.length],
-}));
 
-let expected: Choice[];
-let guessing: RealServer;
 before(async () => {
-  const plain = await RealServer.start({ flags: ['--speculate', 'off', '--max-sequences', '1'] });
-  try {
-    expected = [];
-    for (const body of bodies) expected.push(await plain.choice(body));
-    assert.equal((await plain.metrics()).get('vllm:spec_decode_num_draft_tokens_total'), 0);
-  } finally {
-    await plain.stop();
-  }
-  // Too few blocks for all: some are preempted.
-  guessing = await RealServer.start({ flags: ['--kv-tokens', '2048', '--max-sequences', '12'] });
+  file = await readModelFile(await defaultModelPath());
+  tokenizer = createTokenizer(file.tokenizer);
+  const samplings = [
+    greedy,
+    { ...greedy, temperature: 0.4, seed: 11n },
+    { ...greedy, frequencyPenalty: 0.2, presencePenalty: 0.1 },
+    { ...greedy, temperature: 0.7, seed: 5n, repetitionPenalty: 1.02, topP: 0.95, choice: 1 },
+    { ...greedy, temperature: 0.3, seed: 9n },
+  ];
+  // Most begin alike and find each other's blocks in the cache.
+  requests = Array.from({ length: 10 }, (_, i) => {
+    const text = i % 3 === 2 ? `Copy number ${i}.\n${shared}` : shared;
+    const promptIds = tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: false });
+    const more = { sampling: samplings[i % 5] ?? greedy, logprobs: i % 4, stop: i % 5 === 4 ? ['4. The'] : [] };
+    return request(promptIds, 50 + i, { ...more, minTokens: i % 2 === 0 ? 20 : 0 });
+  });
 });
-after(() => guessing.stop());
 
-test('one by one', async () => {
-  for (const [i, body] of bodies.slice(0, 5).entries()) assert.deepEqual(await guessing.choice(body), expected[i]);
-});
+/** Every step says that it took as long, and no time passes: what is guessed doesn't depend on how busy the machine is. */
+function steady(model: NativeModel): NativeModel {
+  return {
+    info: model.info,
+    openSlot: (sampling) => model.openSlot(sampling),
+    closeSlot: (slot) => model.closeSlot(slot),
+    setMask: (...mask) => model.setMask(...mask),
+    step: async (batch) => ({ ...(await model.step(batch)), counters: countersOf({ totalNs: 4e6 }) }),
+    storePack: () => model.storePack(),
+    close: () => model.close(),
+  };
+}
 
-test('all at once, with preemptions and prefix hits', async () => {
-  assert.deepEqual(await Promise.all(bodies.map((body) => guessing.choice(body))), expected);
-  const metrics = await guessing.metrics();
-  const count = (name: string): number => metrics.get(name) ?? 0;
-  const [guessed, right] = ['draft', 'accepted'].map((kind) => count(`vllm:spec_decode_num_${kind}_tokens_total`));
-  assert.ok(right !== undefined && guessed !== undefined && right > 0 && right < guessed, `${right} of ${guessed}`);
-  assert.ok(count('vllm:num_preemptions_total') > 0, 'nobody was preempted');
-});
+async function run(kv: KvFormat, more: Partial<EngineConfig>, threads: number) {
+  const config = { contextTokensMax: 1024, kvBlockCount: 400, sequencesMax: 10, checkInvariants: true, ...more };
+  const model = await loadNativeModel(file, { ...config, threads, activations: 'a8', kv, slotCount: 10 });
+  const engine = createEngine({ model: steady(model), tokenizer, config, now: () => 0 });
+  const results: Collected[] = await Promise.all(engine.submit(requests, new AbortController().signal).map(collect));
+  const gauges = engine.gauges();
+  await engine.close();
+  return { results: results.map(({ cachedTokens: _, ...result }) => result), ...gauges };
+}
+
+for (const kv of ['f16', 'kv4'] satisfies KvFormat[]) {
+  test(`${kv}: in company, with prefix hits and preemptions, as one by one without`, async () => {
+    const plain = await run(kv, { sequencesMax: 1 }, 1);
+    assert.equal(plain.speculation.drafts, 0);
+    const guessing = await run(kv, { speculates: true, kvBlockCount: 50, stepTokensMax: 100 }, 2);
+    assert.deepEqual(guessing.results, plain.results);
+    const { draftTokens, acceptedTokens } = guessing.speculation;
+    assert.ok(acceptedTokens > 100 && draftTokens > acceptedTokens + 20, `${acceptedTokens} of ${draftTokens}`);
+    assert.ok(guessing.preemptions > 0, 'nobody was preempted');
+  });
+}
