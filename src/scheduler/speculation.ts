@@ -5,8 +5,8 @@ import type { StepCost } from './step-cost.js';
 const draftsMax = 7;
 
 /**
- * What one sampled token is worth: its share of a step in which every sequence decodes one. 0 if no guess pays: all that
- * are computed together must be worth the turn for which the step after them has to wait.
+ * What one sampled token is worth: its share of a step in which every sequence decodes one. 0 if no guess pays: all
+ * that are computed together must be worth the turn for which the step after them has to wait.
  */
 export function tokenWorthMs<T>(running: readonly Sequence<T>[], cost: StepCost): number {
   let tokens = 0;
