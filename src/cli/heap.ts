@@ -30,5 +30,6 @@ function collectGarbage(): void {
   const collect: unknown = runInNewContext('gc');
   for (let i = 0; i < 2 && typeof collect === 'function'; i += 1) collect();
   setFlagsFromString('--no-optimize-for-size');
+  setFlagsFromString('--max-semi-space-size=0'); // the default: the flag before has lowered it for threads to come
   setFlagsFromString('--no-expose-gc');
 }
