@@ -125,6 +125,9 @@ export const GRAMMAR_START_MS_MAX = 60_000;
 /** Constraints that may wait to be compiled: each can take seconds. */
 export const GRAMMAR_WAITING_MAX = 32;
 
+/** Time that the last traces get to be sent when the server stops, ms: a collector that is gone must not hold it up. */
+export const TRACE_FLUSH_MS_MAX = 2000;
+
 /** Models of one server: each has its own series in the metrics. */
 export const MODELS_MAX = 64;
 

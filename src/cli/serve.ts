@@ -102,7 +102,9 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const { buildApp } = await import('../server/app.js');
   const requestMsMax = config.requestSeconds === null ? null : config.requestSeconds * 1000;
   const models = await createModels(opener, config);
-  const app = buildApp({ models, metrics, logger, keys, tls, requestMsMax, corsOrigins: originsOf(config) });
+  const { createTracing } = await import('../server/tracing.js');
+  const tracing = await createTracing(process.env, packageVersion(), logger);
+  const app = buildApp({ models, metrics, tracing, logger, keys, tls, requestMsMax, corsOrigins: originsOf(config) });
   const server: Server = { app, config, logger, models };
 
   // Listening doesn't wait for the model: probes should see "loading", not a refused connection.
@@ -130,6 +132,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   logger.info({ signal }, 'draining');
   void admin?.app.close();
   await shutDown(server);
+  await tracing?.close();
   logger.info('stopped');
   process.exit(0);
 }

@@ -24,6 +24,7 @@ import { registerModels } from './routes/models.js';
 import { registerResponses } from './routes/responses.js';
 import { registerTokens } from './routes/tokens.js';
 import { registerVersion } from './routes/version.js';
+import type { Tracing } from './tracing.js';
 
 export type AppOptions = {
   /** What there is to serve; the app listens before any of them is loaded. */
@@ -36,6 +37,8 @@ export type AppOptions = {
   readonly corsOrigins?: readonly string[];
   /** Certificate and key, PEM: serves HTTPS. */
   readonly tls?: TlsFiles | null;
+  /** By default there are none. */
+  readonly tracing?: Tracing | null;
   /** Longest time from a request to the end of its answer, ms; without one (the default: null) it may last. */
   readonly requestMsMax?: number | null;
   /** Times of the event streams, ms; by default those in limits.ts. */
@@ -107,6 +110,7 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerModels(app, models);
   const generation: GenerationRouteOptions = {
     models,
+    tracing: options.tracing ?? null,
     sse: { pingMs: options.pingMs ?? SSE_PING_MS, stallMs: options.stallMs ?? SSE_STALL_MS_MAX },
     requestMsMax: options.requestMsMax ?? null,
   };

@@ -29,7 +29,7 @@ export type FakeServer = {
 };
 
 export type FakeServerOptions = FakeEngineOptions &
-  Pick<AppOptions, 'keys' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs'> & {
+  Pick<AppOptions, 'keys' | 'tracing' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs'> & {
     readonly tokenizer?: Tokenizer;
     readonly infill?: InfillIds;
     readonly chat?: ServedModel['chat'];

@@ -7,6 +7,7 @@ import type { Models, ModelUse } from '../models.js';
 import { describeError } from '../plugins/errors.js';
 import type { ErrorBody } from '../schemas/error.js';
 import type { ServedModel } from '../served-model.js';
+import type { Tracing } from '../tracing.js';
 import { abortOnDisconnect } from './abort.js';
 import { type SseOptions, SseStream } from './sse.js';
 
@@ -33,6 +34,8 @@ export function logIgnoredFields(request: FastifyRequest, names: readonly string
 
 export type RespondOptions = {
   readonly models: Models;
+  /** null: no traces. */
+  readonly tracing: Tracing | null;
   readonly sse: SseOptions;
   /** Longest time from a request to the end of its answer, ms; null for no bound. */
   readonly requestMsMax: number | null;
@@ -78,6 +81,7 @@ export async function respond(
   const { apiKey } = request;
   const controller = abortOnDisconnect(reply);
   if (apiKey !== null) reply.raw.once('close', apiKey.allowance.begin());
+  const trace = options.tracing?.begin(request, reply) ?? null;
   const deadline = startDeadline(controller, reply, options.requestMsMax);
   const failure = (error: unknown): unknown =>
     deadline.isOver ? new NibbleError('request_timeout', { seconds: (options.requestMsMax ?? 0) / 1000 }) : error;
@@ -94,7 +98,9 @@ export async function respond(
   }
   if (deadline.isOver) throw failure(null);
   if (hasLeft()) return reply.hijack();
-  const submitted = use.model.engine.submit(use.watch(ownedBy(apiKey, job.requests)), controller.signal);
+  const watched = use.watch(ownedBy(apiKey, job.requests));
+  const requests = trace?.watch(watched, use.model.id) ?? watched;
+  const submitted = use.model.engine.submit(requests, controller.signal);
   const generations = apiKey === null ? submitted : submitted.map((generation) => charged(generation, apiKey));
   if (!job.isStream) {
     try {

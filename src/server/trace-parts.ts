@@ -1,0 +1,35 @@
+/** The OpenTelemetry packages, put together. A module of its own, so that they are loaded only where traces are wanted. */
+import {
+  DiagLogLevel,
+  defaultTextMapGetter,
+  diag,
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { FastifyBaseLogger } from 'fastify';
+import type { TraceParts } from './tracing.js';
+
+export function createTraceParts(version: string, logger: FastifyBaseLogger): TraceParts {
+  const say = (message: string): void => logger.warn({ message }, 'traces');
+  const quiet = (): void => {};
+  diag.setLogger({ error: say, warn: say, info: quiet, debug: quiet, verbose: quiet }, DiagLogLevel.WARN);
+  const resource = defaultResource()
+    .merge(resourceFromAttributes({ 'service.name': 'nibble', 'service.version': version }))
+    .merge(detectResources({ detectors: [envDetector] }));
+  const spanProcessors = [new BatchSpanProcessor(new OTLPTraceExporter())];
+  const provider = new BasicTracerProvider({ resource, spanProcessors });
+  const propagator = new W3CTraceContextPropagator();
+  return {
+    tracer: provider.getTracer('nibble', version),
+    parentOf: (headers) => propagator.extract(ROOT_CONTEXT, headers, defaultTextMapGetter),
+    within: (context, span) => trace.setSpan(context, span),
+    codes: { server: SpanKind.SERVER, error: SpanStatusCode.ERROR },
+    shutDown: () => provider.shutdown(),
+  };
+}
