@@ -121,11 +121,13 @@ export class Scheduler<T> {
    */
   plan(): StepPlan<T> | null {
     if (!this.canPlan) return null;
-    const waits = this.stepsInFlight > 0 && waitsForTokens(this.running, this.cost);
+    if (this.stepsInFlight > 0 && waitsForTokens(this.running, this.cost)) {
+      this.hasWaited = true;
+      return null;
+    }
     const plan = this.planAt(this.plannedSteps);
-    if (!waits) plan.clear(this.hasWaited);
-    this.hasWaited = waits;
-    if (waits) return null;
+    plan.clear(this.hasWaited);
+    this.hasWaited = false;
     fillStep(plan, this.policyState);
     if (plan.slotCount === 0) return null;
     this.plannedSteps++;

@@ -22,6 +22,7 @@ it('a step samples behind guesses; those that are wrong count as never planned',
   assert.deepEqual([...(step?.tokens.subarray(0, 8) ?? [])], [5, 7, 7, 7, 7, 7, 7, 7]);
   assert.deepEqual([...(step?.rows.subarray(0, 8) ?? [])], [0, 1, 2, 3, 4, 5, 6, 7]);
   assert.equal(one.planned, 11);
+  assert.deepEqual([prompt?.hasWaited, step?.hasWaited], [false, true]);
   assert.equal(scheduler.plan(), null, 'nor is anything planned behind guesses');
   // Right, right, wrong: three tokens count, and the last of them is the next input.
   scheduler.complete(step as never, Int32Array.of(7, 7, 4, 7, 7, 7, 7, 7));
