@@ -30,6 +30,28 @@ const seeds: readonly (readonly [string, Readonly<Record<string, unknown>>])[] =
     },
   ],
   ['/v1/chat/completions', { model: 'default', messages: [message], max_completion_tokens: 3, stream: true }],
+  [
+    '/v1/completions',
+    {
+      model: 'default',
+      prompt: 'Hi',
+      max_tokens: 4,
+      guided_json: { type: 'object', properties: { a: { type: 'string' } } },
+    },
+  ],
+  ['/v1/completions', { model: 'default', prompt: 'Hi', max_tokens: 4, guided_regex: '(a|b){2,5}[0-9]*' }],
+  ['/v1/completions', { model: 'default', prompt: 'Hi', max_tokens: 4, guided_grammar: 'root ::= "a" | root "b"' }],
+  [
+    '/v1/chat/completions',
+    { model: 'default', messages: [message], max_tokens: 3, tools: [tool], tool_choice: 'required' },
+  ],
+  [
+    '/v1/chat/completions',
+    {
+      ...{ model: 'default', messages: [message], max_tokens: 3 },
+      response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { enum: ['a', 1, null] } } },
+    },
+  ],
   ['/v1/responses', { model: 'default', input: [message], max_output_tokens: 3, metadata: { a: 'b' }, tools: [] }],
   ['/tokenize', { prompt: 'Hello', add_special_tokens: true, return_token_strs: true }],
   ['/detokenize', { tokens: [1, 2, 3] }],
