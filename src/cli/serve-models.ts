@@ -89,7 +89,9 @@ export class ModelOpener {
       });
       metrics.attach({ id, engine: opened.engine, level, threads });
       this.#logger.info({ model: id, source, ms: Math.round(loadNs / 1e6) }, 'loaded');
-      const model = this.#served(id, opened, (prompt, cached) => metrics.countPrefixCache(prompt, cached));
+      const model = this.#served(id, prepared.content, opened, (prompt, cached) =>
+        metrics.countPrefixCache(prompt, cached),
+      );
       const close = async (): Promise<void> => {
         await opened.close();
         metrics.detach();
@@ -100,10 +102,10 @@ export class ModelOpener {
     return { name: id, bytes: prepared.bytes, open };
   }
 
-  #served(id: string, opened: OpenedModel, onSequenceEnd: ServedModel['onSequenceEnd']): ServedModel {
+  #served(id: string, content: string, opened: OpenedModel, onSequenceEnd: ServedModel['onSequenceEnd']): ServedModel {
     const { modelFile, tokenizer, engine, chatTemplate, encodeLong } = opened;
     const { activations, kv } = this.#config;
-    const identity = [packageVersion(), id, modelFile.fileBytes, activations, kv].join('\n');
+    const identity = [packageVersion(), content, activations, kv].join('\n');
     return {
       id,
       createdSeconds: Math.floor(Date.now() / 1000),

@@ -66,6 +66,8 @@ export type PreparedFile = {
   readonly id: string;
   /** About what it will take in memory, bytes. */
   readonly bytes: number;
+  /** Tells its content from any other, wherever it lies (`contentSample`). */
+  readonly content: string;
   /** Rejects with `model_file_changed` if it isn't the same file any more. */
   open(): Promise<OpenedModel>;
 };

@@ -6,6 +6,7 @@ import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
 import { GrammarEngine } from '../grammar/grammar-engine.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { ChatTemplate } from '../model/chat-template/index.js';
+import { contentSample } from '../model/content-sample.js';
 import { readModelFile } from '../model/gguf.js';
 import { kvBytesPerToken } from '../model/kv-bytes.js';
 import { packedBytes } from '../model/packed-bytes.js';
@@ -103,11 +104,13 @@ export async function prepareModel(options: OpenModelOptions): Promise<PreparedF
   });
   const stamp = await stampOf(path);
   const modelFile = await readModelFile(path);
+  const content = await contentSample(path);
   const sizes = chooseSizes(modelFile, options);
   const kvBytes = sizes.kvBlockCount * KV_BLOCK_TOKENS * kvBytesPerToken(modelFile.architecture, options.kv);
   return {
     id: modelFile.id,
     bytes: packedBytes(modelFile.tensors) + kvBytes,
+    content,
     open: async () => {
       const opened = await load(modelFile, sizes, options);
       // Tensors of one file by the description of another would be a model that nobody made.

@@ -35,11 +35,14 @@ async function until(isThere: () => Promise<boolean>): Promise<void> {
   while (!(await isThere())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
+type Answer = { readonly model: string; readonly fingerprint: string; readonly ids: string };
+
 /** Greedy token ids of a model for a prompt that `n` numbers. */
-async function answer(model: string, n: number, maxTokens = 12): Promise<{ model: string; ids: string }> {
+async function answer(model: string, n: number, maxTokens = 12): Promise<Answer> {
   const body = { ...greedy, model, prompt: `prompt number ${n}`, max_tokens: maxTokens };
   const completion = await server.complete(body);
-  return { model: completion.model, ids: JSON.stringify(completion.choices[0]?.token_ids) };
+  const { system_fingerprint: fingerprint } = completion;
+  return { model: completion.model, fingerprint, ids: JSON.stringify(completion.choices[0]?.token_ids) };
 }
 
 test('models are loaded when they are asked for, and the one used longest ago makes room', async () => {
@@ -47,6 +50,8 @@ test('models are loaded when they are asked for, and the one used longest ago ma
   const [fromA, fromB] = [await answer('a', 0), await answer('b', 0)];
   assert.deepEqual([fromA.model, fromB.model], ['a', 'b']);
   assert.notEqual(fromA.ids, fromB.ids);
+  assert.notEqual(fromA.fingerprint, fromB.fingerprint);
+  assert.equal((await answer('same', 0)).fingerprint, fromA.fingerprint, 'the same weights');
   await answer('a', 1);
   await answer('c', 0);
   assert.deepEqual(await admin.states(), { a: 'ready', same: 'unloaded', b: 'unloaded', c: 'ready' });
@@ -139,7 +144,8 @@ test('a file replaced on disk changes nothing for the model in memory; loading i
   assert.deepEqual([await running, await answer('a', 5, 60)], [before, before]);
   await admin.unload('c');
   await admin.load('new', path('a'));
-  assert.equal((await answer('new', 5, 60)).ids, other.ids);
+  const { ids, fingerprint } = await answer('new', 5, 60);
+  assert.deepEqual([ids, fingerprint], [other.ids, other.fingerprint]);
   await admin.unload('new', true);
   assert.equal((await server.post({ ...greedy, model: 'new', prompt: 'x' })).statusCode, 404);
 });
