@@ -202,6 +202,7 @@ Status Engine::submit(StepBatch&& batch, Completion completion) {
 
 void Engine::loop() {
   if (!cpus_.empty()) pin_to_cpu(cpus_.front());
+  yield_to_wakers();
   set_float_environment();
   for (;;) {
     Job job;

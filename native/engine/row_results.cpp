@@ -23,16 +23,18 @@ RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<S
     const bool follows = r > 0 && row_sequence_[r - 1] == row_sequence_[r] && batch.targets[r - 1] < 0;
     if (follows) rows_before_[r] = rows_before_[r - 1] + 1;
   }
+  for (const int32_t slot : batch.slots) {
+    if (!slots[static_cast<size_t>(slot)].constrained) wait_share_ = 16;
+  }
 }
 
 bool RowResults::take_mask(Slot& slot, SamplerScratch& scratch) {
-  constexpr int kWaitShare = 16;
   std::unique_lock lock(gate_.mutex);
   const auto is_there = [&] { return slot.mask_position == slot.generated; };
   if (!is_there()) {
     // One deadline for all rows of the step.
     const auto now = Clock::now();
-    if (deadline_ == Clock::time_point()) deadline_ = now + (now - start_) / kWaitShare;
+    if (deadline_ == Clock::time_point()) deadline_ = now + (now - start_) / wait_share_;
     if (!gate_.arrived.wait_until(lock, deadline_, is_there)) return false;
   }
   std::swap(slot.mask, scratch.mask);

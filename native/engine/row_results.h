@@ -29,8 +29,9 @@ constexpr uint8_t kRowWithoutMask = 2;
 /// Those that weren't are found when all rows are there: the slot goes on behind the first token that differs from the
 /// input behind it. So rows don't wait for each other, and what is drawn behind a wrong input is dropped.
 ///
-/// A row of a constrained slot whose mask isn't there yet is waited for a little: at most a sixteenth of the time that
-/// the step has taken, so that a slow grammar can't hold up the other sequences. After that nothing is sampled for it.
+/// A row of a constrained slot whose mask isn't there yet is waited for, as nothing is sampled for it otherwise and its
+/// step has to be repeated: as long as the step has taken where all sequences of the step are constrained, a sixteenth
+/// of that among others, so that a slow grammar can't hold them up.
 class RowResults final : public RowSink {
  public:
   /// Sizes `result`; everything must outlive this.
@@ -61,6 +62,7 @@ class RowResults final : public RowSink {
   std::vector<int32_t> row_sequence_;  // [R]
   std::vector<uint32_t> rows_before_;  // [R] rows of the same slot that sample before this one
   const Clock::time_point start_ = Clock::now();
+  int wait_share_ = 1;            // of the step's time, as a divisor
   Clock::time_point deadline_{};  // of waiting for masks, once a row had to; guarded by the gate
 };
 

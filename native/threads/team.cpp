@@ -169,6 +169,7 @@ Team::Team(size_t threads, bool spin, const std::vector<size_t>& cpus) : state_(
       const size_t cpu = pinned ? cpus[thread] : 0;
       state.workers.emplace_back([this, thread, pinned, cpu] {
         if (pinned) pin_to_cpu(cpu);
+        yield_to_wakers();
 #if defined(__linux__)
         pthread_setname_np(pthread_self(), "nibble-worker");
 #endif
@@ -222,6 +223,25 @@ void Team::barrier(size_t thread) noexcept {
   } else {
     state.phase.wait(seen, state.spin);
   }
+}
+
+void yield_to_wakers() noexcept {
+#if defined(__linux__)
+  // As in linux/sched/types.h, which old systems lack.
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;  // ns
+  } attributes{};
+  constexpr uint64_t kLongestSliceNs = 100'000'000;
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) != 0) return;
+  // Of a thread of the ordinary policy this is the slice; of others it isn't ours to change.
+  if (attributes.policy != SCHED_OTHER) return;
+  attributes.runtime = kLongestSliceNs;
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
+#endif
 }
 
 void pin_to_cpu(size_t cpu) noexcept {

@@ -79,6 +79,10 @@ class Team {
 /// Sets round-to-nearest-even without flush-to-zero or denormals-are-zero on the calling thread.
 void set_float_environment() noexcept;
 
+/// Lets threads that wake up interrupt the calling one at once, where the scheduler knows of slices (Linux 6.12): those
+/// of other threads are shorter. Without that the event loop may wait some milliseconds for a core of a busy team.
+void yield_to_wakers() noexcept;
+
 /// Keeps the calling thread on one logical CPU; without effect where the system doesn't allow it.
 void pin_to_cpu(size_t cpu) noexcept;
 
