@@ -122,6 +122,9 @@ export const GRAMMAR_MASK_MS_MAX = 2000;
 /** The same for building the engine's vocabulary: 0.1 s for 50,000 tokens on an idle machine. */
 export const GRAMMAR_START_MS_MAX = 60_000;
 
+/** By how much these times may be exceeded on a machine so busy that the thread gets no CPU. */
+export const GRAMMAR_BUSY_FACTOR = 6;
+
 /** Constraints that may wait to be compiled: each can take seconds. */
 export const GRAMMAR_WAITING_MAX = 32;
 

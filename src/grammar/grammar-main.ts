@@ -1,4 +1,5 @@
 /** The grammar's thread: compiles constraints and finds, after each token, which ones may follow. */
+import { readlinkSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { GRAMMARS_CACHED_MAX } from '../limits.js';
 import { bytesOfToken, CONTROL, UNKNOWN } from '../model/tokenizer/vocabulary.js';
@@ -158,10 +159,18 @@ async function serve(compiler: GrammarCompiler, request: GrammarRequest): Promis
   parentPort?.postMessage(reply, reply.kind === 'mask' ? [reply.mask.buffer as ArrayBuffer] : []);
 }
 
+function cpuFile(): string | null {
+  try {
+    return `/proc/${readlinkSync('/proc/thread-self')}/schedstat`;
+  } catch {
+    return null;
+  }
+}
+
 const compiler = await createCompiler(vocabulary);
 let turn: Promise<void> = Promise.resolve();
 parentPort?.on('message', (request: GrammarRequest) => {
   turn = turn.then(() => serve(compiler, request));
 });
-const ready: GrammarAnswer = { kind: 'ready' };
+const ready: GrammarAnswer = { kind: 'ready', cpuFile: cpuFile() };
 parentPort?.postMessage(ready);

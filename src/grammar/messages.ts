@@ -23,8 +23,8 @@ export type GrammarRequest =
   | { readonly kind: 'close'; readonly matcher: number };
 
 export type GrammarAnswer =
-  /** Once, first: the vocabulary is built. */
-  | { readonly kind: 'ready' }
+  /** Once, first: the vocabulary is built. `cpuFile`: where Linux counts the thread's time on a CPU; null elsewhere. */
+  | { readonly kind: 'ready'; readonly cpuFile: string | null }
   | { readonly kind: 'compiled' }
   | { readonly kind: 'mask'; readonly mask: Int32Array }
   /** The text is complete and nothing can follow. */

@@ -1,6 +1,6 @@
 import { CONSTRAINT_CHARS_MAX } from '../limits.js';
 import { objectGrammar, schemaGrammar } from './schema/json-schema.js';
-import { wholeMatch } from './schema/regex.js';
+import { patternGrammar } from './schema/regex.js';
 import { literal, oneOf } from './schema/rules.js';
 import { type Constraint, ConstraintError } from './types.js';
 
@@ -37,7 +37,7 @@ export function grammarOf(constraint: Constraint): string {
     case 'json_schema':
       return schemaGrammar(constraint.schema, constraint.frame ?? null);
     case 'regex':
-      return `root ::= ${wholeMatch(constraint.pattern)}\n`;
+      return patternGrammar(constraint.pattern);
     case 'choice':
       if (constraint.choices.length === 0) throw new ConstraintError('There is nothing to choose from.');
       return `root ::= ${oneOf(constraint.choices.map(literal))}\n`;

@@ -12,7 +12,7 @@ const metadata = byteTokens();
 const engine = new GrammarEngine({ metadata, endIds: new Set([END_ID]), vocabSize: metadata.tokens.length });
 after(() => engine.close());
 
-const closing = new Set([...'"}]'].map((char) => char.charCodeAt(0)));
+const [quote, percent, ...brackets] = [...'"%}]'].map((char) => char.charCodeAt(0));
 
 /** A random text that the constraint allows; characters that close something are likelier, and preferred after a
  * while, so that it ends. */
@@ -27,7 +27,9 @@ function randomText(constraint: Constraint, random: Random): Promise<string> {
     matcher = engine.open(constraint, 0, {
       onMask: (_position, mask) => {
         const allowed = metadata.tokens.flatMap((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1 ? [id] : []));
-        const ends = allowed.filter((id) => id === END_ID || closing.has(id));
+        // Within a string, where any character may come, brackets close nothing.
+        const closing = [END_ID, quote, ...(allowed.includes(percent as number) ? [] : brackets)];
+        const ends = allowed.filter((id) => closing.includes(id));
         const closes = bytes.length > 1000 || random.below(4) === 0;
         const from = ends.length > 0 && closes ? ends : allowed;
         const token = from[random.below(from.length)] as number;

@@ -1,7 +1,7 @@
 import { ConstraintError } from '../types.js';
 import { JSON_CHAR_SET, jsonChars } from './json-text.js';
 import { parseRegex, type RegexAlternative, type RegexNode } from './regex-parser.js';
-import { type CharSet, charClass, oneOf, repeat, sequence } from './rules.js';
+import { type CharSet, charClass, oneOf, Rules, repeat, sequence } from './rules.js';
 
 type Emit = (set: CharSet) => string;
 
@@ -20,9 +20,59 @@ function expression(node: RegexNode, emit: Emit): string {
   }
 }
 
-/** A text that matches as a whole; anchors at its ends change nothing. */
-export function wholeMatch(pattern: string): string {
-  return oneOf(parseRegex(pattern).map(({ node }) => expression(node, charClass)));
+/**
+ * The node and all that comes behind it, `next`, as rules that each end where the text ends. The engine knows then when
+ * it compiles which tokens fit; those that run past the end of a rule it would have to try one by one at run time.
+ */
+function leadingTo(node: RegexNode, next: string, rules: Rules): string {
+  switch (node.kind) {
+    case 'set':
+      return rules.rule(sequence([charClass(node.set), next]));
+    case 'sequence':
+      return node.items.reduceRight((rest, item) => leadingTo(item, rest, rules), next);
+    case 'choice':
+      return rules.rule(oneOf(node.options.map((option) => leadingTo(option, next, rules))));
+    case 'repeat':
+      return repeated(node, next, rules);
+    default:
+      return node satisfies never;
+  }
+}
+
+function repeated({ item, min, max }: RegexNode & { kind: 'repeat' }, next: string, rules: Rules): string {
+  let rest = next;
+  if (max === null) {
+    rest = rules.reserve();
+    rules.define(rest, oneOf([next, leadingTo(item, rest, rules)]));
+  }
+  for (let i = min; i < (max ?? min); i++) rest = rules.rule(oneOf([next, leadingTo(item, rest, rules)]));
+  for (let i = 0; i < min; i++) rest = leadingTo(item, rest, rules);
+  return rest;
+}
+
+/** Whether something within may be empty as often as one likes: rules would lead back to themselves. */
+function loopsOnNothing(node: RegexNode): boolean {
+  switch (node.kind) {
+    case 'set':
+      return false;
+    case 'sequence':
+      return node.items.some(loopsOnNothing);
+    case 'choice':
+      return node.options.some(loopsOnNothing);
+    case 'repeat':
+      return loopsOnNothing(node.item) || (node.max === null && lengthOf(node.item).min === 0);
+    default:
+      return node satisfies never;
+  }
+}
+
+/** A grammar of the texts that match as a whole; anchors at their ends change nothing. */
+export function patternGrammar(pattern: string): string {
+  const options = parseRegex(pattern).map(({ node }) => node);
+  const whole: RegexNode = { kind: 'choice', options };
+  const rules = new Rules();
+  if (loopsOnNothing(whole)) return rules.text(expression(whole, charClass));
+  return rules.text(leadingTo(whole, rules.rule('""'), rules));
 }
 
 export type LengthBounds = { readonly min: number; readonly max: number | null };
