@@ -7,6 +7,8 @@ const classStarts = [2, 3, 4, 6, 10, 18] as const;
 /** Where counting starts: chances of a text that repeats itself now and then, and how many tokens this is worth. */
 const startChances = [0.15, 0.3, 0.5, 0.65, 0.8, 0.9] as const;
 const startWeight = 4;
+/** Tokens that are looked at in one go: a prompt of the longest context takes several, some milliseconds each. */
+const indexedTokensMax = 4096;
 /** Of what was counted before, at each token of a class. */
 const memory = 0.95;
 
@@ -18,6 +20,8 @@ const memory = 0.95;
 export class NgramDrafter implements Drafter {
   private tokens: Int32Array = new Int32Array(0);
   private known = 0;
+  /** Groups of tokens that end up to here can be found. */
+  private indexed = 0;
   /** Where the guess at the next token stands; −1: there is none. It stands there behind `matched` equal tokens. */
   private at = -1;
   private matched = 0;
@@ -26,15 +30,16 @@ export class NgramDrafter implements Drafter {
   private readonly trials: Float64Array = new Float64Array(startChances.length).fill(startWeight);
 
   update(tokens: Int32Array, known: number): void {
-    const isFirst = this.known === 0;
     this.tokens = tokens;
-    for (let end = this.known + 1; end <= known; end++) {
-      // Of a prompt nothing was guessed.
-      if (!isFirst) this.judge(tokens[end - 1] as number);
-      this.known = end;
-      if (end === known && this.at < 0) this.search();
-      for (const index of this.indices) index.add(tokens, end);
+    for (let at = this.known; at < known; at++) this.judge(tokens[at] as number);
+    this.known = known;
+    // Not the last tokens themselves: nothing has followed them.
+    const end = Math.min(known - 1, this.indexed + indexedTokensMax);
+    while (this.indexed < end) {
+      this.indexed++;
+      for (const index of this.indices) index.add(tokens, this.indexed);
     }
+    if (this.at < 0) this.search();
   }
 
   token(i: number): number {

@@ -67,6 +67,18 @@ it('finds in a long text what stood far away', () => {
   );
 });
 
+it('looks at a very long prompt little by little, as its answer grows', () => {
+  const text = Int32Array.from({ length: 20_000 }, (_, i) => (i * i * 7919 + i * 31) % 49_157);
+  // The answer repeats what stood near the end of the prompt, again and again.
+  const tokens = Int32Array.from([...text, ...Array.from({ length: 60 }, (_, i) => text[19_900 + (i % 6)] as number)]);
+  const drafter = new NgramDrafter();
+  drafter.update(tokens, text.length + 4);
+  assert.equal(drafter.likelihood(0), 0, 'so far the beginning only');
+  for (let known = text.length + 5; known <= tokens.length; known++) drafter.update(tokens, known);
+  assert.ok(drafter.likelihood(0) > 0);
+  assert.equal(drafter.token(0), text[19_900]);
+});
+
 it('goes round where the match runs into the end of the text', () => {
   const drafter = drafterOf([9, 8, 1, 2, 3, 1, 2, 3, 1, 2]);
   assert.deepEqual(
