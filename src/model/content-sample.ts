@@ -6,8 +6,9 @@ const PIECES = 64;
 const PIECE_BYTES = 4096;
 
 /**
- * Hexadecimal SHA-256 of a file's size and of pieces spread evenly over it, the first and the last bytes among them. The
- * same for copies of a file; another for any other quantization or training of a model, which changes bytes everywhere.
+ * Hexadecimal SHA-256 of a file's size and of pieces spread evenly over it, the first and the last bytes among them.
+ * The same for copies of a file; another for any other quantization or training of a model, which changes bytes
+ * everywhere.
  */
 export async function contentSample(path: string): Promise<string> {
   const file = await open(path, 'r');

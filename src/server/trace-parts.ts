@@ -1,4 +1,4 @@
-/** The OpenTelemetry packages, put together. A module of its own, so that they are loaded only where traces are wanted. */
+/** The OpenTelemetry packages, put together: a module of its own, loaded only where traces are wanted. */
 import {
   DiagLogLevel,
   defaultTextMapGetter,
