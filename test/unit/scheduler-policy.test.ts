@@ -136,4 +136,15 @@ describe('chunks', () => {
     const decoding = planOf(scheduler);
     assert.deepEqual([decoding.decodeTokens, decoding.prefillTokens], [1, 16]);
   });
+
+  it('share the least that a step takes: it is not as much for each prompt', () => {
+    const { scheduler } = learned(3);
+    enter(scheduler, spec('a', 3, 9));
+    const first = planOf(scheduler);
+    scheduler.complete(first, sampledAll(first, 7));
+    for (const [i, name] of ['b', 'c'].entries()) {
+      enter(scheduler, spec(name, 200, 4, { promptIds: new Int32Array(200).fill(i) }));
+    }
+    assert.deepEqual(show(planOf(scheduler)), ['a: 7 at 3, sample', 'b: 0..0 at 0, no row']);
+  });
 });

@@ -48,7 +48,7 @@ describe('preemption', () => {
     const kit = makeScheduler({ blockCount: 4, stepTokensMax: 64, lookAheadTokensMax: 64 });
     const { scheduler } = kit;
     enter(scheduler, own('a', 20, 30, 100));
-    const b = enter(scheduler, own('b', 15, 30, 200));
+    const b = enter(scheduler, { ...own('b', 15, 30, 200), deadlineMs: 5 });
     let behind = scheduler.plan() ?? assert.fail();
     for (let step = 2; step <= 13; step++) {
       const next = scheduler.plan() ?? assert.fail();
@@ -67,6 +67,17 @@ describe('preemption', () => {
     scheduler.complete(behind, sampledAll(behind, 50));
     assert.deepEqual([b.state, released], ['waiting', ['b']]);
     assert.deepEqual([...b.tokens.subarray(15, b.known)], [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 50]);
+  });
+
+  it('never times out: the wait for its first turn is over', () => {
+    const { scheduler, b, behind } = preemptInFlight();
+    scheduler.complete(behind, sampledAll(behind, 50));
+    scheduler.submit([{ ...own('late', 4, 1, 300), deadlineMs: 5 }]);
+    assert.equal(b.state, 'waiting');
+    assert.deepEqual(
+      scheduler.overdue(1000).map(({ owner }) => owner),
+      ['late'],
+    );
   });
 
   it('may be followed by an end before the step in flight returns, or by its failure', () => {
