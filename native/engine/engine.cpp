@@ -55,7 +55,7 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
       !status.ok()) {
     return status;
   }
-  model_->kv = KvPool(a, options.kv_formats, options.kv_block_count);
+  model_->kv = KvPool(a, options.kv_formats, options.kv_rotates, options.kv_block_count);
   graph_ = std::make_unique<Graph>(*model_, *team_, options.step_tokens_max);
   if (model_->kv.data() == nullptr || !graph_->ok()) {
     return Status::failure(ErrorCode::native_out_of_memory, "No memory for " + std::to_string(model_->kv.bytes()) +

@@ -29,6 +29,7 @@ struct EngineOptions {
   size_t threads = 1;
   bool quantize_activations = true;
   KvFormats kv_formats;
+  bool kv_rotates = true;
   size_t kv_block_count = 0;
   size_t slot_count = 0;
   size_t step_tokens_max = 0;

@@ -19,7 +19,7 @@ void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count
   const auto p = static_cast<size_t>(position);
   model_.kernels->rope(heads, count, a.head_dim, a.rope.dimensions, model_.rope.cos(p), model_.rope.sin(p),
                        a.rope.interleaved);
-  if (kv_rotates(model_.kv.formats().keys)) model_.kernels->hadamard(heads, count, a.head_dim);
+  if (model_.kv.rotates_keys()) model_.kernels->hadamard(heads, count, a.head_dim);
 }
 
 /// @param v is rotated in place if the format of values wants that
@@ -29,7 +29,7 @@ void Graph::store(size_t layer, size_t kv_head, const float* k, float* v, int32_
   const int32_t block = blocks[static_cast<size_t>(position) / kKvBlockTokens];
   const auto [keys, values] = model_.kv.formats();
   const size_t head_dim = model_.spec.head_dim;
-  if (kv_rotates(values)) model_.kernels->hadamard(v, 1, head_dim);
+  if (model_.kv.rotates_values()) model_.kernels->hadamard(v, 1, head_dim);
   model_.kernels->store_key(keys, k, head_dim, token, model_.kv.keys(layer, kv_head, block));
   model_.kernels->store_value(values, v, head_dim, token, model_.kv.values(layer, kv_head, block));
 }
@@ -90,7 +90,7 @@ void Graph::announce(size_t layer, AttentionTask& task, const AttentionItem* nex
 void Graph::finish(const float* o, float l, float* y) const noexcept {
   const size_t d = model_.spec.head_dim;
   model_.kernels->attention_finish(o, l, d, y);
-  if (kv_rotates(model_.kv.formats().values)) model_.kernels->hadamard(y, 1, d);
+  if (model_.kv.rotates_values()) model_.kernels->hadamard(y, 1, d);
 }
 
 void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexcept {

@@ -11,6 +11,8 @@ export type OpenModelOptions = {
   readonly threads: number | null;
   readonly activations: ActivationFormat;
   readonly kv: KvFormat;
+  /** As in `LoadOptions`. */
+  readonly kvRotates?: boolean;
   /** Longest sequence, tokens; null: the model's own context length. */
   readonly contextTokens: number | null;
   /** Size of the KV pool, tokens; null: by `chooseKvTokens` of src/config.ts. */

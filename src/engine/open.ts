@@ -51,7 +51,7 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
 /** Loads a model file natively with the sizes given; rejects with a NibbleError. */
 export async function loadNativeModel(
   file: ModelFile,
-  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'onProgress'> &
+  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'kvRotates' | 'onProgress'> &
     LoadSizes & { readonly slotCount: number; readonly packFolder?: string },
 ): Promise<NativeModel> {
   const addon = loadAddon();
@@ -68,6 +68,7 @@ export async function loadNativeModel(
     stepRowsMax: STEP_ROWS_MAX,
     contextTokensMax: options.contextTokensMax,
     ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
+    ...(options.kvRotates === undefined ? {} : { kvRotates: options.kvRotates }),
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   };
   try {

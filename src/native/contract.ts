@@ -106,6 +106,8 @@ export type LoadOptions = {
   readonly threads: number;
   readonly activations: ActivationFormat;
   readonly kv: KvFormat;
+  /** false: what has 4 bits isn't rotated, which is for evaluations alone: they show what rotation gives. */
+  readonly kvRotates?: boolean;
   /** KV blocks of 16 tokens in the pool; block ids are `[0, kvBlockCount)`. */
   readonly kvBlockCount: number;
   /** Slots that can be open at once. */

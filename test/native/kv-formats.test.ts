@@ -98,3 +98,21 @@ test('sizes of heads of 64', async () => {
   assert.equal(perHead('k8v4'), 64 + 32 + 8);
   assert.equal(perHead('kv4'), 2 * (32 + 4));
 });
+
+test('rotation can be left out for evaluations, and concerns 4 bits alone', async () => {
+  const path = await folder.write('unrotated', { ...architectures.llama });
+  const rowsOf = async (kv: KvFormat, kvRotates: boolean) => {
+    const kit = await NativeKit.open(path, { kv, kvRotates, activations: 'f32', kvBlockCount });
+    const rows = await logitsOf(kit, randomTokens(SHORT_TOKENS, kit.vocab, 12), [SHORT_TOKENS], short);
+    await kit.close();
+    return rows;
+  };
+  for (const kv of ['f16', 'kv8'] satisfies KvFormat[]) {
+    assertSameRows(await rowsOf(kv, false), await rowsOf(kv, true), kv);
+  }
+  const exact = await rowsOf('f16', true);
+  const unrotated = await rowsOf('kv4', false);
+  assert.ok(distance(unrotated, await rowsOf('kv4', true)) > 0, 'kv4 is rotated');
+  // Random weights have no outliers: both ways are about as near.
+  assert.ok(distance(unrotated, exact) < 0.2, `${distance(unrotated, exact)}`);
+});

@@ -6,6 +6,7 @@ import type { GenerationRequest } from '../../src/engine/types.js';
 import { KV_BLOCK_TOKENS } from '../../src/limits.js';
 import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
+import type { Tokenizer } from '../../src/model/types.js';
 import type { KvFormat, NativeModel } from '../../src/native/contract.js';
 import { type Collected, collect, greedy, piecesTokenizer, request, submitOne } from './engine-kit.js';
 
@@ -46,15 +47,15 @@ export type Answer = Omit<Collected, 'cachedTokens'>;
 /** A model loaded once, and engines on it that begin with an empty prefix cache. */
 export class CrowdModel {
   private readonly model: NativeModel;
-  private readonly vocab: number;
   private readonly contextTokensMax: number;
   private readonly kvBlockCount: number;
+  private readonly tokenizer: Tokenizer;
 
   private constructor(model: NativeModel, vocab: number, contextTokensMax: number, kvBlockCount: number) {
     this.model = model;
-    this.vocab = vocab;
     this.contextTokensMax = contextTokensMax;
     this.kvBlockCount = kvBlockCount;
+    this.tokenizer = piecesTokenizer(Array.from({ length: vocab }, (_, id) => `<${id}>`));
   }
 
   static async load(path: string, kv: KvFormat, contextTokensMax: number, kvTokens: number): Promise<CrowdModel> {
@@ -70,8 +71,7 @@ export class CrowdModel {
   }
 
   private engine(config: Partial<EngineConfig>) {
-    const { model, contextTokensMax, kvBlockCount } = this;
-    const tokenizer = piecesTokenizer(Array.from({ length: this.vocab }, (_, id) => `<${id}>`));
+    const { model, contextTokensMax, kvBlockCount, tokenizer } = this;
     // Not closed afterwards: that would close the model.
     return createEngine({
       model,

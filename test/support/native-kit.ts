@@ -45,6 +45,7 @@ export type KitOptions = {
   readonly threads?: number;
   readonly activations?: ActivationFormat;
   readonly kv?: KvFormat;
+  readonly kvRotates?: boolean;
   /** Caps dispatch at this level while the model loads. */
   readonly level?: IsaLevel;
   readonly slotCount?: number;
@@ -90,6 +91,7 @@ export class NativeKit {
         contextTokensMax: options.contextTokensMax ?? Math.min(1024, file.architecture.contextLength),
         kvBlockCount,
         slotCount: options.slotCount ?? 8,
+        ...(options.kvRotates === undefined ? {} : { kvRotates: options.kvRotates }),
         ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
       }),
     );

@@ -18,6 +18,8 @@ type PerplexityFlags = Readonly<Record<string, unknown>> & {
   readonly window: number;
   readonly windows?: number;
   readonly protocol: Protocol;
+  /** False with --no-kv-rotation. */
+  readonly kvRotation: boolean;
   readonly json?: boolean;
 };
 
@@ -49,7 +51,7 @@ export function parseProtocol(text: string): Protocol {
 
 async function perplexity(flags: PerplexityFlags): Promise<void> {
   const config = loadConfig(flags, process.env);
-  const opened = await openForEval(config, flags.window);
+  const opened = await openForEval(config, flags.window, { kvRotates: flags.kvRotation });
   const progress = createProgress();
   try {
     const tokens = await readTokens(flags.data, opened.tokenizer, flags.window);
@@ -71,6 +73,7 @@ async function perplexity(flags: PerplexityFlags): Promise<void> {
           ...{ perplexity: significant(measured.perplexity, 8), standardError: significant(measured.standardError) },
           ...{ tokens: measured.tokens, tokensPerS: significant(tokensPerS) },
           ...{ windows: windows.length, windowTokens, protocol, activations: config.activations, kv: config.kv },
+          kvRotation: flags.kvRotation,
         },
       );
     }
@@ -91,6 +94,7 @@ export function registerPerplexity(parent: Command): void {
     .option('--window <tokens>', 'tokens of a window; a last short one is dropped', integerIn(4, 1_000_000), 512)
     .option('--windows <count>', 'only the first so many windows', integerIn(1, 1_000_000_000))
     .option('--protocol <name>', 'full, or second-half as llama.cpp scores', parseProtocol, 'full')
+    .option('--no-kv-rotation', "don't rotate what --kv keeps in 4 bits, to show what rotation gives")
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(perplexity);
 }

@@ -12,7 +12,7 @@ import { openOptions } from '../open-options.js';
 export async function openForEval(
   config: Config,
   tokensMax: number,
-  changes: { readonly model?: string; readonly activations?: ActivationFormat } = {},
+  changes: { readonly model?: string; readonly activations?: ActivationFormat; readonly kvRotates?: boolean } = {},
 ): Promise<OpenedModel> {
   const { openModel } = await import('../../engine/open.js');
   const kvTokens = Math.ceil(tokensMax / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
