@@ -43,7 +43,12 @@ async function openModel(): Promise<OpenedModel> {
 }
 
 try {
-  await serve(loadConfig(JSON.parse(flags), {}), async () => ({ id: 'fake-model', bytes: 1000, content: 'fake', open: openModel }));
+  await serve(loadConfig(JSON.parse(flags), {}), async () => ({
+    id: 'fake-model',
+    bytes: 1000,
+    content: 'fake',
+    open: openModel,
+  }));
 } catch (error) {
   console.error(String(error));
   process.exit(1);
