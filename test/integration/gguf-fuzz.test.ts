@@ -15,7 +15,7 @@ const nativeSeconds = Math.min(seconds, 20);
 const silenceMsMax = 60_000;
 
 test(`headers, ${seconds} s (seed ${seed}): a model or a coded error, quickly, in bounded memory`, async (t) => {
-  const { cases, accepted, codes, slowestMs, memoryGrowth } = await fuzzHeader(seconds, seed);
+  const { cases, accepted, codes, slowestMs, memoryGrowth } = await fuzzHeader({ cases: 1, seconds }, seed);
   t.diagnostic(`${cases} cases, ${accepted} accepted, ${JSON.stringify(codes)}, slowest ${slowestMs.toFixed(0)} ms`);
   assert.ok(cases > 100);
   for (const code of Object.keys(codes)) assert.match(code, /^(model_|tokenizer_)/);

@@ -32,11 +32,14 @@ const nastyNumbers = [
   1n << 53n,
 ];
 
+/** Until both are reached: a count alone is the same on every machine, a time finds more on a fast one. */
+export type FuzzLength = { readonly cases: number; readonly seconds: number };
+
 /**
- * Mutates the header of a generated model for `seconds`. Throws if anything but a NibbleError escapes, naming seed and
+ * Mutates the header of a generated model. Throws if anything but a NibbleError escapes, naming seed and
  * case so that it can be replayed.
  */
-export async function fuzzHeader(seconds: number, seed: number): Promise<FuzzResult> {
+export async function fuzzHeader(length: FuzzLength, seed: number): Promise<FuzzResult> {
   const folder = await mkdtemp(join(tmpdir(), 'nibble-fuzz-'));
   try {
     const path = join(folder, 'model.gguf');
@@ -45,7 +48,7 @@ export async function fuzzHeader(seconds: number, seed: number): Promise<FuzzRes
       (start, tensor) => Math.min(start, tensor.offset),
       original.length,
     );
-    return await fuzzFile(path, original, headerBytes, seconds, seed);
+    return await fuzzFile(path, original, headerBytes, length, seed);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -55,15 +58,15 @@ async function fuzzFile(
   path: string,
   original: Buffer,
   headerBytes: number,
-  seconds: number,
+  length: FuzzLength,
   seed: number,
 ): Promise<FuzzResult> {
   const random = new Random(seed);
   const codes: Record<string, number> = {};
   let [cases, accepted, slowestMs] = [0, 0, 0];
   const memoryBefore = process.memoryUsage().rss;
-  const end = performance.now() + seconds * 1000;
-  while (performance.now() < end) {
+  const end = performance.now() + length.seconds * 1000;
+  while (cases < length.cases || performance.now() < end) {
     await writeFile(path, mutate(original, headerBytes, random));
     const start = performance.now();
     try {

@@ -212,8 +212,7 @@ test('what is no readable file is told apart', async () => {
 });
 
 test('mutated headers give models or coded errors, nothing else', async () => {
-  const result = await fuzzHeader(2, 1);
-  assert.ok(result.cases > 100, `only ${result.cases} cases`);
+  const result = await fuzzHeader({ cases: 200, seconds: 0 }, 1);
   assert.ok(Object.keys(result.codes).length >= 4, JSON.stringify(result.codes));
   assert.ok(result.memoryGrowth < 256 * 2 ** 20, `memory grew by ${result.memoryGrowth}`);
 });
