@@ -1,5 +1,5 @@
 /**
- * KV blocks of pinned prefixes on disk, so that a restart needn't compute them; docs/decisions/0024-pinned-prefixes.md.
+ * KV blocks of pinned prefixes on disk, so that a restart needn't compute them; docs/decisions/0026-pinned-prefixes.md.
  *
  *   magic [16] · SHA-256 of the identity [32] · per block: SHA-256 [32], content [info.kvBlockBytes]
  *
