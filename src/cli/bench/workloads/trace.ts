@@ -29,6 +29,20 @@ function realPrompt({ promptIds }: Arrival, vocab: number): Int32Array {
   });
 }
 
+/** The same requests, none with a longer prompt. */
+function within(source: ArrivalSource, promptTokensMax: number): ArrivalSource {
+  return {
+    get nextMs() {
+      return source.nextMs;
+    },
+    take() {
+      const arrival = source.take();
+      return { ...arrival, promptIds: arrival.promptIds.subarray(0, promptTokensMax) };
+    },
+    ended: (nowMs, served) => source.ended(nowMs, served),
+  };
+}
+
 /** Sends every request at its time, over streams of its own. */
 async function replay(source: ArrivalSource, url: string, vocab: number): Promise<Figures> {
   const agent = new Agent({ keepAlive: true, maxSockets: socketsMax });
@@ -108,7 +122,7 @@ export const trace: Workload = async (host: WorkloadHost, flags) => {
   // How often guesses are right depends on the text, which isn't simulated.
   const server = await host.start(['--kv-tokens', String(policy.kvTokens), '--speculate', 'off']);
   try {
-    await replay((await openTrace(warmUpTrace))(), server.url, vocab);
+    await replay(within((await openTrace(warmUpTrace))(), contextTokens >> 1), server.url, vocab);
     const measured = await replay(open(), server.url, vocab);
     // Afterwards: what the steps of this very run cost. The speed of a virtual machine changes from minute to minute.
     const cost = await serverCost(server.url);
