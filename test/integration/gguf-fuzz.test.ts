@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { fuzzHeader } from '../support/gguf-fuzz.js';
 
-const seconds = process.env.CI === 'true' || process.env.NIBBLE_LONG === '1' ? 60 : 10;
+const seconds = process.env.NIBBLE_NIGHTLY === '1' ? 60 : 15;
 const seed = Number(process.env.NIBBLE_SEED ?? 1);
 /** Natively a few hundred cases a second, of which each load is short. */
 const nativeSeconds = Math.min(seconds, 20);
