@@ -38,7 +38,7 @@ test('pinned, restored, and the same answer as without', async () => {
     // All but the prefix's last, unfinished block.
     assert.ok(pinned.cached > 100 && pinned.cached % 16 === 0, `${pinned.cached}`);
     assert.equal(restarted.cached, pinned.cached);
-    // What came from the disk was not computed. A step behind an answer's last one may have been counted by then or not.
+    // What came from the disk was not computed. A step behind an answer's last one may be counted or not.
     assert.ok(Math.abs(plain.tokens - restarted.tokens - pinned.cached) <= 1, `${plain.tokens}, ${restarted.tokens}`);
     assert.deepEqual([pinned.choices, restarted.choices], [plain.choices, plain.choices]);
   } finally {
