@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { text as readAll } from 'node:stream/consumers';
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig, type SettingKey } from '../config.js';
+import { greedy } from '../engine/greedy.js';
 import type { OpenedModel, OpenModel } from '../engine/open-types.js';
 import type { GenerationRequest } from '../engine/types.js';
 import { NibbleError } from '../errors.js';
@@ -46,19 +47,7 @@ function generationRequest(promptIds: Int32Array, flags: GenerateFlags): Generat
   return {
     promptIds,
     maxTokens: flags.maxTokens,
-    sampling: {
-      temperature: flags.temperature,
-      topK: 0,
-      topP: 1,
-      minP: 0,
-      presencePenalty: 0,
-      frequencyPenalty: 0,
-      repetitionPenalty: 1,
-      seed: flags.seed ?? randomBytes(8).readBigUInt64LE(),
-      choice: 0,
-      biasIds: new Int32Array(0),
-      biasValues: new Float32Array(0),
-    },
+    sampling: { ...greedy, temperature: flags.temperature, seed: flags.seed ?? randomBytes(8).readBigUInt64LE() },
     stop: [],
     logprobs: null,
     scorePrompt: false,

@@ -1,5 +1,6 @@
 /** How far two models agree about a text that one of them wrote. */
 import { NibbleError } from '../errors.js';
+import { greedy } from './greedy.js';
 import type { Compared } from './rollout-report.js';
 import type { Engine, GenerationRequest, TokenLogprob } from './types.js';
 
@@ -13,19 +14,7 @@ function scoring(ids: Int32Array): GenerationRequest {
   return {
     promptIds: ids,
     maxTokens: 0,
-    sampling: {
-      temperature: 0,
-      topK: 0,
-      topP: 1,
-      minP: 0,
-      presencePenalty: 0,
-      frequencyPenalty: 0,
-      repetitionPenalty: 1,
-      seed: 0n,
-      choice: 0,
-      biasIds: new Int32Array(0),
-      biasValues: new Float32Array(0),
-    },
+    sampling: greedy,
     stop: [],
     logprobs: 1,
     scorePrompt: true,

@@ -8,6 +8,7 @@ import type { ModelFile, Tokenizer } from '../model/types.js';
 import type { ActivationFormat, KvFormat, NativeModel } from '../native/contract.js';
 import { addonPath } from '../native/load.js';
 import type { PinningEngine } from './engine.js';
+import { greedy } from './greedy.js';
 import { evictPacks } from './pack-cache.js';
 import { readPrefix, type StoredPrefix, storedBytes, writePrefix } from './prefix-store.js';
 import type { Engine, SamplingRequest } from './types.js';
@@ -56,11 +57,6 @@ export async function readPinnedTexts(path: string): Promise<readonly string[]> 
     throw refuse(error instanceof Error ? error.message : String(error), error);
   }
 }
-
-const greedy: SamplingRequest = {
-  ...{ temperature: 0, topK: 0, topP: 1, minP: 0, presencePenalty: 0, frequencyPenalty: 0, repetitionPenalty: 1 },
-  ...{ seed: 0n, choice: 0, biasIds: new Int32Array(0), biasValues: new Float32Array(0) },
-};
 
 /** Computes a prefix as any request does; its blocks are in the cache afterwards. Throws what the request throws. */
 async function compute(engine: Engine, promptIds: Int32Array): Promise<void> {

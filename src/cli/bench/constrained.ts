@@ -1,6 +1,7 @@
 /** `nibble bench constrained`: what a constraint costs the sequence that has it, and those beside it. */
 import type { Command } from 'commander';
 import { loadConfig } from '../../config.js';
+import { greedy } from '../../engine/greedy.js';
 import type { OpenedModel } from '../../engine/open-types.js';
 import type { GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
@@ -89,18 +90,7 @@ async function runOnce({ engine, tokenizer }: OpenedModel, kind: Kind, batch: nu
   return { own, beside: beside.reduce((sum, ms) => sum + ms, 0) / beside.length };
 }
 
-const sampling: Omit<GenerationRequest['sampling'], 'choice'> = {
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  seed: 1n,
-  biasIds: new Int32Array(0),
-  biasValues: new Float32Array(0),
-};
+const sampling = { ...greedy, temperature: 1, seed: 1n };
 
 const kinds = Object.keys(constraints) as readonly Kind[];
 

@@ -2,6 +2,8 @@
  * Drives the native model without the engine: benches and evaluations decide themselves what a step holds. The engine
  * of the same model must be idle, for both would hand out the same KV blocks.
  */
+
+import { greedy } from '../../engine/greedy.js';
 import { KV_BLOCK_TOKENS } from '../../limits.js';
 import {
   type NativeModel,
@@ -33,21 +35,7 @@ export type StepOutputs = {
   readonly topCount?: number;
 };
 
-const greedy: SamplingSpec = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  seed: 0n,
-  choice: 0,
-  biasIds: new Int32Array(0),
-  biasValues: new Float32Array(0),
-  promptIds: new Int32Array(0),
-  generatedIds: new Int32Array(0),
-};
+const greedySlot: SamplingSpec = { ...greedy, promptIds: new Int32Array(0), generatedIds: new Int32Array(0) };
 
 const sampleRow: ArrayLike<number> = [ROW_SAMPLE];
 const previousToken: ArrayLike<number> = [TOKEN_FROM_PREVIOUS_STEP];
@@ -64,7 +52,7 @@ export class Stepper {
 
   /** Opens a greedy sequence with room for `tokensMax` tokens. */
   open(tokensMax: number): DirectSequence {
-    const slot = this.#model.openSlot(greedy);
+    const slot = this.#model.openSlot(greedySlot);
     const first = this.#nextBlock;
     const blocks = Int32Array.from({ length: Math.ceil(tokensMax / KV_BLOCK_TOKENS) }, (_, i) => first + i);
     this.#nextBlock += blocks.length;
