@@ -11,7 +11,7 @@ import type { PinningEngine } from './engine.js';
 import { greedy } from './greedy.js';
 import { evictPacks } from './pack-cache.js';
 import { readPrefix, type StoredPrefix, storedBytes, writePrefix } from './prefix-store.js';
-import type { Engine, SamplingRequest } from './types.js';
+import type { Engine } from './types.js';
 
 export type PinTarget = {
   readonly engine: PinningEngine;
