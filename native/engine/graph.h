@@ -16,6 +16,9 @@
 
 namespace nibble {
 
+/// Up to this many input elements, each thread prepares the input for itself: that costs less than a barrier.
+inline constexpr size_t kOwnElementsMax = 4096;
+
 /// Takes the logits of wanted rows as they are computed.
 class RowSink {
  public:
@@ -25,6 +28,20 @@ class RowSink {
 
  protected:
   ~RowSink() = default;
+};
+
+/// Refers to a callable `void(size_t row, float* out)` that computes one input row of a linear layer. Doesn't own it.
+class RowProducer {
+ public:
+  template <class Produce>
+  RowProducer(const Produce& produce) noexcept  // NOLINT: lambdas are passed as they are
+      : produce_(&produce),
+        call_([](const void* self, size_t row, float* out) { (*static_cast<const Produce*>(self))(row, out); }) {}
+  void operator()(size_t row, float* out) const { call_(produce_, row, out); }
+
+ private:
+  const void* produce_;
+  void (*call_)(const void*, size_t, float*);
 };
 
 class Graph {
@@ -78,8 +95,7 @@ class Graph {
   /// One head's output: o / l, rotated back if the values are stored rotated.
   void finish(const float* o, float l, float* y) const noexcept;
 
-  template <class Produce>
-  Input prepare(const Linear& linear, size_t columns, size_t thread, Operator operation, Produce produce) noexcept;
+  Input prepare(const Linear& linear, size_t columns, size_t thread, Operator operation, RowProducer produce) noexcept;
   void linear(const Linear& linear, const Input& input, size_t columns, float* y, size_t y_stride, bool accumulate,
               size_t thread) noexcept;
   void prefetch(const Linear& linear, size_t columns, size_t thread) const noexcept;
