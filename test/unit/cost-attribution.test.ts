@@ -1,0 +1,124 @@
+/** Whose energy it was: the parts add up to the whole, and each is what the work model says. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Attribution, CostAccount, type StepPart } from '../../src/cost/attribution.js';
+import type { EnergyTable } from '../../src/cost/energy-table.js';
+import { type ModelWork, positionsSeen, workOf } from '../../src/cost/step-work.js';
+
+const near = (actual: number, expected: number, relative = 1e-9) =>
+  assert.ok(Math.abs(actual - expected) <= relative * Math.max(Math.abs(expected), 1e-12), `${actual} for ${expected}`);
+
+/** Round figures, so that sums can be done by hand. */
+const table: EnergyTable = { memoryBytePj: 1, int8MacPj: 1, fp32MacPj: 1, source: 'made up' };
+const model: ModelWork = {
+  layerBytes: 1000,
+  headBytes: 100,
+  int8MacsPerToken: 50,
+  fp32MacsPerToken: 3,
+  int8MacsPerRow: 7,
+  fp32MacsPerRow: 2,
+  macsPerPosition: 4,
+  kvBytesPerPosition: 10,
+};
+
+test('a decode alone: all weights, its own context', () => {
+  // Weights 1000 + 100; MACs 50 + 3 + 7 + 2; KV (20 read, 1 written, 1 read) · 10; attention to 21 positions · 4.
+  assert.deepEqual(workOf([{ tokens: 1, rows: 1, cachedTokens: 20 }], model, table), [1000 + 100 + 62 + 220 + 84]);
+});
+
+test('a prompt and a decode together: weights by tokens, the head by rows, the rest is their own', () => {
+  const parts = [
+    { tokens: 3, rows: 0, cachedTokens: 4 },
+    { tokens: 1, rows: 1, cachedTokens: 20 },
+  ];
+  assert.equal(positionsSeen(parts[0] ?? { tokens: 0, rows: 0, cachedTokens: 0 }), 5 + 6 + 7);
+  assert.deepEqual(workOf(parts, model, table), [750 + 3 * 53 + (4 + 6) * 10 + 18 * 4, 250 + 53 + 100 + 9 + 220 + 84]);
+});
+
+test('more of one sequence changes its work as the model says, and of the others only what is shared', () => {
+  const other = { tokens: 1, rows: 1, cachedTokens: 20 };
+  const own = (parts: readonly number[], tokens: number, all: number) => (parts[0] ?? 0) - (1000 * tokens) / all;
+  const one = workOf([{ tokens: 4, rows: 0, cachedTokens: 0 }, other], model, table);
+  const two = workOf([{ tokens: 8, rows: 0, cachedTokens: 0 }, other], model, table);
+  // Own work: tokens · 53, KV 2 · tokens · 10, attention (1 + … + tokens) · 4.
+  near(own(one, 4, 5), 4 * 53 + 80 + 40);
+  near(own(two, 8, 9), 8 * 53 + 160 + 144);
+  near((one[1] ?? 0) - (two[1] ?? 0), 1000 / 5 - 1000 / 9);
+});
+
+test('cached positions cost the hitter reading them, not computing them', () => {
+  const [cold = 0] = workOf([{ tokens: 64, rows: 1, cachedTokens: 0 }], model, table);
+  const [hit = 0] = workOf([{ tokens: 1, rows: 1, cachedTokens: 63 }], model, table);
+  near(hit, 1000 + 100 + 62 + (63 + 2) * 10 + 64 * 4);
+  assert.ok(hit < cold / 2);
+});
+
+test('idle power is learnt, and idle time is nobody else’s', () => {
+  const attribution = new Attribution(100, 0);
+  attribution.settle(120, 10); // 2 W with nothing to do
+  const account = new CostAccount();
+  attribution.addStep(4, [{ account, phase: 'prefill', work: 5 }]);
+  attribution.settle(200, 20); // 80 J: 6 s idle at 2 W, the rest is the step's
+  near(attribution.idleJoules, 20 + 12);
+  near(account.prefillJoules, 68);
+  assert.equal(account.decodeJoules, 0);
+  near(account.machineSeconds, 4);
+});
+
+test('a step is divided by work, and by phase', () => {
+  const attribution = new Attribution(0, 0);
+  const [a, b] = [new CostAccount(), new CostAccount()];
+  attribution.addStep(1, [
+    { account: a, phase: 'prefill', work: 3 },
+    { account: b, phase: 'decode', work: 1 },
+  ]);
+  attribution.addStep(3, [{ account: a, phase: 'decode', work: 9 }]);
+  attribution.settle(40, 4);
+  near(a.prefillJoules, 7.5);
+  near(a.decodeJoules, 30);
+  near(b.joules, 2.5);
+  near(a.machineSeconds + b.machineSeconds, 4);
+});
+
+test('whatever happens, accounts and idle time add up to the meter', () => {
+  const scenario = fc.array(
+    fc.oneof(
+      fc.record({ kind: fc.constant('settle' as const), joules: fc.nat(500_000).map((n) => n / 1000) }),
+      fc.record({ kind: fc.constant('step' as const) }),
+    ),
+    { maxLength: 60 },
+  );
+  fc.assert(
+    fc.property(scenario, fc.infiniteStream(fc.nat(1_000_000).map((n) => n / 1_000_000)), (events, random) => {
+      const accounts = Array.from({ length: 5 }, () => new CostAccount());
+      const attribution = new Attribution(7, 3);
+      let [joules, seconds] = [7, 3];
+      const next = () => random.next().value ?? 0;
+      for (const event of events) {
+        if (event.kind === 'step') {
+          const count = Math.floor(next() * 6);
+          const parts: StepPart[] = Array.from({ length: count }, () => ({
+            account: accounts[Math.floor(next() * 4.999)] ?? new CostAccount(),
+            phase: next() < 0.5 ? 'prefill' : 'decode',
+            work: next() * 1e12,
+          }));
+          const duration = next() * 0.1;
+          attribution.addStep(duration, parts);
+          seconds += duration * (0.5 + next());
+        } else {
+          joules += event.joules;
+          seconds += next();
+          attribution.settle(joules, seconds);
+        }
+      }
+      attribution.settle(joules, seconds);
+      const parts = accounts.reduce((sum, account) => sum + account.joules, attribution.idleJoules);
+      near(parts, joules - 7);
+      near(attribution.totalJoules, joules - 7);
+      assert.ok(accounts.every(({ prefillJoules, decodeJoules }) => prefillJoules >= 0 && decodeJoules >= 0));
+      assert.ok(attribution.idleJoules >= 0);
+    }),
+    { numRuns: 1000, seed: 20 },
+  );
+});
