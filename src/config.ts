@@ -114,10 +114,11 @@ export const settingsSchema = Type.Object(
       'physical cores, within the CPU quota',
       'Threads that compute. More than the physical cores seldom helps.',
     ),
-    activations: Type.Enum(['a8', 'f32'], {
-      default: 'a8',
-      description: 'How linear layers read their input: `a8` = int8 per token and group of 32 (fast), `f32` = exact.',
-      expected: '"a8" or "f32"',
+    activations: Type.Union([Type.Enum(['a8', 'f32']), Type.Null()], {
+      default: null,
+      auto: 'by the recipe in the model file; without one, a8',
+      description: 'How linear layers read their input: `a8` = int8 per token and group (fast), `f32` = exact.',
+      expected: '"a8", "f32" or "auto"',
     }),
     kv: Type.Enum(['f16', 'kv8', 'k8v4', 'kv4'], {
       default: 'f16',

@@ -191,6 +191,11 @@ export const errorTable = {
     'invalid_request_error',
     (p) => `Model metadata ${p.key}: ${p.message}`,
   ),
+  model_format_version_unsupported: row<{ version: number; newest: number }>(
+    400,
+    'invalid_request_error',
+    (p) => `The model file has Nibble's format version ${p.version}; this program knows versions up to ${p.newest}.`,
+  ),
   tokenizer_unsupported: row<{ message: string }>(400, 'invalid_request_error', (p) => `Tokenizer: ${p.message}`),
   model_unknown: row<{ name: string }>(
     400,
@@ -212,6 +217,18 @@ export const errorTable = {
     502,
     'server_error',
     (p) => `${p.path} has sha256 ${p.actual}, expected ${p.expected}; it was removed.`,
+  ),
+  // Quantization
+  recipe_invalid: row<{ message: string }>(400, 'invalid_request_error', (p) => `Recipe: ${p.message}.`),
+  output_exists: row<{ path: string }>(
+    409,
+    'invalid_request_error',
+    (p) => `${p.path} exists already; it is not replaced. Choose another name, or remove it first.`,
+  ),
+  output_unwritable: row<{ path: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `${p.path} can't be written: ${p.message}`,
   ),
   // Benches and evaluation
   bench_failed: row<{ message: string }>(500, 'server_error', (p) => `The bench failed: ${p.message}`),

@@ -142,3 +142,6 @@ export const ALIASES_MAX = 64;
 
 /** Sequences whose times a canary's report is made of, for each model: enough for a 95th percentile, and recent. */
 export const ROLLOUT_SAMPLES_MAX = 1024;
+
+/** Bytes of a recipe, in a file of its own or in a model file: one with every layer spelt out has some 20 kB. */
+export const RECIPE_BYTES_MAX = 1024 * 1024;

@@ -7,11 +7,13 @@ import type { OpenedModel, PrepareModel } from '../engine/open-types.js';
 import { DEFAULT_ALIAS } from '../engine/routing.js';
 import { warmUp } from '../engine/warm-up.js';
 import { NibbleError } from '../errors.js';
-import { recipeOf } from '../model/recipe.js';
+import { compositionOf } from '../model/composition.js';
+import { activationsOf } from '../model/recipe.js';
+import type { ModelFile } from '../model/types.js';
 import type { Metrics } from '../server/metrics.js';
 import type { Models } from '../server/models.js';
 import { namePattern } from '../server/schemas/admin.js';
-import type { ServedModel } from '../server/served-model.js';
+import type { ModelRecipe, ServedModel } from '../server/served-model.js';
 import { openOptions } from './open-options.js';
 import { packageVersion } from './output.js';
 
@@ -48,6 +50,14 @@ type PreparedNamed = Omit<PreparedModel<ServedModel>, 'open'> & {
 
 /** The model that is loaded at the start. */
 export type FirstModel = { readonly name: string; readonly source: string; readonly loaded: Opened };
+
+/** What `/v1/models` says of a model's formats. */
+function servedRecipe(file: ModelFile, wanted: Config['activations']): ModelRecipe {
+  const activations = activationsOf(file, wanted);
+  if (file.nibble === null) return { ...compositionOf(file), activations };
+  const { name, classes, layers } = file.nibble.recipe;
+  return { ...compositionOf(file), activations, name, classes, ...(layers === undefined ? {} : { layers }) };
+}
 
 /** Opens models for the server: with its settings, its metrics and its log. */
 export class ModelOpener {
@@ -88,7 +98,9 @@ export class ModelOpener {
         this.#logger.warn({ err: error, model: id }, 'the model could not be warmed up');
       });
       metrics.attach({ id, engine: opened.engine, level, threads });
-      this.#logger.info({ model: id, source, ms: Math.round(loadNs / 1e6) }, 'loaded');
+      const { activations, name: recipe } = servedRecipe(opened.modelFile, this.#config.activations);
+      const formats = { activations, ...(recipe === undefined ? {} : { recipe }) };
+      this.#logger.info({ model: id, source, ms: Math.round(loadNs / 1e6), ...formats }, 'loaded');
       const model = this.#served(id, prepared.content, opened, (prompt, cached) =>
         metrics.countPrefixCache(prompt, cached),
       );
@@ -112,7 +124,7 @@ export class ModelOpener {
       fingerprint: `fp_${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`,
       engine,
       tokenizer,
-      recipe: { ...recipeOf(modelFile), activations },
+      recipe: servedRecipe(modelFile, activations),
       chat: chatTemplate,
       infill: modelFile.tokenizer.infill ?? null,
       onSequenceEnd,

@@ -9,7 +9,8 @@ export type OpenModelOptions = {
   /** Path of a GGUF file, or a name known to the model sources. */
   readonly model: string;
   readonly threads: number | null;
-  readonly activations: ActivationFormat;
+  /** null: by the recipe in the file, a8 if there is none. */
+  readonly activations: ActivationFormat | null;
   readonly kv: KvFormat;
   /** As in `LoadOptions`. */
   readonly kvRotates?: boolean;

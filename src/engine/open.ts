@@ -60,7 +60,7 @@ export async function loadNativeModel(
     architecture: file.architecture,
     tensors: file.tensors,
     threads: options.threads ?? addon.cpuInfo().defaultThreads,
-    activations: options.activations,
+    activations: options.activations ?? 'a8',
     kv: options.kv,
     kvBlockCount: options.kvBlockCount,
     slotCount: options.slotCount,

@@ -24,7 +24,7 @@ export type PinTarget = {
 export type PinOptions = {
   /** A text file, or a folder whose `.txt` files are meant. */
   readonly path: string;
-  readonly activations: ActivationFormat;
+  readonly activations: ActivationFormat | null;
   readonly kv: KvFormat;
   /** Where blocks are stored, and how much that folder may hold; null: nowhere. */
   readonly store: { readonly folder: string; readonly bytesMax: number } | null;

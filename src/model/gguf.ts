@@ -6,6 +6,7 @@ import { checkTensors } from './architecture-tensors.js';
 import { optionalInteger } from './gguf-metadata.js';
 import { readGgufHeader } from './gguf-reader.js';
 import { readTokenizerMetadata } from './gguf-tokenizer.js';
+import { readNibbleMetadata } from './nibble-metadata.js';
 import type { ModelFile } from './types.js';
 
 /**
@@ -13,7 +14,7 @@ import type { ModelFile } from './types.js';
  *
  * Throws NibbleError `model_file_not_found`, `model_file_unreadable`, `model_file_invalid`,
  * `model_architecture_unsupported`, `model_metadata_invalid`, `tokenizer_unsupported`, `model_tensor_missing`,
- * `model_tensor_unknown`, `model_tensor_shape`, `model_tensor_type_unsupported`, `model_tensor_out_of_range`.
+ * `model_format_version_unsupported`, `recipe_invalid`, `model_tensor_unknown`, `model_tensor_shape`, `model_tensor_type_unsupported`, `model_tensor_out_of_range`.
  */
 export async function readModelFile(path: string): Promise<ModelFile> {
   const header = await readGgufHeader(resolve(path));
@@ -25,6 +26,7 @@ export async function readModelFile(path: string): Promise<ModelFile> {
   const architectureName = readArchitectureName(header.metadata);
   const tokenizer = readTokenizerMetadata(header.metadata);
   const architecture = readArchitecture(header.metadata, tokenizer.tokens.length);
+  const nibble = readNibbleMetadata(header.metadata, architecture.layers);
   return {
     path: header.path,
     id: basename(header.path, extname(header.path)),
@@ -33,5 +35,6 @@ export async function readModelFile(path: string): Promise<ModelFile> {
     architecture,
     tensors: checkTensors(header, architectureName, architecture),
     tokenizer,
+    nibble,
   };
 }

@@ -1,21 +1,129 @@
-import { findTensorFormat, tensorBytes, tensorTypeName } from './gguf-types.js';
-import type { ModelFile } from './types.js';
+/** Checks recipes, wherever they come from, and says what they mean for each layer. */
+import { Value } from 'typebox/value';
+import { NibbleError } from '../errors.js';
+import type { ActivationFormat } from '../native/contract.js';
+import {
+  type ActivationKindName,
+  type LayerClass,
+  type LayerRecipe,
+  type LinearRecipe,
+  layerClasses,
+  type MatrixClass,
+  type Recipe,
+  recipeSchema,
+  type WeightFormatInfo,
+  type WeightFormatName,
+  weightFormatInfos,
+} from './recipe-types.js';
 
-/** How a model is quantized: by tensor format, the share of the weights' bytes. */
-export type Recipe = { readonly architecture: string; readonly weights: Readonly<Record<string, number>> };
+const invalid = (message: string) => new NibbleError('recipe_invalid', { message }, { param: 'recipe' });
 
-/** Shares with three digits, largest first. */
-export function recipeOf({ architectureName, tensors }: ModelFile): Recipe {
-  const bytes = new Map<string, number>();
-  for (const { type, shape } of tensors) {
-    const format = findTensorFormat(type);
-    const size = format === null ? 0 : Number(tensorBytes(format, shape) ?? 0n);
-    bytes.set(tensorTypeName(type), (bytes.get(tensorTypeName(type)) ?? 0) + size);
+export function weightFormat(name: WeightFormatName): WeightFormatInfo {
+  const found = weightFormatInfos.find((info) => info.name === name);
+  if (found === undefined) throw invalid(`there is no weight format '${name}'`);
+  return found;
+}
+
+const isFloat = (name: WeightFormatName) => weightFormat(name).bits >= 16;
+const isRow = (name: WeightFormatName) => weightFormat(name).group === null && !isFloat(name);
+const isTender = ({ activations }: LinearRecipe) => activations === 'tender8' || activations === 'tender4';
+
+/** Pairs that mean something; `where` is the matrix class, with its layer for an override. */
+function checkLinear(where: string, matrixClass: MatrixClass, linear: LinearRecipe, recipe: Recipe): void {
+  const { weights, activations } = linear;
+  const refuse = (why: string) => invalid(`${where}: ${weights} × ${activations}: ${why}`);
+  if (isFloat(weights) && activations !== 'f32') throw refuse('float weights read f32 activations');
+  if (isRow(weights) && !isTender(linear) && activations !== 'f32') {
+    throw refuse('a scale for a whole row goes with tender8, tender4 or f32');
   }
-  const total = [...bytes.values()].reduce((sum, size) => sum + size, 0);
-  const largestFirst = [...bytes].sort(([, a], [, b]) => b - a);
-  const weights = Object.fromEntries(
-    largestFirst.map(([name, size]) => [name, Math.round((size / total) * 1000) / 1000]),
-  );
-  return { architecture: architectureName, weights };
+  const isSpecial = isTender(linear) || activations === 'agile';
+  if (matrixClass === 'head' && (isSpecial || isRow(weights))) throw refuse('the head reads a8, a4 or f32, in groups');
+  if (matrixClass === 'qkv' && activations === 'agile') {
+    throw refuse('which tokens matter is known behind the attention of a layer only');
+  }
+  if (activations === 'agile' && recipe.agile === undefined) throw refuse('needs "agile": {"share": …}');
+  if (isTender(linear) && recipe.tender === undefined) throw refuse('needs "tender": {"groups": …, …}');
+}
+
+/**
+ * A recipe from an unknown value. Throws `recipe_invalid` with the place: what isn't in the schema, formats that don't
+ * go together.
+ */
+export function parseRecipe(value: unknown): Recipe {
+  if (!Value.Check(recipeSchema, value)) {
+    const [first] = Value.Errors(recipeSchema, value);
+    const place = first?.instancePath.slice(1).replaceAll('/', '.') ?? '';
+    const allowed = first?.keyword === 'enum' ? `: ${first.params.allowedValues.join(', ')}` : '';
+    const message = first?.keyword === 'boolean' ? 'is not known' : `${first?.message ?? 'is wrong'}${allowed}`;
+    throw invalid(`${place === '' ? 'the recipe' : place.slice(0, 100)} ${message}`);
+  }
+  const { classes, layers = {} } = value;
+  for (const name of [...layerClasses, 'head'] as const) checkLinear(name, name, classes[name], value);
+  if (isRow(classes.embedding.weights)) throw invalid('embedding: rows are read one by one; take groups or floats');
+  for (const [layer, overrides] of Object.entries(layers)) {
+    for (const name of layerClasses) {
+      const linear = overrides[name];
+      if (linear !== undefined) checkLinear(`layer ${layer}, ${name}`, name, linear, value);
+    }
+  }
+  return value;
+}
+
+/** `parseRecipe` of JSON text. */
+export function parseRecipeText(text: string): Recipe {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw invalid('it is not JSON');
+  }
+  return parseRecipe(value);
+}
+
+/** What the recipe says for one layer. */
+export function layerRecipe(recipe: Recipe, layer: number): LayerRecipe {
+  const { qkv, output, gateUp, down } = recipe.classes;
+  return { qkv, output, gateUp, down, ...recipe.layers?.[layer] };
+}
+
+/** Throws `recipe_invalid` if it speaks of layers that a model of `layers` layers doesn't have. */
+export function checkLayers(recipe: Recipe, layers: number): void {
+  const beyond = Object.keys(recipe.layers ?? {}).find((layer) => Number(layer) >= layers);
+  if (beyond !== undefined) throw invalid(`layer ${beyond}: the model has layers 0 to ${layers - 1}`);
+}
+
+/** What a model computes with: one format for all layers, or what the recipe in its file says. */
+export type ModelActivations = ActivationFormat | 'recipe';
+
+type WithRecipe = { readonly nibble: { readonly recipe: Recipe } | null };
+
+/** `wanted` null: by the file; a file that has no recipe runs with a8. */
+export const activationsOf = ({ nibble }: WithRecipe, wanted: ActivationFormat | null): ModelActivations =>
+  wanted ?? (nibble === null ? 'a8' : 'recipe');
+
+const classOf: Readonly<Record<string, LayerClass>> = {
+  attn_q: 'qkv',
+  attn_k: 'qkv',
+  attn_v: 'qkv',
+  attn_output: 'output',
+  ffn_gate: 'gateUp',
+  ffn_up: 'gateUp',
+  ffn_down: 'down',
+};
+
+/** The layer and class of a matrix by its GGUF name; null: it isn't a matrix of a layer. */
+export function layerMatrix(tensor: string): { readonly layer: number; readonly matrixClass: LayerClass } | null {
+  const [, layer = '', part = ''] = /^blk\.(\d{1,4})\.(\w+)\.weight$/.exec(tensor) ?? [];
+  const matrixClass = classOf[part];
+  return matrixClass === undefined ? null : { layer: Number(layer), matrixClass };
+}
+
+/** How the input of a matrix is read; any name that isn't of a layer means the head. */
+export function activationsFor(file: WithRecipe, wanted: ActivationFormat | null, tensor: string): ActivationKindName {
+  const all = activationsOf(file, wanted);
+  if (all !== 'recipe' || file.nibble === null) return all === 'recipe' ? 'a8' : all;
+  const matrix = layerMatrix(tensor);
+  const { recipe } = file.nibble;
+  if (matrix === null) return recipe.classes.head.activations;
+  return layerRecipe(recipe, matrix.layer)[matrix.matrixClass].activations;
 }

@@ -1,4 +1,5 @@
 import type { ArchitectureSpec, TensorSpec } from '../native/contract.js';
+import type { NibbleMetadata } from './nibble-metadata.js';
 
 /** Tokenizer section of a GGUF file, checked: ids are in range, lists have the lengths the vocabulary implies. */
 export type TokenizerMetadata = {
@@ -37,6 +38,8 @@ export type ModelFile = {
   readonly architecture: ArchitectureSpec;
   readonly tensors: readonly TensorSpec[];
   readonly tokenizer: TokenizerMetadata;
+  /** What Nibble wrote into the file when it quantized it; null: it didn't. */
+  readonly nibble: NibbleMetadata | null;
 };
 
 export type EncodeOptions = {

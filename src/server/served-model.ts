@@ -1,10 +1,14 @@
 import type { Engine } from '../engine/types.js';
-import type { Recipe } from '../model/recipe.js';
+import type { Composition } from '../model/composition.js';
+import type { ModelActivations } from '../model/recipe.js';
+import type { Recipe } from '../model/recipe-types.js';
 import type { EncodeOptions, InfillIds, Tokenizer } from '../model/types.js';
-import type { ActivationFormat } from '../native/contract.js';
 import type { OnSequenceEnd } from './generation/usage.js';
 
-export type ModelRecipe = Recipe & { readonly activations: ActivationFormat };
+/** `name`, `classes` and `layers` stand in files that Nibble quantized. */
+export type ModelRecipe = Composition & { readonly activations: ModelActivations } & Partial<
+    Pick<Recipe, 'name' | 'classes' | 'layers'>
+  >;
 
 /** A loaded model as the routes see it. */
 export type ServedModel = {

@@ -50,7 +50,7 @@ test('defaults', () => {
     corsOrigins: null,
     requestSeconds: null,
     threads: null,
-    activations: 'a8',
+    activations: null,
     kv: 'f16',
     contextTokens: null,
     kvTokens: null,
@@ -114,7 +114,7 @@ test('a wrong value names the setting and its source', () => {
   assertInvalid(() => loadConfig({ port: '65536' }, {}), 'port', '(from --port)');
   assertInvalid(() => loadConfig({}, { NIBBLE_KV_TOKENS: '1e3' }), 'kvTokens', '(from NIBBLE_KV_TOKENS)');
   assertInvalid(() => loadConfig({}, { NIBBLE_OFFLINE: 'yes' }), 'offline', '(from NIBBLE_OFFLINE)');
-  assertInvalid(() => loadConfig({ activations: 'f16' }, {}), 'activations', '"a8" or "f32"');
+  assertInvalid(() => loadConfig({ activations: 'f16' }, {}), 'activations', '"a8", "f32" or "auto"');
   assertInvalid(() => loadConfig({ threads: '0' }, {}), 'threads', 'from 1 to 1024');
   assertInvalid(() => loadConfig({ threads: '2.5' }, {}), 'threads', '--threads');
   assertInvalid(() => loadConfig({ model: '' }, {}), 'model', '--model');

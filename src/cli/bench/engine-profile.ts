@@ -62,7 +62,7 @@ type Load = { readonly batch: number; readonly context: number; readonly prompt:
 /** Of the prefill of all sequences, by arithmetic. */
 export function prefillIdeals(
   file: ModelFile,
-  activations: ActivationFormat,
+  activations: ActivationFormat | null,
   { batch, context, prompt }: Load,
   limits: Pick<RooflineRun, 'int8GMacs' | 'fp32GMacs'>,
 ): Ideals {
@@ -105,7 +105,7 @@ export function profileRows(totals: StepTotals, wallSeconds: number, count: numb
   ];
 }
 
-type Formats = { readonly activations: ActivationFormat; readonly kv: KvFormat };
+type Formats = { readonly activations: ActivationFormat | null; readonly kv: KvFormat };
 
 type Repetition = {
   readonly prefill: number;

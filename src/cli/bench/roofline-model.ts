@@ -9,6 +9,7 @@
 
 import { findTensorFormat, tensorBytes } from '../../model/gguf-types.js';
 import { kvBytesPerToken } from '../../model/kv-bytes.js';
+import { activationsFor } from '../../model/recipe.js';
 import type { ModelFile } from '../../model/types.js';
 import type { ActivationFormat, KvFormat, LoadedModelInfo, Operator, RooflineRun } from '../../native/contract.js';
 
@@ -51,7 +52,7 @@ export type ModelWork = {
 };
 
 /** The matrices of all layers and the head, summed by operator. A head without a matrix uses the embedding's. */
-export function matrixWork(file: ModelFile, activations: ActivationFormat): readonly MatrixWork[] {
+export function matrixWork(file: ModelFile, activations: ActivationFormat | null): readonly MatrixWork[] {
   const headName = file.tensors.some(({ name }) => name === 'output.weight') ? 'output.weight' : 'token_embd.weight';
   const operatorFor = (name: string) => {
     return name === headName ? 'head' : operatorOf[layerMatrix.exec(name)?.[1] ?? ''];
@@ -62,7 +63,7 @@ export function matrixWork(file: ModelFile, activations: ActivationFormat): read
     for (const { name, type, shape } of file.tensors) {
       if (operatorFor(name) !== operator) continue;
       const count = shape.reduce((product, size) => product * size, 1);
-      const isInt8 = activations === 'a8' && !floatTypes.has(type);
+      const isInt8 = activationsFor(file, activations, name) !== 'f32' && !floatTypes.has(type);
       macs = add(macs, isInt8 ? { int8: count, fp32: 0 } : { int8: 0, fp32: count });
       const format = findTensorFormat(type);
       fileBytes += format === null ? 0 : Number(tensorBytes(format, shape) ?? 0n);
@@ -71,7 +72,7 @@ export function matrixWork(file: ModelFile, activations: ActivationFormat): read
   });
 }
 
-export function modelWork(file: ModelFile, activations: ActivationFormat, kv: KvFormat): ModelWork {
+export function modelWork(file: ModelFile, activations: ActivationFormat | null, kv: KvFormat): ModelWork {
   const { layers, heads, headDim } = file.architecture;
   const matrices = matrixWork(file, activations);
   const none = { int8: 0, fp32: 0 };

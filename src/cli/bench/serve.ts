@@ -73,7 +73,16 @@ async function openHost(flags: ServeFlags): Promise<WorkloadHost> {
   const { id, architecture } = await readModelFile(path);
   const threads = config.threads ?? loadAddon().cpuInfo().defaultThreads;
   const settings = [
-    ...['--model', path, '--threads', String(threads), '--activations', config.activations, '--kv', config.kv],
+    ...[
+      '--model',
+      path,
+      '--threads',
+      String(threads),
+      '--activations',
+      config.activations ?? 'auto',
+      '--kv',
+      config.kv,
+    ],
     ...(config.offline ? ['--offline'] : []),
     // Answers to random tokens repeat themselves as no real ones do: nothing is gained by that but in "summarize".
     ...['--speculate', 'off'],

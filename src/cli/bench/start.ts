@@ -113,7 +113,7 @@ async function start(flags: StartFlags): Promise<void> {
   const { resolveModel } = await import('../../model/sources/resolve.js');
   const path = await resolveModel(config.model, { offline: config.offline, home: config.home });
   const threads = config.threads ?? loadAddon().cpuInfo().defaultThreads;
-  const settings = ['--model', path, '--threads', String(threads), '--activations', config.activations];
+  const settings = ['--model', path, '--threads', String(threads), '--activations', config.activations ?? 'auto'];
   const home = await mkdtemp(join(tmpdir(), 'nibble-start-'));
   try {
     const { cold, warm } = await measureRounds(settings, home, flags.rounds);

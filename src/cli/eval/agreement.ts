@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
 import { NibbleError } from '../../errors.js';
+import { activationsOf } from '../../model/recipe.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
 import { benchSettings } from '../bench/engine.js';
@@ -105,7 +106,7 @@ async function agreement(flags: AgreementFlags): Promise<void> {
       progress.update(done),
     );
     progress.stop();
-    await report(flags, candidate, reference, measured, config.activations);
+    await report(flags, candidate, reference, measured, activationsOf(candidate.modelFile, config.activations));
   } finally {
     progress.stop();
     await reference?.close();

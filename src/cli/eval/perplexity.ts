@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
+import { activationsOf } from '../../model/recipe.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
 import { benchSettings } from '../bench/engine.js';
@@ -72,7 +73,8 @@ async function perplexity(flags: PerplexityFlags): Promise<void> {
         {
           ...{ perplexity: significant(measured.perplexity, 8), standardError: significant(measured.standardError) },
           ...{ tokens: measured.tokens, tokensPerS: significant(tokensPerS) },
-          ...{ windows: windows.length, windowTokens, protocol, activations: config.activations, kv: config.kv },
+          ...{ windows: windows.length, windowTokens, protocol, kv: config.kv },
+          activations: activationsOf(opened.modelFile, config.activations),
           kvRotation: flags.kvRotation,
         },
       );

@@ -1,5 +1,10 @@
 import Type, { type Static } from 'typebox';
 
+const FormatPair = Type.Object(
+  { weights: Type.String(), activations: Type.Optional(Type.String()) },
+  { additionalProperties: false },
+);
+
 export const ModelBody = Type.Object(
   {
     id: Type.String(),
@@ -13,14 +18,18 @@ export const ModelBody = Type.Object(
     /** Longest sequence, tokens: an extension that vLLM has too and clients read. Known while it is loaded. */
     max_model_len: Type.Optional(Type.Integer()),
     /**
-     * How the model is quantized: shares of the weights' bytes by tensor format, and the format of activations. Known
-     * while it is loaded.
+     * How the model is quantized: shares of the weights' bytes by tensor format, and the format of activations
+     * (`recipe`: as the classes say). What Nibble quantized has the name of its recipe and the formats of each class of
+     * matrices, and of layers that differ. Known while it is loaded.
      */
     recipe: Type.Optional(
       Type.Object({
         architecture: Type.String(),
         weights: Type.Record(Type.String(), Type.Number()),
         activations: Type.String(),
+        name: Type.Optional(Type.String()),
+        classes: Type.Optional(Type.Record(Type.String(), FormatPair)),
+        layers: Type.Optional(Type.Record(Type.String(), Type.Record(Type.String(), FormatPair))),
       }),
     ),
   },

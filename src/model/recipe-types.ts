@@ -1,0 +1,139 @@
+/**
+ * Recipes: how each class of matrices of a model is stored and computed, and how it was made. One schema for files that
+ * users write and for the key `nibble.recipe` of model files. docs/quantization.md describes the fields; a test compares.
+ */
+import Type, { type Static } from 'typebox';
+
+/** A weight format, the GGUF type that stores it, and how many inputs share a scale (null: none, or the whole row). */
+export type WeightFormatInfo = {
+  readonly name: string;
+  readonly tensorType: number;
+  readonly bits: number;
+  readonly group: number | null;
+};
+
+const weight = <Name extends string>(name: Name, tensorType: number, bits: number, group: number | null) => ({
+  name,
+  tensorType,
+  bits,
+  group,
+});
+
+/** `w4g32a`: 4 bits, groups of 32 inputs, affine (a minimum beside the scale). `row`: one scale for a row of weights. */
+export const weightFormatInfos = [
+  weight('f32', 0, 32, null),
+  weight('f16', 1, 16, null),
+  weight('bf16', 30, 16, null),
+  weight('w4g32', 2, 4, 32),
+  weight('w4g32a', 3, 4, 32),
+  weight('w5g32', 6, 5, 32),
+  weight('w5g32a', 7, 5, 32),
+  weight('w8g32', 8, 8, 32),
+  weight('w4g64', 20001, 4, 64),
+  weight('w4g64a', 20002, 4, 64),
+  weight('w4g128', 20003, 4, 128),
+  weight('w4g128a', 20004, 4, 128),
+  weight('w8g64', 20005, 8, 64),
+  weight('w8g128', 20006, 8, 128),
+  weight('w8row', 20010, 8, null),
+  weight('w4row', 20011, 4, null),
+] as const;
+
+export type WeightFormatName = (typeof weightFormatInfos)[number]['name'];
+export const weightFormatNames: readonly WeightFormatName[] = weightFormatInfos.map(({ name }) => name);
+
+/** How a linear layer reads its input: f32 as it is; the others quantized (docs/quantization.md). */
+export const activationKinds = ['f32', 'a8', 'a4', 'agile', 'tender8', 'tender4'] as const;
+export type ActivationKindName = (typeof activationKinds)[number];
+
+/** Matrices of a layer that share an input. */
+export const layerClasses = ['qkv', 'output', 'gateUp', 'down'] as const;
+export type LayerClass = (typeof layerClasses)[number];
+export type MatrixClass = LayerClass | 'head' | 'embedding';
+
+const closed = { additionalProperties: false } as const;
+const integer = (minimum: number, maximum: number, description: string) =>
+  Type.Integer({ minimum, maximum, description });
+
+const weights = Type.Enum([...weightFormatNames], { description: 'How the matrices are stored.' });
+const activations = Type.Enum([...activationKinds], { description: 'How their input is read.' });
+const linear = Type.Object({ weights, activations }, closed);
+const layerLinears = Object.fromEntries(layerClasses.map((name) => [name, linear])) as Record<
+  LayerClass,
+  typeof linear
+>;
+
+export const recipeSchema = Type.Object(
+  {
+    version: Type.Literal(1, { description: 'Version of this description.' }),
+    name: Type.String({ pattern: '^[\\w.+-]{1,64}$', description: 'What it is called; letters, digits and _ . + -.' }),
+    classes: Type.Object(
+      { ...layerLinears, head: linear, embedding: Type.Object({ weights }, closed) },
+      { ...closed, description: 'Formats of each class. A head that is the embedding is stored as the embedding.' },
+    ),
+    layers: Type.Optional(
+      Type.Record(Type.String({ pattern: '^(0|[1-9]\\d{0,3})$' }), Type.Partial(Type.Object(layerLinears), closed), {
+        ...closed,
+        description: 'Classes of single layers that differ, by the number of the layer (from 0).',
+      }),
+    ),
+    rounding: Type.Enum(['rtn', 'gptq'], {
+      description:
+        '`rtn`: each weight to the nearest value; `gptq`: errors are made up for by the weights that follow.',
+    }),
+    actOrder: Type.Optional(Type.Boolean({ description: 'GPTQ starts with the inputs of the largest moments.' })),
+    damping: Type.Optional(
+      Type.Number({
+        minimum: 1e-6,
+        maximum: 1,
+        description: "GPTQ: share of the Hessian's mean added to its diagonal.",
+      }),
+    ),
+    clip: Type.Enum(['none', 'mse'], {
+      description: '`mse`: the range of a group that gives the least squared error.',
+    }),
+    scaling: Type.Enum(['none', 'awq', 'trip', 'smooth'], {
+      description: 'Factors per input channel, moved from the activations into the weights.',
+    }),
+    calibration: Type.Object(
+      {
+        source: Type.Enum(['text', 'self'], { description: 'A text, or one that the model writes itself.' }),
+        tokens: integer(64, 16_777_216, 'Tokens in all.'),
+        window: integer(16, 131_072, 'Tokens of one sequence.'),
+        seed: integer(0, Number.MAX_SAFE_INTEGER, 'Seed of what is drawn.'),
+      },
+      { ...closed, description: 'What the model is measured on, where the method needs that.' },
+    ),
+    agile: Type.Optional(
+      Type.Object(
+        { share: Type.Number({ minimum: 0, maximum: 1, description: 'Share of the tokens whose rows get 4 bits.' }) },
+        { ...closed, description: 'For activations `agile`.' },
+      ),
+    ),
+    tender: Type.Optional(
+      Type.Object(
+        {
+          groups: integer(1, 16, 'Groups of channels.'),
+          bits: Type.Enum([4, 8], { description: 'Bits of an activation.' }),
+          chunkTokens: integer(16, 4096, 'Tokens that share statistics.'),
+        },
+        { ...closed, description: 'For activations `tender8` and `tender4`.' },
+      ),
+    ),
+    pruning: Type.Optional(
+      Type.Object(
+        {
+          keep: Type.Number({ minimum: 0.0625, maximum: 1, description: 'Share of the prompt tokens that stay.' }),
+          afterLayer: integer(0, 9999, 'The first layer after which tokens are left out.'),
+          stages: integer(1, 4, 'In how many steps.'),
+        },
+        { ...closed, description: 'Tokens of long prompts that are left out.' },
+      ),
+    ),
+  },
+  closed,
+);
+
+export type Recipe = Static<typeof recipeSchema>;
+export type LinearRecipe = Static<typeof linear>;
+export type LayerRecipe = Readonly<Record<LayerClass, LinearRecipe>>;

@@ -1,0 +1,61 @@
+/** Recipes that go by a name. */
+import type { ActivationKindName, Recipe, WeightFormatName } from '../model/recipe-types.js';
+
+/** What a recipe says where it doesn't say otherwise. */
+export const recipeDefaults = {
+  version: 1,
+  rounding: 'rtn',
+  clip: 'none',
+  scaling: 'none',
+  calibration: { source: 'self', tokens: 16_384, window: 512, seed: 1 },
+} as const satisfies Partial<Recipe>;
+
+type Changes = Partial<Omit<Recipe, 'version' | 'name' | 'classes'>>;
+
+/** All layers alike; like most quantized files, embedding and head keep 8 bits where the layers have fewer. */
+function uniform(
+  name: string,
+  weights: WeightFormatName,
+  activations: ActivationKindName,
+  changes: Changes = {},
+): Recipe {
+  const layer = { weights, activations };
+  const isFloat = weights === 'f32' || weights === 'f16' || weights === 'bf16';
+  const ends = isFloat ? weights : 'w8g32';
+  const headActivations = activations === 'f32' ? 'f32' : 'a8';
+  const classes = {
+    ...{ qkv: layer, output: layer, gateUp: layer, down: layer },
+    head: { weights: ends, activations: headActivations },
+    embedding: { weights: ends },
+  } as const;
+  return { ...recipeDefaults, name, classes, ...changes };
+}
+
+const gptq = { rounding: 'gptq', actOrder: true, damping: 0.01, clip: 'mse' } as const;
+
+function agile(): Recipe {
+  const base = uniform('agile', 'w4g32a', 'agile', { ...gptq, scaling: 'trip', agile: { share: 0.1 } });
+  return { ...base, classes: { ...base.classes, qkv: { weights: 'w4g32a', activations: 'a8' } } };
+}
+
+const tender = (bits: 4 | 8) => ({ groups: 8, bits, chunkTokens: 256 });
+
+const all: readonly (readonly [Recipe, string])[] = [
+  [uniform('f16', 'f16', 'f32'), 'weights in 16-bit floats'],
+  [uniform('w8a16', 'w8g32', 'f32'), '8-bit weights, float activations'],
+  [uniform('w8a8', 'w8g32', 'a8'), '8-bit weights and activations'],
+  [uniform('w4a16', 'w4g32a', 'f32', gptq), '4-bit weights in affine groups of 32, float activations'],
+  [uniform('w4a8', 'w4g32a', 'a8', gptq), '4-bit weights in affine groups of 32, 8-bit activations'],
+  [uniform('w4a8-sym', 'w4g32', 'a8', gptq), '4-bit weights in symmetric groups of 32 (the size of Q4_0)'],
+  [uniform('w4a8-g64', 'w4g64a', 'a8', gptq), '4-bit weights in affine groups of 64'],
+  [uniform('w4a8-g128', 'w4g128a', 'a8', gptq), '4-bit weights in affine groups of 128'],
+  [uniform('w4a4', 'w4g32a', 'a4', gptq), '4-bit weights and activations'],
+  [agile(), '8-bit activations, 4 bits for rows of tokens that matter least'],
+  [uniform('tender-int8', 'w8row', 'tender8', { tender: tender(8) }), '8 bits in groups of channels'],
+  [uniform('tender-int4', 'w4row', 'tender4', { tender: tender(4) }), '4 bits in groups of channels'],
+];
+
+/** Every named recipe, with a line that says what it is. */
+export const namedRecipes: ReadonlyMap<string, { readonly recipe: Recipe; readonly about: string }> = new Map(
+  all.map(([recipe, about]) => [recipe.name, { recipe, about }]),
+);

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { NibbleError } from '../../src/errors.js';
+import { activationsFor, layerMatrix, layerRecipe, parseRecipe, parseRecipeText } from '../../src/model/recipe.js';
+import { layerClasses, weightFormatInfos } from '../../src/model/recipe-types.js';
+import { namedRecipes } from '../../src/quant/named-recipes.js';
+import { resolveRecipe } from '../../src/quant/recipe.js';
+
+const invalid = (pattern: RegExp) => (error: unknown) =>
+  error instanceof NibbleError && error.code === 'recipe_invalid' && pattern.test(error.message);
+
+let folder = '';
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nibble-recipe-'));
+});
+after(() => rm(folder, { recursive: true }));
+
+async function fileOf(content: unknown): Promise<string> {
+  const path = join(folder, 'recipe.json');
+  await writeFile(path, typeof content === 'string' ? content : JSON.stringify(content));
+  return path;
+}
+
+test('every named recipe passes its own check and survives JSON', () => {
+  for (const name of ['f16', 'w8a8', 'w4a16', 'w4a8', 'w4a8-g64', 'w4a8-g128', 'agile', 'tender-int8', 'tender-int4']) {
+    const found = namedRecipes.get(name);
+    assert.ok(found, name);
+    assert.deepEqual(parseRecipeText(JSON.stringify(found.recipe)), found.recipe);
+  }
+});
+
+test('weight formats have names that say their bits and groups, and types of their own', () => {
+  for (const { name, bits, group } of weightFormatInfos) {
+    const [, width, size] = /^w(\d)g(\d+)a?$/.exec(name) ?? [];
+    if (width !== undefined) assert.deepEqual([bits, group], [Number(width), Number(size)], name);
+    else assert.equal(group, null, name);
+  }
+  assert.equal(new Set(weightFormatInfos.map(({ tensorType }) => tensorType)).size, weightFormatInfos.length);
+});
+
+test('a file says what differs from a named recipe, and --set changes it further', async () => {
+  const own = { extends: 'w4a16', name: 'mine', layers: { 2: { down: { weights: 'w8g32', activations: 'a8' } } } };
+  const settings = ['classes.*.activations=a8', 'layers.5.qkv.weights=w5g32', 'damping=0.05', 'actOrder=false'];
+  const recipe = await resolveRecipe(await fileOf(own), settings);
+  assert.equal(recipe.name, 'mine');
+  assert.equal(recipe.rounding, 'gptq');
+  assert.deepEqual([recipe.damping, recipe.actOrder], [0.05, false]);
+  for (const name of layerClasses) assert.deepEqual(recipe.classes[name], { weights: 'w4g32a', activations: 'a8' });
+  assert.deepEqual(recipe.classes.head, { weights: 'w8g32', activations: 'f32' }, 'the head is no class of a layer');
+  assert.deepEqual(layerRecipe(recipe, 2).down, { weights: 'w8g32', activations: 'a8' });
+  assert.deepEqual(layerRecipe(recipe, 5).qkv, { weights: 'w5g32', activations: 'a8' }, 'what is not set stays');
+  assert.deepEqual(layerRecipe(recipe, 4), layerRecipe(recipe, 0));
+});
+
+test('a named recipe stays as it is when a copy is changed', async () => {
+  const before = JSON.stringify(namedRecipes.get('w4a8')?.recipe);
+  await resolveRecipe('w4a8', ['classes.down.weights=w8g32', 'name=other']);
+  assert.equal(JSON.stringify(namedRecipes.get('w4a8')?.recipe), before);
+});
+
+test('what is not a recipe is refused with the place', async () => {
+  const refused = (settings: readonly string[], pattern: RegExp) =>
+    assert.rejects(resolveRecipe('w4a8', settings), invalid(pattern), settings.join(' '));
+  await refused(['classes.qkv.weights=w3g32'], /classes\.qkv\.weights .*w4g32a/);
+  await refused(['classes.mlp.weights=w4g32'], /classes\.mlp is not known/);
+  await refused(['layers.x.qkv.weights=w4g32'], /layers\.x is not known/);
+  await refused(['version=2'], /version/);
+  await refused(['rounding'], /key=value/);
+  await refused(['name=a b'], /name/);
+  await refused(['damping=2'], /damping/);
+  await refused(['__proto__.x=1'], /__proto__/);
+  await assert.rejects(resolveRecipe('no-such-recipe'), invalid(/neither a file.*w4a8/));
+  await assert.rejects(resolveRecipe(await fileOf('{"extends": "w9"}')), invalid(/"extends" must be one of/));
+  await assert.rejects(resolveRecipe(await fileOf('{"name": "x"}')), invalid(/classes|required/));
+  await assert.rejects(resolveRecipe(await fileOf('{')), invalid(/not valid JSON/));
+  await assert.rejects(resolveRecipe(await fileOf('[]')), invalid(/not a JSON object/));
+  assert.throws(() => parseRecipeText('nonsense'), invalid(/not JSON/));
+  for (const value of [null, 1, 'w4a8', []]) assert.throws(() => parseRecipe(value), invalid(/./));
+});
+
+test('formats that do not go together are refused', async () => {
+  const refused = (settings: readonly string[], pattern: RegExp) =>
+    assert.rejects(resolveRecipe('w4a8', settings), invalid(pattern), settings.join(' '));
+  await refused(['classes.down.weights=f16'], /down: f16 × a8: float weights/);
+  await refused(['classes.down.weights=w8row'], /scale for a whole row/);
+  await refused(['classes.down.activations=tender8'], /needs "tender"/);
+  await refused(['classes.down.activations=agile'], /needs "agile"/);
+  await refused(['agile={"share":0.1}', 'classes.qkv.activations=agile'], /behind the attention/);
+  await refused(['agile={"share":0.1}', 'classes.head.activations=agile'], /the head/);
+  await refused(['classes.embedding.weights=w8row'], /embedding/);
+  await refused(['layers.7.down.weights=bf16'], /layer 7, down: bf16 × a8/);
+});
+
+test('a matrix is computed as its class and layer say; the command line overrides all', async () => {
+  const settings = ['layers.1.down.activations=a8', 'classes.head.activations=a8'];
+  const file = { nibble: { recipe: await resolveRecipe('w4a16', settings) } };
+  assert.deepEqual(layerMatrix('blk.12.ffn_up.weight'), { layer: 12, matrixClass: 'gateUp' });
+  assert.equal(layerMatrix('token_embd.weight'), null);
+  assert.equal(activationsFor(file, null, 'blk.1.ffn_down.weight'), 'a8');
+  assert.equal(activationsFor(file, null, 'blk.0.ffn_down.weight'), 'f32');
+  assert.equal(activationsFor(file, null, 'blk.1.attn_v.weight'), 'f32');
+  assert.equal(activationsFor(file, null, 'token_embd.weight'), 'a8');
+  assert.equal(activationsFor(file, 'f32', 'blk.1.ffn_down.weight'), 'f32');
+  assert.equal(activationsFor({ nibble: null }, null, 'blk.1.ffn_down.weight'), 'a8');
+});
