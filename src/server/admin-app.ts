@@ -5,8 +5,6 @@ import type { Metrics } from './metrics.js';
 import type { Models } from './models.js';
 import { registerAccess } from './plugins/access.js';
 import { registerErrors } from './plugins/errors.js';
-import { registerSecurityHeaders } from './plugins/headers.js';
-import { registerRequests } from './plugins/requests.js';
 import { registerAdmin } from './routes/admin.js';
 
 export type AdminAppOptions = {
@@ -22,10 +20,8 @@ export type AdminAppOptions = {
 
 /** The HTTP application of whoever runs the server: on an address of its own, so that it can stay on this machine. */
 export function buildAdminApp({ models, metrics, logger, keys, tls, drainMs }: AdminAppOptions): FastifyInstance {
-  const app = createFastify(logger, tls);
+  const app = createFastify(logger, tls, metrics);
   app.removeContentTypeParser('text/plain');
-  registerRequests(app, metrics);
-  registerSecurityHeaders(app, tls !== null);
   registerErrors(app, []);
   registerAccess(app, keys);
   registerAdmin(app, models, drainMs);

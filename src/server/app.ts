@@ -1,6 +1,8 @@
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
   type FastifyServerOptions,
   LogController,
 } from 'fastify';
@@ -12,9 +14,9 @@ import type { Models } from './models.js';
 import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';
 import { registerErrors, sendError } from './plugins/errors.js';
-import { registerSecurityHeaders } from './plugins/headers.js';
+import { setSecurityHeaders } from './plugins/headers.js';
 import { registerNesting } from './plugins/nesting.js';
-import { registerRequests, requestIdFrom } from './plugins/requests.js';
+import { followRequest, requestIdFrom } from './plugins/requests.js';
 import { registerChat } from './routes/chat.js';
 import { type GenerationRouteOptions, registerCompletions } from './routes/completions.js';
 import { registerDocs } from './routes/docs.js';
@@ -48,8 +50,12 @@ export type AppOptions = {
 
 export type TlsFiles = { readonly cert: Buffer; readonly key: Buffer };
 
-/** An HTTP server with the bounds, the ids and the error answers that all of them have. */
-export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null): FastifyInstance {
+/** An HTTP server with the bounds, the ids, the headers and the error answers that all of them have. */
+export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null, metrics: Metrics): FastifyInstance {
+  const begin = (request: FastifyRequest, reply: FastifyReply): void => {
+    followRequest(request, reply, metrics);
+    setSecurityHeaders(reply, tls !== null);
+  };
   const options = {
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
@@ -61,8 +67,9 @@ export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null): 
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     clientErrorHandler: refuseConnection,
-    // URLs that can't be decoded, or whose parameters are too long.
+    // URLs that can't be decoded, or whose parameters are too long. No hook sees these.
     frameworkErrors: (_error, request, reply) => {
+      begin(request, reply);
       sendError(new NibbleError('invalid_request', { message: 'The URL is not valid.' }), request, reply);
     },
     // Wrong types are errors, never converted: "1" isn't a number, and null isn't 0.
@@ -78,7 +85,9 @@ export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null): 
     },
   } satisfies FastifyServerOptions;
   // What differs in type, the server below, is used through what both have in common.
-  return tls === null ? Fastify(options) : (Fastify({ ...options, https: tls }) as unknown as FastifyInstance);
+  const app = tls === null ? Fastify(options) : (Fastify({ ...options, https: tls }) as unknown as FastifyInstance);
+  app.addHook('onRequest', async (request, reply) => begin(request, reply));
+  return app;
 }
 
 /** Browsers ask beforehand whether a page of another origin may call; without origins they get no permission. */
@@ -93,12 +102,10 @@ function registerCors(app: FastifyInstance, origins: readonly string[]): void {
 export function buildApp(options: AppOptions): FastifyInstance {
   const { models, metrics } = options;
   const tls = options.tls ?? null;
-  const app = createFastify(options.logger, tls);
+  const app = createFastify(options.logger, tls, metrics);
   app.server.maxConnections = CONNECTIONS_MAX;
   app.removeContentTypeParser('text/plain');
 
-  registerRequests(app, metrics);
-  registerSecurityHeaders(app, tls !== null);
   registerErrors(app);
   registerNesting(app);
   registerCors(app, options.corsOrigins ?? []);

@@ -192,8 +192,12 @@ test('browsers of other origins get permission only if an operator gave it', asy
 
 test('every response has the headers that keep browsers from mischief', async () => {
   const server = createFakeServer();
-  const responses = [await complete(server, base), await complete(server, { ...base, stream: true })];
-  for (const { headers } of [...responses, await server.app.inject('/none'), await server.app.inject('/health')]) {
+  const answers = [await complete(server, base), await complete(server, { ...base, stream: true })];
+  // The last two are no URLs: what can't be decoded, and a parameter of 2,000 bytes.
+  const urls = ['/none', '/health', '/v1/models/%zz', `/v1/models/${'%E0%A4%84'.repeat(700)}`];
+  const others = await Promise.all(urls.map((url) => server.app.inject(url)));
+  for (const { headers } of [...answers, ...others]) {
+    assert.match(String(headers['x-request-id']), /^[0-9a-f-]{36}$/);
     assert.equal(headers['x-content-type-options'], 'nosniff');
     assert.match(String(headers['content-security-policy']), /default-src 'none'/);
     assert.equal(headers['referrer-policy'], 'no-referrer');
