@@ -87,6 +87,41 @@ void read_tensor(Napi::Env env, const Napi::Value& value, Reader& options, Tenso
   options.merge(reader);
 }
 
+ActivationKind read_activation_kind(Reader& reader) {
+  const std::string name = reader.string("activations");
+  if (name == "f32") return ActivationKind::f32;
+  if (name == "a8") return ActivationKind::a8;
+  if (name == "a4") return ActivationKind::a4;
+  reader.fail("activations", "'f32', 'a8' or 'a4'");
+  return ActivationKind::f32;
+}
+
+/// `activations` for all linear layers, then what `linears` and `head` say instead.
+void read_activations(Napi::Env env, Reader& options, EngineOptions& out) {
+  const ActivationKind all = read_activation_kind(options);
+  out.head_activations = all;
+  out.activations.assign(out.architecture.layers, {all, all, all, all});
+  const auto read = [](Reader& parent, const char* key) {
+    Reader reader = parent.object(key);
+    const ActivationKind kind = read_activation_kind(reader);
+    parent.merge(reader);
+    return kind;
+  };
+  if (!options.value("head").IsUndefined()) out.head_activations = read(options, "head");
+  const Napi::Value linears = options.value("linears");
+  if (linears.IsUndefined()) return;
+  if (!linears.IsArray() || linears.As<Napi::Array>().Length() != out.activations.size()) {
+    return options.fail("linears", "an array with an entry for each layer");
+  }
+  for (uint32_t i = 0; i < out.activations.size() && options.ok(); ++i) {
+    const Napi::HandleScope scope(env);
+    Reader layer(env, linears.As<Napi::Array>().Get(i), "linears");
+    LayerActivations& kinds = out.activations[i];
+    kinds = {read(layer, "qkv"), read(layer, "output"), read(layer, "gateUp"), read(layer, "down")};
+    options.merge(layer);
+  }
+}
+
 bool read_kv_formats(const std::string& name, KvFormats& formats) {
   using enum KvFormat;
   if (name == "f16") return formats = {f16, f16}, true;
@@ -131,9 +166,6 @@ Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions&
   if (!reader.value("packFolder").IsUndefined()) options.pack_folder = reader.string("packFolder");
   options.threads = reader.size("threads", kThreadsMax);
   if (options.threads == 0) reader.fail("threads", "at least 1");
-  const std::string activations = reader.string("activations");
-  if (activations != "a8" && activations != "f32") reader.fail("activations", "'a8' or 'f32'");
-  options.quantize_activations = activations == "a8";
   if (!read_kv_formats(reader.string("kv"), options.kv_formats)) reader.fail("kv", "'f16', 'kv8', 'kv4' or 'k8v4'");
   if (!reader.value("kvRotates").IsUndefined()) options.kv_rotates = reader.boolean("kvRotates");
   options.kv_block_count = reader.size("kvBlockCount", kBlocksMax);
@@ -147,6 +179,7 @@ Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions&
   if (options.context_tokens_max == 0) reader.fail("contextTokensMax", "at least 1");
   on_progress = reader.value("onProgress");
   read_architecture(reader, options.architecture);
+  read_activations(env, reader, options);
   const Napi::Value tensors = reader.value("tensors");
   if (!tensors.IsArray()) {
     reader.fail("tensors", "an array");

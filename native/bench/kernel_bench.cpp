@@ -37,6 +37,12 @@ constexpr Family kFamilies[] = {
     {"w8a8-affine32", WeightFormat::w8g32a32, true},
     {"w8a8-g16", WeightFormat::w8g16s32, true},
     {"w8a8-g16-affine", WeightFormat::w8g16a32, true},
+    {"w4a8-g64", WeightFormat::w4g64, true},
+    {"w4a8-g64-affine", WeightFormat::w4g64a, true},
+    {"w4a8-g128", WeightFormat::w4g128, true},
+    {"w4a8-g128-affine", WeightFormat::w4g128a, true},
+    {"w8a8-g64", WeightFormat::w8g64, true},
+    {"w8a8-g128", WeightFormat::w8g128, true},
     {"w4a16", WeightFormat::w4g32, false},
     {"w4a16-affine", WeightFormat::w4g32a, false},
     {"w4a16-affine32", WeightFormat::w4g32a32, false},
@@ -45,6 +51,12 @@ constexpr Family kFamilies[] = {
     {"w8a16-affine32", WeightFormat::w8g32a32, false},
     {"w8a16-g16", WeightFormat::w8g16s32, false},
     {"w8a16-g16-affine", WeightFormat::w8g16a32, false},
+    {"w4a16-g64", WeightFormat::w4g64, false},
+    {"w4a16-g64-affine", WeightFormat::w4g64a, false},
+    {"w4a16-g128", WeightFormat::w4g128, false},
+    {"w4a16-g128-affine", WeightFormat::w4g128a, false},
+    {"w8a16-g64", WeightFormat::w8g64, false},
+    {"w8a16-g128", WeightFormat::w8g128, false},
 };
 static_assert(std::size(kFamilies) == 2 * kWeightFormatCount - 3);  // float weights have no int8 activations
 
@@ -116,7 +128,7 @@ class Bench {
         format_(family.format),
         a8_(family.a8),
         row_tiles_(row_tiles(request.n)),
-        row_tile_bytes_(request.k / kTileInputs * info(family.format).tile_bytes()),
+        row_tile_bytes_(row_tile_bytes(family.format, request.k)),
         team_(request.threads, true) {}
 
   bool has_kernels() const noexcept { return fast_ != nullptr && twin_ != nullptr; }
@@ -205,7 +217,8 @@ class Bench {
     Random random{~request_.seed};
     for (size_t i = 0; i < request_.m * request_.k; ++i) floats()[i] = 4 * random.unit();
     for (size_t token = 0; a8_ && token < request_.m; ++token) {
-      quantize_(floats() + token * request_.k, request_.k, blocks() + token * request_.k / 32);
+      quantize_(floats() + token * request_.k, request_.k, info(format_).activation_group(), 127,
+                blocks() + token * request_.k / 32);
     }
   }
 
@@ -256,7 +269,7 @@ class Bench {
   const KernelTable& level_;
   LinearKernel fast_;
   LinearKernel twin_;
-  void (*quantize_)(const float*, size_t, A8Block*) noexcept;
+  void (*quantize_)(const float*, size_t, size_t, int32_t, A8Block*) noexcept;
   WeightFormat format_;
   bool a8_;
   size_t row_tiles_;
@@ -298,6 +311,9 @@ Status run_kernel(const KernelRequest& request, KernelResult& result) {
   }
   if (request.n < 1 || request.n > kFeaturesMax || request.k < 32 || request.k > kFeaturesMax || request.k % 32 != 0) {
     return invalid("n and k must be in 1…262144, k a multiple of 32.");
+  }
+  if (const size_t unit = info(family->format).activation_group(); request.k % unit != 0) {
+    return invalid("k must be a multiple of " + std::to_string(unit) + " for '" + request.family + "'.");
   }
   if (request.threads < 1 || request.threads > kThreadsMax) return invalid("threads must be in 1…256.");
 

@@ -29,24 +29,28 @@ bool same_block(const A8Block& a, const A8Block& b) noexcept {
 }
 
 void check_quantize(Checker& c, Values kind) {
-  for (const size_t n : {32u, 64u, 96u, 1024u}) {
+  const int32_t levels = c.random.chance(3) ? 7 : 127;
+  for (const size_t group : {32u, 64u, 128u}) {
+    const size_t n = group * c.random.between(1, 5);
     Buffer<float> x(n, 4 * c.random.between(0, 15));
     fill(c.random, kind, x.span());
     if (c.random.chance(2)) {  // the threshold itself, and rounding ties
+      for (size_t i = 0; i < group; ++i) x[i] = 0.0f;
       x[0] = 0x1p-100f;
-      for (size_t i = 1; i < 32; ++i) x[i] = 0.0f;
-      if (n > 32) {
-        for (size_t i = 32; i < 64; ++i) x[i] = static_cast<float>(i) - 48.5f;
-        x[33] = 127.0f;
+      if (n > group) {
+        for (size_t i = group; i < 2 * group; ++i) x[i] = static_cast<float>(i % 32) - 16.5f;
+        x[group + 1] = 127.0f;
       }
     }
     Buffer<A8Block> got(n / 32 + 1), want(n / 32 + 1);
     std::memset(static_cast<void*>(got.data()), 0x55, sizeof(A8Block) * got.size());
     std::memset(static_cast<void*>(want.data()), 0x55, sizeof(A8Block) * want.size());
-    c.level.quantize_a8(x.data(), n, got.data());
-    c.twin.quantize_a8(x.data(), n, want.data());
-    for (size_t g = 0; g < got.size(); ++g)
-      c.expect(same_block(got[g], want[g]), "quantize_a8 n %zu group %zu values %d", n, g, static_cast<int>(kind));
+    c.level.quantize_a8(x.data(), n, group, levels, got.data());
+    c.twin.quantize_a8(x.data(), n, group, levels, want.data());
+    for (size_t i = 0; i < got.size(); ++i) {
+      c.expect(same_block(got[i], want[i]), "quantize_a8 n %zu group %zu levels %d block %zu values %d", n, group,
+               static_cast<int>(levels), i, static_cast<int>(kind));
+    }
   }
 }
 

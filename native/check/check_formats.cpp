@@ -23,10 +23,25 @@ struct Layout {
 
 const std::vector<Layout>& layouts() {
   static const std::vector<Layout> list = {
-      {GgmlType::f32, {}},        {GgmlType::f16, {}},     {GgmlType::bf16, {}},     {GgmlType::q4_0, {0}},
-      {GgmlType::q4_1, {0, 2}},   {GgmlType::q5_0, {0}},   {GgmlType::q5_1, {0, 2}}, {GgmlType::q8_0, {0}},
-      {GgmlType::q2_k, {80, 82}}, {GgmlType::q3_k, {108}}, {GgmlType::q4_k, {0, 2}}, {GgmlType::q5_k, {0, 2}},
+      {GgmlType::f32, {}},
+      {GgmlType::f16, {}},
+      {GgmlType::bf16, {}},
+      {GgmlType::q4_0, {0}},
+      {GgmlType::q4_1, {0, 2}},
+      {GgmlType::q5_0, {0}},
+      {GgmlType::q5_1, {0, 2}},
+      {GgmlType::q8_0, {0}},
+      {GgmlType::q2_k, {80, 82}},
+      {GgmlType::q3_k, {108}},
+      {GgmlType::q4_k, {0, 2}},
+      {GgmlType::q5_k, {0, 2}},
       {GgmlType::q6_k, {208}},
+      {GgmlType::nb_w4g64, {0}},
+      {GgmlType::nb_w4g64a, {0, 2}},
+      {GgmlType::nb_w4g128, {0}},
+      {GgmlType::nb_w4g128a, {0, 2}},
+      {GgmlType::nb_w8g64, {0}},
+      {GgmlType::nb_w8g128, {0}},
   };
   return list;
 }
@@ -197,10 +212,46 @@ void check_layout(std::vector<std::string>& failures) {
   }
 }
 
+/// Nibble's own blocks, written out from their definition: every value tells its place.
+void check_own_types(std::vector<std::string>& failures) {
+  const Case test{failures, "own types"};
+  const auto code = [](size_t i) { return static_cast<unsigned>(i * 7 + i / 16) % 16; };
+  for (const size_t group : {size_t{64}, size_t{128}}) {
+    const bool wide = group == 128;
+    for (const bool affine : {false, true}) {
+      Buffer block((affine ? 4 : 2) + group / 2);
+      const uint16_t scale = 0x3800, minimum = 0xc200;  // 0.5, −3
+      std::memcpy(block.data(), &scale, 2);
+      if (affine) std::memcpy(block.data() + 2, &minimum, 2);
+      for (size_t i = 0; i < group / 2; ++i) {
+        block.data()[(affine ? 4 : 2) + i] = static_cast<uint8_t>(code(i) | code(i + group / 2) << 4);
+      }
+      const GgmlType type = affine ? (wide ? GgmlType::nb_w4g128a : GgmlType::nb_w4g64a)
+                                   : (wide ? GgmlType::nb_w4g128 : GgmlType::nb_w4g64);
+      std::vector<float> values(group);
+      test.expect(dequantize_rows(type, block.data(), 1, group, values.data()).ok(), "4 bits refused");
+      for (size_t i = 0; i < group; ++i) {
+        const float q = static_cast<float>(code(i));
+        test.expect(values[i] == (affine ? 0.5f * q - 3.0f : 0.5f * (q - 8.0f)), "4-bit value " + std::to_string(i));
+      }
+    }
+    Buffer block(2 + group);
+    const uint16_t scale = 0x4000;  // 2
+    std::memcpy(block.data(), &scale, 2);
+    for (size_t i = 0; i < group; ++i) block.data()[2 + i] = static_cast<uint8_t>(i - 64);
+    std::vector<float> values(group);
+    const GgmlType type = wide ? GgmlType::nb_w8g128 : GgmlType::nb_w8g64;
+    test.expect(dequantize_rows(type, block.data(), 1, group, values.data()).ok(), "8 bits refused");
+    for (size_t i = 0; i < group; ++i) {
+      test.expect(values[i] == 2.0f * (static_cast<float>(i) - 64.0f), "8-bit value " + std::to_string(i));
+    }
+  }
+}
+
 void check_type_table(std::vector<std::string>& failures) {
   const Case test{failures, "types"};
-  test.expect(layouts().size() == 13, "13 types");
-  for (const uint32_t unknown : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 39u, 0xffffffffu}) {
+  test.expect(layouts().size() == 19, "19 types");
+  for (const uint32_t unknown : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 39u, 20000u, 20007u, 0xffffffffu}) {
     test.expect(ggml_type_info(unknown) == nullptr, "type " + std::to_string(unknown) + " is known");
   }
   const GgmlTypeInfo& q6_k = *ggml_type_info(14);
@@ -220,9 +271,10 @@ std::vector<std::string> check_formats(uint64_t seed) {
   Random random(seed);
   check_type_table(failures);
   check_layout(failures);
+  check_own_types(failures);
   for (const Layout& layout : layouts()) {
     const GgmlTypeInfo& type = *ggml_type_info(static_cast<uint32_t>(layout.type));
-    const size_t unit = type.block_values == 256 ? 256 : 32;
+    const size_t unit = std::max<size_t>(type.block_values, 32);
     for (const size_t rows : {1, 15, 16, 17, 33}) {
       for (const size_t units : {1, 2, 3, 18}) {
         const Case test{failures,

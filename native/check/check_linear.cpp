@@ -11,7 +11,7 @@ constexpr Scales kScales[] = {Scales::plain, Scales::plain, Scales::plain, Scale
 
 struct LinearCase {
   WeightFormat format;
-  size_t groups;
+  size_t groups;  // strips of 32 inputs
   size_t row_tiles;
   size_t columns;
   bool bias;
@@ -89,9 +89,9 @@ void check_case(Checker& c, const LinearCase& shape, bool a8) {
   const WeightFormatInfo& format = info(shape.format);
   const size_t inputs = shape.groups * kTileInputs;
   const size_t outputs = shape.row_tiles * kTileRows;
-  const size_t x_stride = inputs + (a8 ? kTileInputs : 1) * c.random.between(0, 3);
+  const size_t x_stride = inputs + (a8 ? format.activation_group() : 1) * c.random.between(0, 3);
   const size_t y_stride = outputs + c.random.between(0, 20);
-  Buffer<uint8_t> tiles(shape.row_tiles * shape.groups * format.tile_bytes(), 32 * c.random.between(0, 1));
+  Buffer<uint8_t> tiles(shape.row_tiles * row_tile_bytes(shape.format, inputs), 32 * c.random.between(0, 1));
   Buffer<float> x(shape.columns * x_stride, 4 * c.random.between(0, 15));
   Buffer<float> bias(outputs, 4 * c.random.between(0, 15));
   Buffer<float> got(shape.columns * y_stride + 32, 4 * c.random.between(0, 15)), want(got.size());
@@ -102,7 +102,8 @@ void check_case(Checker& c, const LinearCase& shape, bool a8) {
   for (size_t i = 0; i < got.size(); ++i) want[i] = got[i];
 
   Buffer<A8Block> blocks(a8 ? x.size() / kTileInputs : 0);
-  if (a8) c.twin.quantize_a8(x.data(), blocks.size() * kTileInputs, blocks.data());
+  const int32_t levels = c.random.chance(4) ? 7 : 127;
+  if (a8) c.twin.quantize_a8(x.data(), x.size(), format.activation_group(), levels, blocks.data());
   LinearTask task{.tiles = tiles.data(),
                   .groups = shape.groups,
                   .row_tiles = shape.row_tiles,
@@ -130,8 +131,10 @@ void check_linear(Checker& checker) {
   constexpr size_t kMoreColumns[] = {48, 49, 64, 97};  // more than one panel
   for (size_t f = 0; f < kWeightFormatCount; ++f) {
     for (size_t i = 0; i < 2 * kColumns + std::size(kMoreColumns); ++i) {
-      LinearCase shape{.format = static_cast<WeightFormat>(f),
-                       .groups = i % 5 == 0 ? 1 : random.between(1, 9),
+      const WeightFormat format = static_cast<WeightFormat>(f);
+      const size_t strips = info(format).strips();
+      LinearCase shape{.format = format,
+                       .groups = strips * (i % 5 == 0 ? 1 : random.between(1, strips > 1 ? 4 : 9)),
                        .row_tiles = i % 7 == 0 ? 1 : random.between(1, 9),
                        .columns = i < 2 * kColumns ? i % kColumns + 1 : kMoreColumns[i - 2 * kColumns],
                        .bias = random.chance(2),

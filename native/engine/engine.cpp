@@ -46,11 +46,13 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
   team_ = std::make_unique<Team>(options.threads, spin, cpus_);
   model_ = std::make_unique<Model>();
   model_->spec = a;
-  model_->quantize_activations = options.quantize_activations;
   model_->kernels = kernel_table(selected_isa());
   if (Status status = model_->weights.load(options.path, a, options.tensors, options.pack_folder, *team_, progress);
       !status.ok())
     return status;
+  if (Status status = model_->weights.choose_activations(options.activations, options.head_activations); !status.ok()) {
+    return status;
+  }
   if (Status status = RopeTable::build(a.rope, options.context_tokens_max, model_->weights.rope_factors, model_->rope);
       !status.ok()) {
     return status;
@@ -228,11 +230,9 @@ void Engine::execute(Job& job) {
   }
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
-  if (job.batch.want_importance) result.importance.resize(options_.architecture.layers * tokens.size());
   {
     const Turn turn;
-    graph_->run(job.batch, tokens, rows, result.counters,
-                job.batch.want_importance ? result.importance.data() : nullptr);
+    graph_->run(job.batch, tokens, rows, result.counters);
   }
   rows.advance_slots();
   job.completion(std::move(result));

@@ -27,7 +27,8 @@ struct EngineOptions {
   std::vector<TensorSpec> tensors;
   std::string pack_folder;  // where packed weights are kept; empty: nowhere
   size_t threads = 1;
-  bool quantize_activations = true;
+  std::vector<LayerActivations> activations;  // [layers]
+  ActivationKind head_activations = ActivationKind::a8;
   KvFormats kv_formats;
   bool kv_rotates = true;
   size_t kv_block_count = 0;

@@ -59,16 +59,9 @@ struct RowChunks {
 
 }  // namespace
 
-bool Graph::uses_a8(const Linear& linear) const noexcept {
-  return model_.quantize_activations &&
-         std::any_of(linear.segments.begin(), linear.segments.end(),
-                     [](const Linear::Segment& s) { return !info(s.weights.format).is_float(); });
-}
-
-bool Graph::uses_floats(const Linear& linear) const noexcept {
-  return !model_.quantize_activations ||
-         std::any_of(linear.segments.begin(), linear.segments.end(),
-                     [](const Linear::Segment& s) { return info(s.weights.format).is_float(); });
+void Graph::quantize(const Linear& linear, const float* row, A8Block* out) const noexcept {
+  const int32_t levels = linear.activations == ActivationKind::a4 ? 7 : 127;
+  model_.kernels->quantize_a8(row, linear.inputs, linear.activation_group, levels, out);
 }
 
 /// Computes the input rows by `produce(row, out)` and quantizes them if the weights want that. Few elements: every
@@ -76,8 +69,8 @@ bool Graph::uses_floats(const Linear& linear) const noexcept {
 Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread, Operator operation,
                             RowProducer produce) noexcept {
   const size_t inputs = linear.inputs;
-  const bool a8 = uses_a8(linear);
-  const bool keep_floats = uses_floats(linear);
+  const bool codes = linear.reads_codes();
+  const bool keep_floats = linear.reads_floats();
   const bool own = columns * inputs <= kOwnElementsMax || columns == 1;
   ThreadBuffers& buffers = threads_[thread];
   float* floats = own ? buffers.floats : floats_;
@@ -85,7 +78,7 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   const auto row = [&](size_t i) {
     float* out = keep_floats ? floats + i * inputs : buffers.row;
     produce(i, out);
-    if (a8) model_.kernels->quantize_a8(out, inputs, blocks + i * (inputs / 32));
+    if (codes) quantize(linear, out, blocks + i * (inputs / 32));
   };
   if (own) {
     for (size_t i = 0; i < columns; ++i) row(i);
@@ -111,7 +104,7 @@ void Graph::linear(const Linear& linear, const Input& input, size_t columns, flo
     const size_t output = chunk.segment->output + chunk.first_tile * kTileRows;
     const PackedView& weights = chunk.segment->weights;
     const auto format = static_cast<size_t>(weights.format);
-    const bool a8 = model_.quantize_activations && !info(weights.format).is_float();
+    const bool a8 = linear.activations != ActivationKind::f32 && !info(weights.format).is_float();
     const LinearTask task{
         .tiles = chunk.data(),
         .groups = weights.cols / kTileInputs,

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "../formats/activation_kind.h"
 #include "../formats/pack.h"
 #include "../formats/weight_format.h"
 #include "../status.h"
@@ -36,7 +37,12 @@ struct Linear {
   std::vector<float> bias;  // [outputs] or empty
   size_t inputs = 0;
   size_t outputs = 0;
+  ActivationKind activations = ActivationKind::f32;  // of the segments that aren't floats
+  size_t activation_group = kTileInputs;             // inputs that share a scale
 
+  /// Whether any segment reads the input quantized, and whether any reads it as it is.
+  bool reads_codes() const noexcept;
+  bool reads_floats() const noexcept;
   size_t bytes() const noexcept;
   size_t macs() const noexcept { return inputs * outputs; }
 };
@@ -51,7 +57,12 @@ struct LayerWeights {
   Linear down;                        // ffn → hidden
 };
 
-/// All weights of a model, packed. Immutable after `load`.
+/// How the linear layers of one layer read their inputs.
+struct LayerActivations {
+  ActivationKind qkv, output, gate_up, down;
+};
+
+/// All weights of a model, packed. Immutable after `load` and `choose_activations`.
 class Weights {
  public:
   /// Where the packed weights came from. `made` and `unsettled`: packed now; of a file that was changed just before
@@ -69,6 +80,10 @@ class Weights {
   std::vector<float> output_norm;
   Linear head;                      // hidden → vocab; shares the embedding's tiles when tied
   std::vector<float> rope_factors;  // [rotary/2] or empty
+
+  /// Sets how linear layers read their inputs. `by_layer` has an entry for each layer. Fails with model_tensor_shape if
+  /// matrices that would read the same codes have groups of different sizes.
+  Status choose_activations(const std::vector<LayerActivations>& by_layer, ActivationKind of_head);
 
   PackOrigin pack_origin() const noexcept { return pack_origin_; }
   /// What tells the file from any other (InputFile::identity); empty if it was changed just before.

@@ -23,6 +23,12 @@ constexpr Row kTypes[] = {
     {GgmlType::q4_k, {"Q4_K", 256, 144, WeightFormat::w4g32a32}},
     {GgmlType::q5_k, {"Q5_K", 256, 176, WeightFormat::w8g32a32}},
     {GgmlType::q6_k, {"Q6_K", 256, 210, WeightFormat::w8g16s32}},
+    {GgmlType::nb_w4g64, {"NB_W4G64", 64, 34, WeightFormat::w4g64}},
+    {GgmlType::nb_w4g64a, {"NB_W4G64A", 64, 36, WeightFormat::w4g64a}},
+    {GgmlType::nb_w4g128, {"NB_W4G128", 128, 66, WeightFormat::w4g128}},
+    {GgmlType::nb_w4g128a, {"NB_W4G128A", 128, 68, WeightFormat::w4g128a}},
+    {GgmlType::nb_w8g64, {"NB_W8G64", 64, 66, WeightFormat::w8g64}},
+    {GgmlType::nb_w8g128, {"NB_W8G128", 128, 130, WeightFormat::w8g128}},
 };
 
 }  // namespace

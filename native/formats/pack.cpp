@@ -18,7 +18,7 @@ template <class Type>
 bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, size_t cols, uint8_t* out) noexcept {
   using Scale = typename Type::Scale;
   constexpr WeightFormatInfo kInfo = info(Type::home);
-  constexpr size_t kGroups = kTileInputs / kInfo.group;
+  constexpr size_t kGroups = kInfo.groups_per_strip();
   constexpr size_t kWords = kTileInputs * kInfo.bits / 8 / 4;
   static_assert(sizeof(Scale) == kInfo.scale_bytes);
 
@@ -38,11 +38,13 @@ bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, siz
         if constexpr (kInfo.affine) minima[g][r] = minimum[g];
       }
     }
-    std::memcpy(out, scales, sizeof scales);
-    out += sizeof scales;
-    if constexpr (kInfo.affine) {
-      std::memcpy(out, minima, sizeof minima);
-      out += sizeof minima;
+    if (strip % kInfo.strips() == 0) {  // what a larger group's further strips say is the same
+      std::memcpy(out, scales, sizeof scales);
+      out += sizeof scales;
+      if constexpr (kInfo.affine) {
+        std::memcpy(out, minima, sizeof minima);
+        out += sizeof minima;
+      }
     }
     for (size_t j = 0; j < kWords; ++j) {
       for (size_t r = 0; r < kTileRows; ++r) std::memcpy(out + (j * kTileRows + r) * 4, &words[r][j], 4);
@@ -78,7 +80,8 @@ template <class Type>
 bool dequantize_quantized(const uint8_t* row, size_t cols, float* out) noexcept {
   using Scale = typename Type::Scale;
   constexpr WeightFormatInfo kInfo = info(Type::home);
-  constexpr size_t kGroups = kTileInputs / kInfo.group;
+  constexpr size_t kGroups = kInfo.groups_per_strip();
+  constexpr size_t kGroupInputs = kTileInputs / kGroups;
   bool finite = true;
   for (size_t strip = 0; strip < cols / kTileInputs; ++strip, out += kTileInputs) {
     uint8_t codes[kTileInputs];
@@ -94,7 +97,7 @@ bool dequantize_quantized(const uint8_t* row, size_t cols, float* out) noexcept 
     for (size_t g = 0; g < kGroups; ++g) {
       const float d = decoding::scale_value(scale[g]);
       const float m = decoding::minimum_value<Type::home>(d, minimum[g]);
-      for (size_t i = g * kInfo.group; i < (g + 1) * kInfo.group; ++i) {
+      for (size_t i = g * kGroupInputs; i < (g + 1) * kGroupInputs; ++i) {
         out[i] = decoding::weight(decoding::code_value<Type::home>(codes[i]), Scale{}, d, m);
       }
     }
@@ -165,6 +168,18 @@ const Functions* functions(GgmlType type) noexcept {
       return &kQuantized<unpacking::Q5_K>;
     case GgmlType::q6_k:
       return &kQuantized<unpacking::Q6_K>;
+    case GgmlType::nb_w4g64:
+      return &kQuantized<unpacking::NbW4G64>;
+    case GgmlType::nb_w4g64a:
+      return &kQuantized<unpacking::NbW4G64A>;
+    case GgmlType::nb_w4g128:
+      return &kQuantized<unpacking::NbW4G128>;
+    case GgmlType::nb_w4g128a:
+      return &kQuantized<unpacking::NbW4G128A>;
+    case GgmlType::nb_w8g64:
+      return &kQuantized<unpacking::NbW8G64>;
+    case GgmlType::nb_w8g128:
+      return &kQuantized<unpacking::NbW8G128>;
   }
   return nullptr;
 }

@@ -8,7 +8,7 @@
 
 namespace nibble {
 
-/// GGML tensor types that are read, by their ids in the GGUF specification.
+/// Tensor types that are read, by their ids in the GGUF specification.
 enum class GgmlType : uint32_t {
   f32 = 0,
   f16 = 1,
@@ -23,11 +23,19 @@ enum class GgmlType : uint32_t {
   q5_k = 13,
   q6_k = 14,
   bf16 = 30,
+  // Nibble's own, in files that name nibble.format_version. Symmetric codes of 4 bits are 0…15 with w = d·(q − 8); the
+  // low nibble of byte i is value i, the high one value i + (half a block).
+  nb_w4g64 = 20001,    // f16 d, 32 bytes
+  nb_w4g64a = 20002,   // f16 d, f16 m, 32 bytes; w = d·q + m
+  nb_w4g128 = 20003,   // f16 d, 64 bytes
+  nb_w4g128a = 20004,  // f16 d, f16 m, 64 bytes
+  nb_w8g64 = 20005,    // f16 d, 64 int8
+  nb_w8g128 = 20006,   // f16 d, 128 int8
 };
 
 struct GgmlTypeInfo {
   const char* name;     // "Q4_1"
-  size_t block_values;  // values of one block: 1, 32 or 256
+  size_t block_values;  // values of one block: 1, 32, 64, 128 or 256
   size_t block_bytes;
   WeightFormat home;  // the lossless packed format
 };

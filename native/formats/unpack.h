@@ -229,4 +229,37 @@ struct Q6_K {
   }
 };
 
+/// Nibble's own types: one f16 scale (and minimum) in front of the codes of a whole group.
+template <WeightFormat Home>
+struct Own {
+  static constexpr WeightFormat home = Home;
+  static constexpr WeightFormatInfo kInfo = info(home);
+  static constexpr size_t kHeader = kInfo.affine ? 4 : 2;
+  static constexpr size_t kBlockBytes = kHeader + kInfo.group * kInfo.bits / 8;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / kInfo.strips() * kBlockBytes;
+    const size_t first = strip % kInfo.strips() * kTileInputs;  // of this strip's inputs in the group
+    *scale = load_u16(block);
+    if constexpr (kInfo.affine) *minimum = load_u16(block + 2);
+    if constexpr (kInfo.bits == 8) {
+      std::memcpy(codes, block + kHeader + first, kTileInputs);
+    } else {
+      constexpr size_t kHalf = kInfo.group / 2;
+      const uint8_t* bytes = block + kHeader + first % kHalf;
+      const unsigned shift = first < kHalf ? 0 : 4;
+      for (size_t i = 0; i < 16; ++i) {
+        codes[i] = static_cast<uint8_t>((bytes[i] >> shift & 15) | (bytes[i + 16] >> shift & 15) << 4);
+      }
+    }
+    return f16_finite(*scale) && (!kInfo.affine || f16_finite(*minimum));
+  }
+};
+using NbW4G64 = Own<WeightFormat::w4g64>;
+using NbW4G64A = Own<WeightFormat::w4g64a>;
+using NbW4G128 = Own<WeightFormat::w4g128>;
+using NbW4G128A = Own<WeightFormat::w4g128a>;
+using NbW8G64 = Own<WeightFormat::w8g64>;
+using NbW8G128 = Own<WeightFormat::w8g128>;
+
 }  // namespace nibble::unpacking

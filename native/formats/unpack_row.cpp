@@ -11,12 +11,14 @@ namespace {
 template <WeightFormat format, class Scale>
 void unpack_quantized(const uint8_t* tile, size_t row, size_t cols, float* out) noexcept {
   constexpr WeightFormatInfo kInfo = info(format);
-  constexpr size_t kGroups = kTileInputs / kInfo.group;
+  constexpr size_t kGroups = kInfo.groups_per_strip();
+  constexpr size_t kGroupInputs = kTileInputs / kGroups;
   constexpr size_t kWords = kTileInputs * kInfo.bits / 8 / 4;
   static_assert(sizeof(Scale) == kInfo.scale_bytes);
-  for (size_t k = 0; k < cols; k += kTileInputs, tile += kInfo.tile_bytes(), out += kTileInputs) {
+  for (size_t strip = 0; strip < cols / kTileInputs; ++strip, out += kTileInputs) {
+    if (strip > 0 && strip % kInfo.strips() == 0) tile += kInfo.tile_bytes();
     uint8_t codes[kTileInputs];
-    const uint8_t* words = tile + kInfo.header_bytes() + row * 4;
+    const uint8_t* words = tile + kInfo.header_bytes() + strip % kInfo.strips() * kInfo.strip_bytes() + row * 4;
     for (size_t j = 0; j < kWords; ++j) std::memcpy(codes + j * 4, words + j * kTileRows * 4, 4);
     if constexpr (kInfo.bits == 4) {
       for (size_t i = 0; i < 16; ++i) {
@@ -33,7 +35,7 @@ void unpack_quantized(const uint8_t* tile, size_t row, size_t cols, float* out) 
       }
       const float d = decoding::scale_value(scale);
       const float m = decoding::minimum_value<format>(d, minimum);
-      for (size_t i = g * kInfo.group; i < (g + 1) * kInfo.group; ++i) {
+      for (size_t i = g * kGroupInputs; i < (g + 1) * kGroupInputs; ++i) {
         out[i] = decoding::weight(decoding::code_value<format>(codes[i]), Scale{}, d, m);
       }
     }
@@ -79,6 +81,18 @@ void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
       return unpack_quantized<w8g16s32, float>(tile, r, cols, out);
     case w8g16a32:
       return unpack_quantized<w8g16a32, float>(tile, r, cols, out);
+    case w4g64:
+      return unpack_quantized<w4g64, uint16_t>(tile, r, cols, out);
+    case w4g64a:
+      return unpack_quantized<w4g64a, uint16_t>(tile, r, cols, out);
+    case w4g128:
+      return unpack_quantized<w4g128, uint16_t>(tile, r, cols, out);
+    case w4g128a:
+      return unpack_quantized<w4g128a, uint16_t>(tile, r, cols, out);
+    case w8g64:
+      return unpack_quantized<w8g64, uint16_t>(tile, r, cols, out);
+    case w8g128:
+      return unpack_quantized<w8g128, uint16_t>(tile, r, cols, out);
   }
 }
 

@@ -1,9 +1,11 @@
 #pragma once
-// Packed weights. A matrix W[N, K] (N output rows, K inputs) is cut into tiles of 16 rows × 32 inputs, stored in the
-// order [N/16][K/32]; N is padded to 16 with rows of zeros, K must be a multiple of 32. A tile is
-//   scales   [groups per tile][16 rows] f16 or f32   (groups of 32: one, groups of 16: two)
+// Packed weights. A matrix W[N, K] (N output rows, K inputs) is cut into tiles of 16 rows × T inputs, stored in the
+// order [N/16][K/T]; N is padded to 16 with rows of zeros, K must be a multiple of T. T is 32, or the group if that is
+// larger. Inputs come in strips of 32. A tile is
+//   scales   [groups per tile][16 rows] f16 or f32   (groups of 32 and more: one, groups of 16: two)
 //   minima   [groups per tile][16 rows] same type    (affine formats only)
-//   codes    4 bits: [4 chunks j][16 rows][4 bytes b]: low nibble input 4j+b, high nibble input 16+4j+b (256 bytes)
+//   codes    [T/32 strips], each
+//            4 bits: [4 chunks j][16 rows][4 bytes b]: low nibble input 4j+b, high nibble input 16+4j+b (256 bytes)
 //            8 bits: [8 chunks j][16 rows][4 bytes b]: int8 or uint8 of input 4j+b                       (512 bytes)
 // so that one 64-byte load holds 4 consecutive inputs of 16 rows: a lane of a vector is an output row.
 // Float tiles: [32 inputs][16 rows].
@@ -28,11 +30,17 @@ enum class WeightFormat : uint8_t {
   w8g32a32,  // f32 scale and minimum            Q5_K
   w8g16s32,  // f32 scale, symmetric, groups 16  Q6_K, Q3_K
   w8g16a32,  // f32 scale and minimum, groups 16 Q2_K
+  w4g64,     // f16 scale, symmetric             NB_W4G64
+  w4g64a,    // f16 scale and minimum            NB_W4G64A
+  w4g128,    // f16 scale, symmetric             NB_W4G128
+  w4g128a,   // f16 scale and minimum            NB_W4G128A
+  w8g64,     // f16 scale, symmetric             NB_W8G64
+  w8g128,    // f16 scale, symmetric             NB_W8G128
 };
-inline constexpr size_t kWeightFormatCount = 11;
+inline constexpr size_t kWeightFormatCount = 17;
 
 inline constexpr size_t kTileRows = 16;
-inline constexpr size_t kTileInputs = 32;
+inline constexpr size_t kTileInputs = 32;  // of a strip: of a tile whose groups aren't larger
 
 struct WeightFormatInfo {
   std::string_view name;
@@ -42,16 +50,25 @@ struct WeightFormatInfo {
   bool affine;          // minima are stored
 
   constexpr bool is_float() const noexcept { return group == 0; }
-  constexpr size_t scales_per_tile() const noexcept { return is_float() ? 0 : kTileRows * (kTileInputs / group); }
+  /// Strips of 32 inputs in a tile: 1, or what a larger group takes.
+  constexpr size_t strips() const noexcept { return group > kTileInputs ? group / kTileInputs : 1; }
+  /// Scale groups that begin in a strip: 2 (groups of 16) or 1.
+  constexpr size_t groups_per_strip() const noexcept { return group < kTileInputs ? kTileInputs / group : 1; }
+  /// Inputs that share a scale of the activations: groups of 16 lie in activation groups of 32.
+  constexpr size_t activation_group() const noexcept { return group > kTileInputs ? group : kTileInputs; }
+  constexpr size_t scales_per_tile() const noexcept { return is_float() ? 0 : kTileRows * groups_per_strip(); }
   constexpr size_t header_bytes() const noexcept { return scales_per_tile() * scale_bytes * (affine ? 2 : 1); }
-  constexpr size_t tile_bytes() const noexcept { return header_bytes() + kTileRows * kTileInputs * bits / 8; }
+  constexpr size_t strip_bytes() const noexcept { return kTileRows * kTileInputs * bits / 8; }
+  constexpr size_t tile_bytes() const noexcept { return header_bytes() + strips() * strip_bytes(); }
 };
 
 inline constexpr WeightFormatInfo kWeightFormats[kWeightFormatCount] = {
     {"f32", 32, 0, 0, false},      {"f16", 16, 0, 0, false},     {"bf16", 16, 0, 0, false},
     {"w4g32", 4, 32, 2, false},    {"w4g32a", 4, 32, 2, true},   {"w4g32a32", 4, 32, 4, true},
     {"w8g32", 8, 32, 2, false},    {"w8g32a", 8, 32, 2, true},   {"w8g32a32", 8, 32, 4, true},
-    {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true},
+    {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true}, {"w4g64", 4, 64, 2, false},
+    {"w4g64a", 4, 64, 2, true},    {"w4g128", 4, 128, 2, false}, {"w4g128a", 4, 128, 2, true},
+    {"w8g64", 8, 64, 2, false},    {"w8g128", 8, 128, 2, false},
 };
 
 constexpr const WeightFormatInfo& info(WeightFormat format) noexcept {
@@ -60,9 +77,16 @@ constexpr const WeightFormatInfo& info(WeightFormat format) noexcept {
 static_assert(info(WeightFormat::w4g32).tile_bytes() == 288);
 static_assert(info(WeightFormat::w4g32a).tile_bytes() == 320);
 static_assert(info(WeightFormat::w8g32).tile_bytes() == 544);
+static_assert(info(WeightFormat::w4g64a).tile_bytes() == 576);
+static_assert(info(WeightFormat::w8g128).tile_bytes() == 2080);
 
 constexpr size_t row_tiles(size_t rows) noexcept {
   return (rows + kTileRows - 1) / kTileRows;
+}
+
+/// Bytes of a row tile of `cols` inputs, whole tiles.
+constexpr size_t row_tile_bytes(WeightFormat format, size_t cols) noexcept {
+  return cols / (kTileInputs * info(format).strips()) * info(format).tile_bytes();
 }
 
 /// A packed matrix, not owned.
@@ -72,7 +96,7 @@ struct PackedView {
   size_t rows = 0;  // N, without padding
   size_t cols = 0;  // K
 
-  size_t row_tile_bytes() const noexcept { return cols / kTileInputs * info(format).tile_bytes(); }
+  size_t row_tile_bytes() const noexcept { return nibble::row_tile_bytes(format, cols); }
   size_t bytes() const noexcept { return row_tiles(rows) * row_tile_bytes(); }
 };
 

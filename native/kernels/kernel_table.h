@@ -17,7 +17,7 @@ namespace nibble {
 ///   y[c, n] = accumulate ? y[c, n] + v : v.
 struct LinearTask {
   const uint8_t* tiles;  // first tile of the first row tile
-  size_t groups;         // K / 32
+  size_t groups;         // K / 32; a multiple of the format's strips
   size_t row_tiles;      // ≥ 1
   const void* x;         // A8Block [columns][x_stride] or float [columns][x_stride], x_stride in elements
   size_t x_stride;
@@ -59,7 +59,6 @@ struct AttentionTask {
   float* o;                  // [queries·group][head_dim], column (i, h) is row i·group + h
   float* m;                  // [queries·group]
   float* l;                  // [queries·group]
-  float* first_scores;       // [queries·group] s_0 of split 0; null: not wanted. Other splits leave it as it is
   float* scratch;            // attention_scratch_floats(queries·group, head_dim) floats, 64-byte aligned
 };
 /// For levels: the scores of a few columns, every column's query, and a split's keys and values as f32.
@@ -97,8 +96,8 @@ struct KernelTable {
 
   /// y = gain · (x · (1/√(Σx²/n + eps))); n % 16 == 0; Σ sixteen-lane with fma(x, x, ·). In place allowed.
   void (*rmsnorm)(const float* x, const float* gain, size_t n, float eps, float* y) noexcept;
-  /// n % 32 == 0; out[n/32].
-  void (*quantize_a8)(const float* x, size_t n, A8Block* out) noexcept;
+  /// n % group == 0, group 32, 64 or 128; out[n/32]. levels: the largest code, 127 or 7.
+  void (*quantize_a8)(const float* x, size_t n, size_t group, int32_t levels, A8Block* out) noexcept;
   /// y = (g / (1 + exp(−g))) · u, elementwise; n % 16 == 0. In place on either input allowed.
   void (*silu_mul)(const float* gate, const float* up, size_t n, float* y) noexcept;
   /// Rotates the first `rotary` dimensions of each head in place. cos/sin: [rotary/2] of this token's position.

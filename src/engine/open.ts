@@ -52,7 +52,8 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
 export async function loadNativeModel(
   file: ModelFile,
   options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'kvRotates' | 'onProgress'> &
-    LoadSizes & { readonly slotCount: number; readonly packFolder?: string },
+    Pick<LoadOptions, 'linears' | 'head' | 'slotCount' | 'packFolder'> &
+    LoadSizes,
 ): Promise<NativeModel> {
   const addon = loadAddon();
   const load: LoadOptions = {
@@ -67,6 +68,8 @@ export async function loadNativeModel(
     stepTokensMax: STEP_TOKENS_MAX,
     stepRowsMax: STEP_ROWS_MAX,
     contextTokensMax: options.contextTokensMax,
+    ...(options.linears === undefined ? {} : { linears: options.linears }),
+    ...(options.head === undefined ? {} : { head: options.head }),
     ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
     ...(options.kvRotates === undefined ? {} : { kvRotates: options.kvRotates }),
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),

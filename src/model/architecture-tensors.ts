@@ -2,7 +2,7 @@
 import { NibbleError } from '../errors.js';
 import type { ArchitectureSpec, TensorSpec } from '../native/contract.js';
 import type { GgufHeader, GgufTensor } from './gguf-reader.js';
-import { findTensorFormat, tensorBytes, tensorTypeName } from './gguf-types.js';
+import { FORMAT_VERSION_KEY, findTensorFormat, isOwnTensorFormat, tensorBytes, tensorTypeName } from './gguf-types.js';
 
 /** Inputs per tile of packed weights: the width of every matrix must be whole tiles. */
 const TILE_INPUTS = 32;
@@ -65,11 +65,18 @@ export function checkTensors(
       throw new NibbleError('model_tensor_missing', { message: `The model file has no tensor '${name}'.` });
     }
   }
+  const isOwnFile = header.metadata.has(FORMAT_VERSION_KEY);
   const ends = header.tensors.map((tensor) => {
     const rule = expected.get(tensor.name);
     // Ignoring a tensor would compute something else than its author meant.
     if (rule === undefined) {
       throw new NibbleError('model_tensor_unknown', { tensor: tensor.name, architecture: architectureName });
+    }
+    if (isOwnTensorFormat(tensor.type) && !isOwnFile) {
+      throw new NibbleError('model_tensor_type_unsupported', {
+        tensor: tensor.name,
+        type: `${tensorTypeName(tensor.type)} in a file without ${FORMAT_VERSION_KEY}`,
+      });
     }
     return checkTensor(tensor, rule, header.fileBytes);
   });

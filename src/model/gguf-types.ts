@@ -74,7 +74,7 @@ const format = (id: number, name: string, blockElements: number, blockBytes: num
   blockBytes,
 });
 
-/** The tensor formats that Nibble computes with. */
+/** The common tensor formats that Nibble computes with. */
 export const tensorFormats: readonly TensorFormat[] = [
   format(0, 'F32', 1, 4),
   format(1, 'F16', 1, 2),
@@ -90,6 +90,22 @@ export const tensorFormats: readonly TensorFormat[] = [
   format(13, 'Q5_K', 256, 176),
   format(14, 'Q6_K', 256, 210),
 ];
+
+/**
+ * Nibble's own tensor formats: groups of 64 and 128 inputs, 4 bits symmetric (w = d·(q − 8)) or affine (w = d·q + m),
+ * or 8 bits. Layouts: native/formats/pack.h. Only files that name a `nibble.format_version` may hold them.
+ */
+export const ownTensorFormats: readonly TensorFormat[] = [
+  format(20001, 'NB_W4G64', 64, 34),
+  format(20002, 'NB_W4G64A', 64, 36),
+  format(20003, 'NB_W4G128', 128, 66),
+  format(20004, 'NB_W4G128A', 128, 68),
+  format(20005, 'NB_W8G64', 64, 66),
+  format(20006, 'NB_W8G128', 128, 130),
+];
+
+/** Says that a file was written by Nibble and may hold its own tensor formats. */
+export const FORMAT_VERSION_KEY = 'nibble.format_version';
 
 /** Names of formats that exist but aren't supported, for a useful refusal. */
 const otherFormats: Readonly<Record<number, string>> = {
@@ -114,8 +130,13 @@ const otherFormats: Readonly<Record<number, string>> = {
   39: 'MXFP4',
 };
 
-const formatById = new Map(tensorFormats.map((entry) => [entry.id, entry]));
-const formatByName = new Map(tensorFormats.map((entry) => [entry.name, entry]));
+const known = [...tensorFormats, ...ownTensorFormats];
+const formatById = new Map(known.map((entry) => [entry.id, entry]));
+const formatByName = new Map(known.map((entry) => [entry.name, entry]));
+const ownIds = new Set(ownTensorFormats.map(({ id }) => id));
+
+/** Whether only Nibble's own files may hold tensors of this type. */
+export const isOwnTensorFormat = (id: number): boolean => ownIds.has(id);
 
 /** The supported format with this GGML type id, or null. */
 export function findTensorFormat(id: number): TensorFormat | null {

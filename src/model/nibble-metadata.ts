@@ -2,7 +2,7 @@
 import { NibbleError } from '../errors.js';
 import { RECIPE_BYTES_MAX } from '../limits.js';
 import { metadataInvalid, optionalInteger, optionalString, required } from './gguf-metadata.js';
-import type { GgufMetadata, GgufValue } from './gguf-types.js';
+import { FORMAT_VERSION_KEY, type GgufMetadata, type GgufValue } from './gguf-types.js';
 import { checkLayers, parseRecipeText } from './recipe.js';
 import type { Recipe } from './recipe-types.js';
 
@@ -25,7 +25,7 @@ export type NibbleMetadata = {
 };
 
 const keys = {
-  version: 'nibble.format_version',
+  version: FORMAT_VERSION_KEY,
   recipe: 'nibble.recipe',
   source: 'nibble.source.sha256',
   calibration: 'nibble.calibration.sha256',

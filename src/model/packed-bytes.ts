@@ -20,6 +20,12 @@ const packedBits: Readonly<Record<string, number>> = {
   Q3_K: 10,
   Q6_K: 10,
   Q2_K: 12,
+  NB_W4G64: 4.25,
+  NB_W4G64A: 4.5,
+  NB_W4G128: 4.125,
+  NB_W4G128A: 4.25,
+  NB_W8G64: 8.25,
+  NB_W8G128: 8.125,
 };
 
 /** About what the weights take in memory once they are packed, bytes. */

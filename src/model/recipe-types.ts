@@ -1,6 +1,7 @@
 /**
  * Recipes: how each class of matrices of a model is stored and computed, and how it was made. One schema for files that
- * users write and for the key `nibble.recipe` of model files. docs/quantization.md describes the fields; a test compares.
+ * users write and for the key `nibble.recipe` of model files. docs/quantization.md describes the fields; a test
+ * compares.
  */
 import Type, { type Static } from 'typebox';
 
@@ -19,7 +20,7 @@ const weight = <Name extends string>(name: Name, tensorType: number, bits: numbe
   group,
 });
 
-/** `w4g32a`: 4 bits, groups of 32 inputs, affine (a minimum beside the scale). `row`: one scale for a row of weights. */
+/** `w4g32a`: 4 bits, groups of 32 inputs, affine (a minimum beside the scale). `row`: one scale for a row. */
 export const weightFormatInfos = [
   weight('f32', 0, 32, null),
   weight('f16', 1, 16, null),

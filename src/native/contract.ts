@@ -9,8 +9,27 @@
 /** Instruction-set levels, slowest first. `NIBBLE_ISA` caps the level that dispatch may choose. */
 export type IsaLevel = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'neon';
 
-/** How linear layers read their input: `a8` = int8 per token and group of 32; `f32` = as it is (A16 in the tables). */
+/**
+ * How all linear layers read their input: `a8` = int8 per token and group of the weights (at least 32); `f32` = as it
+ * is (A16 in the tables).
+ */
 export type ActivationFormat = 'a8' | 'f32';
+
+/**
+ * How one linear layer reads its input: as it is (`f32`), or quantized per token and group of its weights, to codes of
+ * at most 127 (`a8`) or 7 (`a4`).
+ */
+export type ActivationKind = 'f32' | 'a8' | 'a4';
+
+export type LinearSpec = { readonly activations: ActivationKind };
+
+/** The linear layers of one layer, named by their inputs. */
+export type LayerLinears = {
+  readonly qkv: LinearSpec;
+  readonly output: LinearSpec;
+  readonly gateUp: LinearSpec;
+  readonly down: LinearSpec;
+};
 
 /** How keys and values are cached: 16-bit floats, or 8 or 4 bits each (docs/arithmetic.md, "KV formats"). */
 export type KvFormat = 'f16' | 'kv8' | 'k8v4' | 'kv4';
@@ -105,6 +124,10 @@ export type LoadOptions = {
   readonly tensors: readonly TensorSpec[];
   readonly threads: number;
   readonly activations: ActivationFormat;
+  /** One entry for each layer, instead of `activations`. */
+  readonly linears?: readonly LayerLinears[];
+  /** Of the output matrix, instead of `activations`. */
+  readonly head?: LinearSpec;
   readonly kv: KvFormat;
   /** false: what has 4 bits isn't rotated, which is for evaluations alone: they show what rotation gives. */
   readonly kvRotates?: boolean;
@@ -199,8 +222,6 @@ export type StepBatch = {
   readonly topCount: number;
   /** Also return the raw logits, [R, vocab]. For tests and evaluation; never set when serving. */
   readonly wantLogits: boolean;
-  /** Also return each token's importance in each layer (docs/arithmetic.md, "Methods"). Absent: false. */
-  readonly wantImportance?: boolean;
 };
 
 /** What the threads of a step spend their time on; `wait` is the time at barriers and until a thread is awake. */
@@ -253,8 +274,6 @@ export type StepResult = {
    */
   readonly failed: Uint8Array;
   readonly logits: Float32Array | null;
-  /** [layers, T] if wanted, else absent. */
-  readonly importance?: Float32Array;
   readonly counters: StepCounters;
 };
 
@@ -373,4 +392,4 @@ export interface Addon {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 3;
+export const CONTRACT_VERSION = 4;

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { loadNativeModel } from '../../src/engine/open.js';
 import type { TensorTypeName } from '../../src/model/generated/tensor-data.js';
 import { readModelFile } from '../../src/model/gguf.js';
-import { tensorFormats } from '../../src/model/gguf-types.js';
+import { ownTensorFormats, tensorFormats } from '../../src/model/gguf-types.js';
 import { kvBytesPerToken } from '../../src/model/kv-bytes.js';
 import { packedBytes } from '../../src/model/packed-bytes.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
@@ -14,7 +14,7 @@ import { writeTinyModel } from '../support/gguf-fixtures.js';
 test('what a model will take in memory is known beforehand, for every format', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'nibble-packed-'));
   try {
-    for (const { name } of tensorFormats) {
+    for (const { name } of [...tensorFormats, ...ownTensorFormats]) {
       const type = name as TensorTypeName;
       const types = { attention: type, ffn: type, embedding: type };
       const path = await writeTinyModel(join(folder, `${name}.gguf`), { hidden: 256, ffn: 512, heads: 4, types });

@@ -11,7 +11,7 @@ import {
   logitsOf,
   randomTokens,
 } from '../support/native-logits.js';
-import { architectures, hostLevels, modelFolder, weightModels } from '../support/native-models.js';
+import { architectures, hostLevels, modelFolder, ownModels, weightModels } from '../support/native-models.js';
 
 let folder: Awaited<ReturnType<typeof modelFolder>>;
 before(async () => {
@@ -23,7 +23,7 @@ after(() => folder.remove());
 const PROMPT_TOKENS = 270;
 const positions = [0, 1, 15, 16, 17, 63, 128, 255, 256, 257, 269];
 
-for (const [name, options] of Object.entries({ ...architectures, ...weightModels })) {
+for (const [name, options] of Object.entries({ ...architectures, ...weightModels, ...ownModels })) {
   for (const activations of ['a8', 'f32'] satisfies ActivationFormat[]) {
     test(`${name}, ${activations}: levels ${hostLevels.join(', ')}`, async () => {
       const path = await folder.write(`${name} ${activations}`, options);

@@ -125,6 +125,9 @@ export const ruinedModels: readonly RuinedModel[] = [
   patched('2^63 keys', 'model_file_invalid', (bytes) => bytes.writeBigUInt64LE(1n << 63n, 16)),
   patched('2^62 tokens', 'model_file_invalid', (bytes, at) => bytes.writeBigUInt64LE(1n << 62n, at('ggml.tokens') + 8)),
   patched('a codebook format', 'model_tensor_type_unsupported', (bytes, at) => bytes.writeUInt32LE(20, at(down) + 20)),
+  patched('a format of Nibble in a file of others', 'model_tensor_type_unsupported', (bytes, at) =>
+    bytes.writeUInt32LE(20001, at(down) + 20),
+  ),
   patched('an unaligned tensor', 'model_tensor_out_of_range', (bytes, at) =>
     bytes.writeBigUInt64LE(1n, at('output_norm.weight') + 16),
   ),

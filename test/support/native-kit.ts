@@ -8,6 +8,7 @@ import type {
   ActivationFormat,
   IsaLevel,
   KvFormat,
+  LoadOptions,
   NativeModel,
   SamplingSpec,
   StepBatch,
@@ -39,7 +40,7 @@ export type Part = {
   readonly rows?: readonly (readonly [index: number, target: number])[];
 };
 
-export type Outputs = Partial<Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 'topCount' | 'wantImportance'>>;
+export type Outputs = Partial<Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 'topCount'>>;
 
 export type KitOptions = {
   readonly threads?: number;
@@ -54,7 +55,7 @@ export type KitOptions = {
   readonly packFolder?: string;
   /** Block tables are permuted by this seed; 0: ascending. */
   readonly scatterSeed?: number;
-};
+} & Pick<LoadOptions, 'linears' | 'head'>;
 
 /** Sets NIBBLE_ISA, which the addon reads while it loads a model. */
 async function withLevel<T>(level: IsaLevel | undefined, work: () => Promise<T>): Promise<T> {
@@ -93,6 +94,8 @@ export class NativeKit {
         slotCount: options.slotCount ?? 8,
         ...(options.kvRotates === undefined ? {} : { kvRotates: options.kvRotates }),
         ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
+        ...(options.linears === undefined ? {} : { linears: options.linears }),
+        ...(options.head === undefined ? {} : { head: options.head }),
       }),
     );
     assert.equal(model.info.level, options.level ?? model.info.level, 'the level asked for must run');
@@ -183,6 +186,5 @@ export function buildBatch(parts: readonly Part[], outputs: Outputs = {}): StepB
     wantLogprobs: outputs.wantLogprobs ?? false,
     topCount: outputs.topCount ?? 0,
     wantLogits: outputs.wantLogits ?? false,
-    wantImportance: outputs.wantImportance ?? false,
   };
 }

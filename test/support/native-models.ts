@@ -72,6 +72,18 @@ export const weightModels: Readonly<Record<string, TinyModelOptions>> = {
   },
 };
 
+/** Nibble's own formats, groups of 64 and of 128; other programs, such as the float64 reference, can't read them. */
+export const ownModels: Readonly<Record<string, TinyModelOptions>> = {
+  'groups of 64': {
+    ...{ hidden: 192, heads: 6, kvHeads: 2, ffn: 320 },
+    types: { attention: 'NB_W4G64A', ffn: 'NB_W4G64', embedding: 'NB_W8G64' },
+  },
+  'groups of 128': {
+    ...{ hidden: 128, heads: 4, ffn: 384 },
+    types: { attention: 'NB_W4G128', ffn: 'NB_W4G128A', down: 'NB_W8G128', embedding: 'NB_W4G64' },
+  },
+};
+
 function allOf(type: TensorTypeName): TinyModelOptions['types'] & object {
   return { attention: type, ffn: type, embedding: type };
 }

@@ -9,7 +9,7 @@
 template <WeightFormat F>
 struct A8Format {
   static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
-  static constexpr size_t kGroups = kTileInputs / kInfo.group;  // scale groups in a tile
+  static constexpr size_t kGroups = kInfo.groups_per_strip();
   static constexpr bool kSigned = kInfo.bits == 8 && !kInfo.affine;
   static constexpr bool kMinimum = kInfo.affine || kInfo.bits == 4;
 
@@ -60,6 +60,22 @@ inline __m512i broadcast4(const int8_t* q) {
   int32_t value;
   __builtin_memcpy(&value, q, 4);
   return _mm512_set1_epi32(value);
+}
+
+/// Bias, residual, and the way into memory of R row tiles from `n` on.
+template <int R, int C>
+inline __attribute__((always_inline)) void store_tile(const LinearTask& task, size_t n, size_t column,
+                                                      const __m512 (&acc)[R][C]) {
+  for (int r = 0; r < R; ++r) {
+    const size_t row = kTileRows * (n + r);
+    for (int c = 0; c < C; ++c) {
+      float* y = task.y + (column + c) * task.y_stride + row;
+      __m512 v = acc[r][c];
+      if (task.bias != nullptr) v = _mm512_add_ps(v, _mm512_loadu_ps(task.bias + row));
+      if (task.accumulate) v = _mm512_add_ps(_mm512_loadu_ps(y), v);
+      _mm512_storeu_ps(y, v);
+    }
+  }
 }
 
 /// C columns of R row tiles. Two tiles at a time share the broadcast activations: on Zen 5 the products and fma then
@@ -117,16 +133,7 @@ inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task
     }
   }
 
-  for (int r = 0; r < R; ++r) {
-    const size_t row = kTileRows * (n + r);
-    for (int c = 0; c < C; ++c) {
-      float* y = task.y + (column + c) * task.y_stride + row;
-      __m512 v = acc[r][c];
-      if (task.bias != nullptr) v = _mm512_add_ps(v, _mm512_loadu_ps(task.bias + row));
-      if (task.accumulate) v = _mm512_add_ps(_mm512_loadu_ps(y), v);
-      _mm512_storeu_ps(y, v);
-    }
-  }
+  store_tile<R, C>(task, n, column, acc);
 }
 
 /// All columns of R row tiles. Weights that come from memory are fetched ahead: for one row tile a few kilobytes, for
@@ -153,17 +160,3 @@ void linear_a8(const LinearTask& task) noexcept {
   for (; n < paired; n += 2) linear_a8_rows<F, 2>(task, n);
   for (; n < task.row_tiles; ++n) linear_a8_rows<F, 1>(task, n);
 }
-
-constexpr LinearKernel kLinearA8[kWeightFormatCount] = {
-    nullptr,
-    nullptr,
-    nullptr,
-    linear_a8<WeightFormat::w4g32>,
-    linear_a8<WeightFormat::w4g32a>,
-    linear_a8<WeightFormat::w4g32a32>,
-    linear_a8<WeightFormat::w8g32>,
-    linear_a8<WeightFormat::w8g32a>,
-    linear_a8<WeightFormat::w8g32a32>,
-    linear_a8<WeightFormat::w8g16s32>,
-    linear_a8<WeightFormat::w8g16a32>,
-};

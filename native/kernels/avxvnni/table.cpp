@@ -31,6 +31,7 @@ inline void count_call() noexcept {
 #include "../generic/linear_f32.h"
 #include "linear_a8.h"
 
+#include "../generic/linear_a8_table.h"
 #include "../generic/make_table.h"
 
 constinit const KernelTable instance = make_table_of_all(Isa::avxvnni);

@@ -15,32 +15,53 @@ void rmsnorm(const float* x, const float* gain, size_t n, float eps, float* y) n
   for (size_t i = 0; i < n; i += 16) store(y + i, mul(load(gain + i), mul(load(x + i), inverse)));
 }
 
-void quantize_a8(const float* x, size_t n, A8Block* out) noexcept {
-  for (size_t g = 0; g < n / kTileInputs; ++g, ++out) {
-    const F32x16 first = load(x + g * kTileInputs);
-    const F32x16 second = load(x + g * kTileInputs + 16);
-    const int32_t amax_bits = fold_max(max(magnitude_bits(first), magnitude_bits(second)));
-    float amax;
-    __builtin_memcpy(&amax, &amax_bits, sizeof(amax));
-    __builtin_memset(out, 0, sizeof(A8Block));
-    if (amax_bits >= kInfinityBits) {
-      out->d = out->s = out->s16[0] = out->s16[1] = __builtin_nanf("");
-    } else if (amax >= 0x1p-100f) {
-      const F32x16 inverse = set1(127.0f / amax);
-      const I32x16 q0 = round_i32(mul(first, inverse));
-      const I32x16 q1 = round_i32(mul(second, inverse));
-      store_i8(out->q, q0);
-      store_i8(out->q + 16, q1);
-      const float d = amax / 127.0f;
-      const int32_t sum0 = fold_sum(q0);
-      const int32_t sum1 = fold_sum(q1);
-      out->d = d;
-      out->s = d * static_cast<float>(sum0 + sum1);
-      out->s16[0] = d * static_cast<float>(sum0);
-      out->s16[1] = d * static_cast<float>(sum1);
-      out->n16[0] = -128 * sum0;
-      out->n16[1] = -128 * sum1;
+/// One group: `Blocks` blocks of 32 that share a scale.
+template <size_t Blocks>
+NIBBLE_INLINE void quantize_group(const float* x, float levels, A8Block* out) noexcept {
+  I32x16 largest = set1_i32(0);
+  for (size_t i = 0; i < Blocks * kTileInputs; i += 16) largest = max(largest, magnitude_bits(load(x + i)));
+  const int32_t amax_bits = fold_max(largest);
+  float amax;
+  __builtin_memcpy(&amax, &amax_bits, sizeof(amax));
+  __builtin_memset(out, 0, Blocks * sizeof(A8Block));
+  if (amax_bits >= kInfinityBits) {
+    for (size_t b = 0; b < Blocks; ++b) out[b].d = __builtin_nanf("");
+    out->s = __builtin_nanf("");
+    if constexpr (Blocks == 1) out->s16[0] = out->s16[1] = __builtin_nanf("");
+  } else if (amax >= 0x1p-100f) {
+    const F32x16 inverse = set1(levels / amax);
+    const float d = amax / levels;
+    I32x16 sums[2] = {set1_i32(0), set1_i32(0)};  // of first and second halves of blocks
+    for (size_t b = 0; b < Blocks; ++b) {
+      for (size_t half = 0; half < 2; ++half) {
+        const I32x16 q = round_i32(mul(load(x + b * kTileInputs + 16 * half), inverse));
+        store_i8(out[b].q + 16 * half, q);
+        sums[half] = add(sums[half], q);
+      }
+      out[b].d = d;
     }
+    if constexpr (Blocks == 1) {
+      const int32_t halves[2] = {fold_sum(sums[0]), fold_sum(sums[1])};
+      out->s = d * static_cast<float>(halves[0] + halves[1]);
+      for (size_t half = 0; half < 2; ++half) {
+        out->s16[half] = d * static_cast<float>(halves[half]);
+        out->n16[half] = -128 * halves[half];
+      }
+    } else {
+      const int32_t sum = fold_sum(add(sums[0], sums[1]));
+      out->s = d * static_cast<float>(sum);
+      out->n16[0] = -128 * sum;
+    }
+  }
+}
+
+void quantize_a8(const float* x, size_t n, size_t group, int32_t levels, A8Block* out) noexcept {
+  const float top = static_cast<float>(levels);
+  for (size_t i = 0; i < n; i += group) {
+    A8Block* blocks = out + i / kTileInputs;
+    if (group == 32) quantize_group<1>(x + i, top, blocks);
+    if (group == 64) quantize_group<2>(x + i, top, blocks);
+    if (group == 128) quantize_group<4>(x + i, top, blocks);
   }
 }
 

@@ -19,7 +19,7 @@
 template <WeightFormat F>
 struct A8Format {
   static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
-  static constexpr size_t kGroups = kTileInputs / kInfo.group;  // scale groups in a tile
+  static constexpr size_t kGroups = kInfo.groups_per_strip();
   static constexpr bool kSigned = kInfo.bits == 8 && !kInfo.affine;
   static constexpr bool kMinimum = kInfo.affine || kInfo.bits == 4;
   /// 8 scales or minima of half `half` of the rows: entry `index` of the tile's header (scales first).
@@ -103,6 +103,11 @@ struct Dot {
 #endif
   }
 
+  /// Adds a strip's sums to those of the group, in int32.
+  static __m256i widen(__m256i total, __m256i sum) {
+    return kInt16 ? _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1))) : sum;
+  }
+
   static __m256 finish(__m256i sum) {
     return _mm256_cvtepi32_ps(kInt16 ? _mm256_madd_epi16(sum, _mm256_set1_epi16(1)) : sum);
   }
@@ -116,6 +121,22 @@ struct Dot {
 
 /// A tile is asked for this long before its use. The hardware's own prefetcher follows one stream too closely.
 constexpr size_t kPrefetchBytes = 8192;
+
+/// Bias, residual, and the way into memory of row tile `n`.
+template <int C>
+inline __attribute__((always_inline)) void store_columns(const LinearTask& task, size_t n, size_t column,
+                                                         const __m256 (&acc)[2][C]) {
+  for (int i = 0; i < 2; ++i) {
+    const size_t row = kTileRows * n + 8 * i;
+    for (int c = 0; c < C; ++c) {
+      float* y = task.y + (column + c) * task.y_stride + row;
+      __m256 v = acc[i][c];
+      if (task.bias != nullptr) v = _mm256_add_ps(v, _mm256_loadu_ps(task.bias + row));
+      if (task.accumulate) v = _mm256_add_ps(_mm256_loadu_ps(y), v);
+      _mm256_storeu_ps(y, v);
+    }
+  }
+}
 
 /// C columns of one row tile.
 template <WeightFormat F, int C>
@@ -168,16 +189,7 @@ inline __attribute__((always_inline)) void linear_a8_columns(const LinearTask& t
     }
   }
 
-  for (int i = 0; i < 2; ++i) {
-    const size_t row = kTileRows * n + 8 * i;
-    for (int c = 0; c < C; ++c) {
-      float* y = task.y + (column + c) * task.y_stride + row;
-      __m256 v = acc[i][c];
-      if (task.bias != nullptr) v = _mm256_add_ps(v, _mm256_loadu_ps(task.bias + row));
-      if (task.accumulate) v = _mm256_add_ps(_mm256_loadu_ps(y), v);
-      _mm256_storeu_ps(y, v);
-    }
-  }
+  store_columns<C>(task, n, column, acc);
 }
 
 template <WeightFormat F>
@@ -203,17 +215,3 @@ void linear_a8(const LinearTask& task) noexcept {
     }
   }
 }
-
-constexpr LinearKernel kLinearA8[kWeightFormatCount] = {
-    nullptr,
-    nullptr,
-    nullptr,
-    linear_a8<WeightFormat::w4g32>,
-    linear_a8<WeightFormat::w4g32a>,
-    linear_a8<WeightFormat::w4g32a32>,
-    linear_a8<WeightFormat::w8g32>,
-    linear_a8<WeightFormat::w8g32a>,
-    linear_a8<WeightFormat::w8g32a32>,
-    linear_a8<WeightFormat::w8g16s32>,
-    linear_a8<WeightFormat::w8g16a32>,
-};

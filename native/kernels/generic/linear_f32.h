@@ -45,11 +45,11 @@ NIBBLE_INLINE F32x16 load_header(const uint8_t* tile, size_t index) noexcept {
   return load(reinterpret_cast<const float*>(tile + 64 * index));
 }
 
-/// One tile of quantized weights → f32 [32 inputs][16 rows].
+/// One strip of a tile of quantized weights → f32 [32 inputs][16 rows].
 template <WeightFormat F>
-NIBBLE_INLINE void dequantize_tile(const uint8_t* tile, float* out) noexcept {
+NIBBLE_INLINE void dequantize_strip(const uint8_t* tile, size_t strip, float* out) noexcept {
   constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
-  constexpr size_t kGroups = kTileInputs / kInfo.group;
+  constexpr size_t kGroups = kInfo.groups_per_strip();
   F32x16 scale[kGroups];
   F32x16 minimum[kGroups];
   for (size_t g = 0; g < kGroups; ++g) {
@@ -60,9 +60,9 @@ NIBBLE_INLINE void dequantize_tile(const uint8_t* tile, float* out) noexcept {
       minimum[g] = kInfo.bits == 4 ? mul(scale[g], set1(-8.0f)) : zero();
     }
   }
-  const uint8_t* codes = tile + kInfo.header_bytes();
+  const uint8_t* codes = tile + kInfo.header_bytes() + strip * kInfo.strip_bytes();
   const auto put = [&](size_t input, I32x16 q) {
-    const size_t g = input / kInfo.group;
+    const size_t g = input * kGroups / kTileInputs;
     store(out + input * kTileRows, fma(to_f32(q), scale[g], minimum[g]));
   };
   if constexpr (kInfo.bits == 4) {
@@ -95,6 +95,7 @@ constexpr size_t kPanelGroups = 2;  // 64 inputs × 16 rows × 4 bytes × 4 vect
 template <WeightFormat F>
 void linear_panel(const LinearTask& task, size_t r, size_t vectors, size_t c0, size_t count) noexcept {
   constexpr size_t kTileBytes = kWeightFormats[static_cast<size_t>(F)].tile_bytes();
+  constexpr size_t kStrips = kWeightFormats[static_cast<size_t>(F)].strips();
   alignas(64) float panel[kVectorsMax][kPanelGroups * kTileInputs * kTileRows];
   alignas(64) float sums[kBlockColumns][kVectorsMax * kTileRows];
   const float* rows[kVectorsMax];
@@ -103,10 +104,12 @@ void linear_panel(const LinearTask& task, size_t r, size_t vectors, size_t c0, s
   for (size_t g = 0; g < task.groups; g += kPanelGroups) {
     const size_t groups = task.groups - g < kPanelGroups ? task.groups - g : kPanelGroups;
     const bool last = g + groups == task.groups;
-    for (size_t v = 0; v < vectors; ++v)
-      for (size_t i = 0; i < groups; ++i)
-        dequantize_tile<F>(task.tiles + ((r + v) * task.groups + g + i) * kTileBytes,
-                           panel[v] + i * kTileInputs * kTileRows);
+    for (size_t v = 0; v < vectors; ++v) {
+      for (size_t i = g; i < g + groups; ++i) {
+        const uint8_t* tile = task.tiles + ((r + v) * (task.groups / kStrips) + i / kStrips) * kTileBytes;
+        dequantize_strip<F>(tile, i % kStrips, panel[v] + (i - g) * kTileInputs * kTileRows);
+      }
+    }
     for (size_t c = 0; c < count; c += step) {
       run_tile<float>(vectors, count - c < step ? count - c : step,
                       {.w = rows,

@@ -24,5 +24,6 @@ constexpr KernelTable make_table(Isa isa) noexcept {
 
 constexpr KernelTable make_table_of_all(Isa isa) noexcept {
   using enum WeightFormat;
-  return make_table<f32, f16, bf16, w4g32, w4g32a, w4g32a32, w8g32, w8g32a, w8g32a32, w8g16s32, w8g16a32>(isa);
+  return make_table<f32, f16, bf16, w4g32, w4g32a, w4g32a32, w8g32, w8g32a, w8g32a32, w8g16s32, w8g16a32, w4g64, w4g64a,
+                    w4g128, w4g128a, w8g64, w8g128>(isa);
 }

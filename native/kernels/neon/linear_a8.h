@@ -10,7 +10,7 @@
 template <WeightFormat F>
 struct A8Format {
   static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
-  static constexpr size_t kGroups = kTileInputs / kInfo.group;  // scale groups in a tile
+  static constexpr size_t kGroups = kInfo.groups_per_strip();
   static constexpr bool kMinimum = kInfo.affine || kInfo.bits == 4;
 
   /// Scales or minima of rows 4·quad … 4·quad+3: entry `index` of the tile's header (scales first).
@@ -50,6 +50,22 @@ NIBBLE_INLINE int32x4_t dot_half(const int8x16_t* w, int8x16_t q) noexcept {
   return vdotq_laneq_s32(sum, w[3], q, 3);
 }
 
+/// Bias, residual, and the way into memory of row tile `n`.
+template <size_t C>
+NIBBLE_INLINE void store_columns(const LinearTask& task, size_t n, size_t column,
+                                 const float32x4_t (&acc)[4][C]) noexcept {
+  for (size_t c = 0; c < C; ++c) {
+    for (size_t quad = 0; quad < 4; ++quad) {
+      const size_t row = kTileRows * n + 4 * quad;
+      float* y = task.y + (column + c) * task.y_stride + row;
+      float32x4_t v = acc[quad][c];
+      if (task.bias != nullptr) v = vaddq_f32(v, vld1q_f32(task.bias + row));
+      if (task.accumulate) v = vaddq_f32(vld1q_f32(y), v);
+      vst1q_f32(y, v);
+    }
+  }
+}
+
 /// C columns of one row tile.
 template <WeightFormat F, size_t C>
 void linear_a8_columns(const LinearTask& task, const uint8_t* tile, size_t n, size_t column) noexcept {
@@ -87,16 +103,7 @@ void linear_a8_columns(const LinearTask& task, const uint8_t* tile, size_t n, si
     }
   }
 
-  for (size_t c = 0; c < C; ++c) {
-    for (size_t quad = 0; quad < 4; ++quad) {
-      const size_t row = kTileRows * n + 4 * quad;
-      float* y = task.y + (column + c) * task.y_stride + row;
-      float32x4_t v = acc[quad][c];
-      if (task.bias != nullptr) v = vaddq_f32(v, vld1q_f32(task.bias + row));
-      if (task.accumulate) v = vaddq_f32(vld1q_f32(y), v);
-      vst1q_f32(y, v);
-    }
-  }
+  store_columns<C>(task, n, column, acc);
 }
 
 template <WeightFormat F>
@@ -111,17 +118,3 @@ void linear_a8(const LinearTask& task) noexcept {
     if (c < task.columns) linear_a8_columns<F, 1>(task, tile, n, c);
   }
 }
-
-constexpr LinearKernel kLinearA8[kWeightFormatCount] = {
-    nullptr,
-    nullptr,
-    nullptr,
-    linear_a8<WeightFormat::w4g32>,
-    linear_a8<WeightFormat::w4g32a>,
-    linear_a8<WeightFormat::w4g32a32>,
-    linear_a8<WeightFormat::w8g32>,
-    linear_a8<WeightFormat::w8g32a>,
-    linear_a8<WeightFormat::w8g32a32>,
-    linear_a8<WeightFormat::w8g16s32>,
-    linear_a8<WeightFormat::w8g16a32>,
-};

@@ -13,32 +13,38 @@ void rmsnorm(const float* x, const float* gain, size_t n, float eps, float* y) n
   for (size_t i = 0; i < n; ++i) y[i] = gain[i] * (x[i] * inverse);
 }
 
-void quantize_a8(const float* x, size_t n, A8Block* out) noexcept {
-  for (size_t g = 0; g < n / kTileInputs; ++g) {
-    const float* in = x + g * kTileInputs;
-    A8Block block{};
+void quantize_a8(const float* x, size_t n, size_t group, int32_t levels, A8Block* out) noexcept {
+  const float top = static_cast<float>(levels);
+  for (size_t first = 0; first < n; first += group) {
+    A8Block* blocks = out + first / kTileInputs;
+    for (size_t b = 0; b < group / kTileInputs; ++b) blocks[b] = A8Block{};
     uint32_t amax_bits = 0;  // order of comparison doesn't matter: integers have no NaN and no −0
-    for (size_t i = 0; i < kTileInputs; ++i)
-      amax_bits = magnitude_bits(in[i]) > amax_bits ? magnitude_bits(in[i]) : amax_bits;
+    for (size_t i = 0; i < group; ++i) {
+      amax_bits = magnitude_bits(x[first + i]) > amax_bits ? magnitude_bits(x[first + i]) : amax_bits;
+    }
     const float amax = std::bit_cast<float>(amax_bits);
+    float d = 0.0f;
+    int32_t sum = 0;
+    int32_t halves[2] = {0, 0};        // of a group of 32
     if (amax_bits >= kInfinityBits) {  // one such group is enough to make every output of the row NaN
-      block.d = block.s = block.s16[0] = block.s16[1] = __builtin_nanf("");
+      d = __builtin_nanf("");
     } else if (amax >= 0x1p-100f) {
-      block.d = amax / 127.0f;
-      const float inverse = 127.0f / amax;
-      int32_t sum[2] = {0, 0};
-      for (size_t i = 0; i < kTileInputs; ++i) {
-        const int32_t q = round_even(in[i] * inverse);
-        block.q[i] = static_cast<int8_t>(q);
-        sum[i / 16] += q;
-      }
-      block.s = block.d * static_cast<float>(sum[0] + sum[1]);
-      for (size_t half = 0; half < 2; ++half) {
-        block.s16[half] = block.d * static_cast<float>(sum[half]);
-        block.n16[half] = -128 * sum[half];
+      d = amax / top;
+      const float inverse = top / amax;
+      for (size_t i = 0; i < group; ++i) {
+        const int32_t q = round_even(x[first + i] * inverse);
+        blocks[i / kTileInputs].q[i % kTileInputs] = static_cast<int8_t>(q);
+        sum += q;
+        halves[i / 16 % 2] += q;
       }
     }
-    out[g] = block;
+    for (size_t b = 0; b < group / kTileInputs; ++b) blocks[b].d = d;
+    blocks->s = d * static_cast<float>(sum);
+    blocks->n16[0] = -128 * sum;
+    for (size_t half = 0; half < 2 && group == kTileInputs; ++half) {
+      blocks->s16[half] = d * static_cast<float>(halves[half]);
+      blocks->n16[half] = -128 * halves[half];
+    }
   }
 }
 

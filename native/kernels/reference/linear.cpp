@@ -1,6 +1,7 @@
 // Linear layers: one accumulator per output from +0, groups (or inputs) ascending; then bias; then the residual.
 //   a8:  acc = fma(f32(Σ q_w·q_x), d_w · d, acc) per group, the integer sum exact; then, where codes have an offset,
 //        acc = fma(m_w, s, acc). Symmetric 4-bit codes are 0…15 with m_w = −8·d_w; s is the sum of the same group.
+//        Groups of 16 take the two sums of a block, those of 64 and 128 what stands in the group's first block.
 //   f32: w = fma(f32(q), d_w, m_w), m_w = +0 where there is none;  acc = fma(w, x, acc).
 #include "linear.h"
 
@@ -13,14 +14,16 @@
 namespace nibble::kernels::reference {
 namespace {
 
-/// Reads one row of a packed tile; layout in ../../formats/weight_format.h.
+/// Reads one row of a strip of a packed tile; layout in ../../formats/weight_format.h.
 template <WeightFormat F>
 struct TileRow {
   static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
-  static constexpr size_t kGroups = kInfo.is_float() ? 0 : kTileInputs / kInfo.group;
+  static constexpr size_t kGroups = kInfo.groups_per_strip();
+  static constexpr size_t kGroupInputs = kTileInputs / kGroups;
 
   const uint8_t* tile;
   size_t row;
+  size_t strip;
 
   template <class T>
   T read(size_t byte) const noexcept {
@@ -39,7 +42,7 @@ struct TileRow {
     return kInfo.bits == 4 ? -8.0f * scale(group) : 0.0f;
   }
   int32_t code(size_t input) const noexcept {
-    const size_t codes = kInfo.header_bytes();
+    const size_t codes = kInfo.header_bytes() + strip * kInfo.strip_bytes();
     if constexpr (kInfo.bits == 4) {
       const size_t low = input % 16;
       const uint8_t both = tile[codes + low / 4 * 64 + row * 4 + low % 4];
@@ -58,7 +61,7 @@ struct TileRow {
     } else if constexpr (F == WeightFormat::bf16) {
       return bf16_to_f32(read<uint16_t>(2 * entry));
     } else {
-      const size_t group = input / kInfo.group;
+      const size_t group = input / kGroupInputs;
       return fma(static_cast<float>(code(input)), scale(group), minimum(group));
     }
   }
@@ -66,16 +69,23 @@ struct TileRow {
 
 template <WeightFormat F>
 float dot_a8(const LinearTask& task, const uint8_t* tiles, size_t row, const A8Block* x) noexcept {
-  constexpr WeightFormatInfo kInfo = TileRow<F>::kInfo;
+  using Row = TileRow<F>;
+  constexpr WeightFormatInfo kInfo = Row::kInfo;
+  constexpr size_t kStrips = kInfo.strips();
   float acc = 0.0f;
-  for (size_t g = 0; g < task.groups; ++g) {
-    const TileRow<F> w{tiles + g * kInfo.tile_bytes(), row};
-    for (size_t part = 0; part < TileRow<F>::kGroups; ++part) {
+  for (size_t g = 0; g < task.groups / kStrips; ++g, x += kStrips) {
+    for (size_t part = 0; part < Row::kGroups; ++part) {
+      const Row w{tiles + g * kInfo.tile_bytes(), row, 0};
       int32_t dot = 0;
-      for (size_t i = part * kInfo.group; i < (part + 1) * kInfo.group; ++i) dot += w.code(i) * x[g].q[i];
-      acc = fma(static_cast<float>(dot), w.scale(part) * x[g].d, acc);
+      for (size_t strip = 0; strip < kStrips; ++strip) {
+        const Row codes{w.tile, row, strip};
+        for (size_t i = part * Row::kGroupInputs; i < (part + 1) * Row::kGroupInputs; ++i) {
+          dot += codes.code(i) * x[strip].q[i];
+        }
+      }
+      acc = fma(static_cast<float>(dot), w.scale(part) * x->d, acc);
       if constexpr (kInfo.affine || kInfo.bits == 4) {
-        acc = fma(w.minimum(part), kInfo.group == 32 ? x[g].s : x[g].s16[part], acc);
+        acc = fma(w.minimum(part), Row::kGroups == 1 ? x->s : x->s16[part], acc);
       }
     }
   }
@@ -86,7 +96,8 @@ template <WeightFormat F>
 float dot_f32(const LinearTask& task, const uint8_t* tiles, size_t row, const float* x) noexcept {
   float acc = 0.0f;
   for (size_t g = 0; g < task.groups; ++g) {
-    const TileRow<F> w{tiles + g * TileRow<F>::kInfo.tile_bytes(), row};
+    constexpr WeightFormatInfo kInfo = TileRow<F>::kInfo;
+    const TileRow<F> w{tiles + g / kInfo.strips() * kInfo.tile_bytes(), row, g % kInfo.strips()};
     for (size_t i = 0; i < kTileInputs; ++i) acc = fma(w.weight(i), x[g * kTileInputs + i], acc);
   }
   return acc;
@@ -95,7 +106,7 @@ float dot_f32(const LinearTask& task, const uint8_t* tiles, size_t row, const fl
 template <WeightFormat F, class X, float (*Dot)(const LinearTask&, const uint8_t*, size_t, const X*) noexcept>
 void linear(const LinearTask& task) noexcept {
   calls.fetch_add(1, std::memory_order_relaxed);
-  const size_t row_tile_bytes = task.groups * TileRow<F>::kInfo.tile_bytes();
+  const size_t row_tile_bytes = task.groups / TileRow<F>::kInfo.strips() * TileRow<F>::kInfo.tile_bytes();
   for (size_t c = 0; c < task.columns; ++c) {
     const X* x = static_cast<const X*>(task.x) + c * task.x_stride;
     for (size_t n = 0; n < task.row_tiles * kTileRows; ++n) {
@@ -117,8 +128,9 @@ constexpr LinearKernel kF32 = linear<F, float, dot_f32<F>>;
 LinearKernel linear_a8(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      nullptr,    nullptr,     nullptr,       kA8<w4g32>,    kA8<w4g32a>,   kA8<w4g32a32>,
-      kA8<w8g32>, kA8<w8g32a>, kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>,
+      nullptr,     nullptr,     nullptr,       kA8<w4g32>,    kA8<w4g32a>,   kA8<w4g32a32>,
+      kA8<w8g32>,  kA8<w8g32a>, kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>, kA8<w4g64>,
+      kA8<w4g64a>, kA8<w4g128>, kA8<w4g128a>,  kA8<w8g64>,    kA8<w8g128>,
   };
   return kernels[static_cast<size_t>(format)];
 }
@@ -126,8 +138,9 @@ LinearKernel linear_a8(WeightFormat format) noexcept {
 LinearKernel linear_f32(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      kF32<f32>,   kF32<f16>,    kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>,   kF32<w4g32a32>,
-      kF32<w8g32>, kF32<w8g32a>, kF32<w8g32a32>, kF32<w8g16s32>, kF32<w8g16a32>,
+      kF32<f32>,    kF32<f16>,    kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>,   kF32<w4g32a32>,
+      kF32<w8g32>,  kF32<w8g32a>, kF32<w8g32a32>, kF32<w8g16s32>, kF32<w8g16a32>, kF32<w4g64>,
+      kF32<w4g64a>, kF32<w4g128>, kF32<w4g128a>,  kF32<w8g64>,    kF32<w8g128>,
   };
   return kernels[static_cast<size_t>(format)];
 }

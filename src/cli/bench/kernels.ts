@@ -122,7 +122,7 @@ export function registerKernels(bench: Command): void {
     .option('--op <names>', 'gemv (one token, weights from memory), gemm, or "all"', namesOf(ops), ops)
     .option('--isa <levels>', 'instruction-set levels, or "all" (default: the level in use)', readLevels)
     .option('--threads <count>', 'threads (default: all)', integerIn(1, 256))
-    .option('--shape <shape>', 'tokens x outputs x inputs of the gemm', readShape, { m: 512, n: 1536, k: 576 })
+    .option('--shape <shape>', 'tokens x outputs x inputs of the gemm', readShape, { m: 512, n: 576, k: 1536 })
     .option('--ms <time>', 'time to measure each kernel for, ms', integerIn(1, 60_000), 200)
     .option('--seed <integer>', 'of the random weights', integerIn(0, 2 ** 31), 1)
     .option('--json', 'print one JSON object')

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { NibbleError } from '../../errors.js';
 import { type GeneratedModel, writeGeneratedModel } from '../../model/generated/model.js';
 import { type TensorTypeName, tensorTypeNames } from '../../model/generated/tensor-data.js';
+import { findTensorFormatByName } from '../../model/gguf-types.js';
 import type { ArchitectureSpec } from '../../native/contract.js';
 import { integerIn } from './arguments.js';
 
@@ -62,8 +63,9 @@ async function makeModel({ shape, type, seed, out }: MakeFlags): Promise<void> {
   const spec = shapes[shape];
   const refuse = (message: string) => new NibbleError('invalid_request', { message });
   if (spec === undefined) throw refuse(`--shape: no shape ${shape}.`);
-  if (type.endsWith('_K') && spec.hidden % 256 !== 0) {
-    throw refuse(`--type ${type}: rows of ${spec.hidden} weights aren't whole blocks of 256.`);
+  const block = findTensorFormatByName(type)?.blockElements ?? 1;
+  if (spec.hidden % block !== 0) {
+    throw refuse(`--type ${type}: rows of ${spec.hidden} weights aren't whole blocks of ${block}.`);
   }
   await writeGeneratedModel(resolve(out), { architecture: 'llama', spec, seed, types: modelTypes(type) });
 }

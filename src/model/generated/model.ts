@@ -1,9 +1,10 @@
 /** Generated models: random weights from a seed, for any supported architecture, size and tensor format. */
 import type { ArchitectureSpec } from '../../native/contract.js';
 import { expectedTensors } from '../architecture-tensors.js';
-import { findTensorFormatByName, type GgufValue, tensorTypeName } from '../gguf-types.js';
+import { findTensorFormatByName, type GgufValue, isOwnTensorFormat, tensorTypeName } from '../gguf-types.js';
 import { GgufWriter, type TensorData, type TensorDeclaration } from '../gguf-writer.js';
 import { hashText } from './random.js';
+import { generatedRecipe } from './recipe.js';
 import { encodeTensor, randomTensor, type TensorTypeName } from './tensor-data.js';
 import { generatedTokenizer } from './tokenizer.js';
 
@@ -55,6 +56,14 @@ export async function writeGeneratedModel(path: string, model: GeneratedModel): 
     const type = findTensorFormatByName(typeName)?.id;
     if (type === undefined) throw new Error(`no format ${typeName}`);
     tensors.push({ name, type, shape });
+  }
+  if (tensors.some(({ type }) => isOwnTensorFormat(type))) {
+    const of = (name: string) => tensorType(name, [1, 1], model);
+    const types = {
+      ...{ q: of('attn_q.weight'), o: of('attn_output.weight'), gate: of('ffn_gate.weight') },
+      ...{ down: of('ffn_down.weight'), output: of('output.weight'), embedding: of('token_embd.weight') },
+    };
+    for (const [key, value] of generatedRecipe(types, model.seed)) metadata.set(key, value);
   }
   model.edit?.({ metadata, tensors });
 

@@ -1,6 +1,6 @@
 /**
  * Tensor data for generated models. The simple formats are encoded from values as ggml's reference does
- * (ggml-quants.c); K-quants get random but valid super-blocks of the wanted spread.
+ * (ggml-quants.c); K-quants and Nibble's own formats get random but valid blocks of the wanted spread.
  */
 import { findTensorFormatByName } from '../gguf-types.js';
 import { Random } from './random.js';
@@ -47,7 +47,9 @@ type BlockEncoder = (values: Float32Array, from: number, out: Buffer, at: number
 type FloatFormat = 'F32' | 'F16' | 'BF16';
 type GroupFormat = 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1';
 type SuperFormat = 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K';
-export type TensorTypeName = FloatFormat | GroupFormat | SuperFormat;
+type OwnFormat = 'NB_W4G64' | 'NB_W4G64A' | 'NB_W4G128' | 'NB_W4G128A' | 'NB_W8G64' | 'NB_W8G128';
+type RandomFormat = SuperFormat | OwnFormat;
+export type TensorTypeName = FloatFormat | GroupFormat | RandomFormat;
 
 const GROUP = 32;
 const value = (values: Float32Array, index: number) => values[index] ?? 0;
@@ -113,10 +115,10 @@ const groupFormats: Readonly<Record<GroupFormat, { readonly bytes: number; reado
   Q5_1: { bytes: 24, encode: affine(5) },
 };
 
-/** Where a super-block keeps its f16 scale (and minimum), and its spread per unit of scale if all else is random. */
-const superFormats: Readonly<
+/** Where a block keeps its f16 scale (and minimum), and its spread per unit of scale if all else is random. */
+const randomFormats: Readonly<
   Record<
-    SuperFormat,
+    RandomFormat,
     {
       readonly bytes: number;
       readonly scaleAt: number;
@@ -131,13 +133,19 @@ const superFormats: Readonly<
   Q4_K: { bytes: 144, scaleAt: 0, minAt: 2, spread: 300, minRatio: 7.5 },
   Q5_K: { bytes: 176, scaleAt: 0, minAt: 2, spread: 620, minRatio: 15.5 },
   Q6_K: { bytes: 210, scaleAt: 208, minAt: -1, spread: 1366, minRatio: 0 },
+  NB_W4G64: { bytes: 34, scaleAt: 0, minAt: -1, spread: 4.6, minRatio: 0 },
+  NB_W4G64A: { bytes: 36, scaleAt: 0, minAt: 2, spread: 4.6, minRatio: -7.5 },
+  NB_W4G128: { bytes: 66, scaleAt: 0, minAt: -1, spread: 4.6, minRatio: 0 },
+  NB_W4G128A: { bytes: 68, scaleAt: 0, minAt: 2, spread: 4.6, minRatio: -7.5 },
+  NB_W8G64: { bytes: 66, scaleAt: 0, minAt: -1, spread: 74, minRatio: 0 },
+  NB_W8G128: { bytes: 130, scaleAt: 0, minAt: -1, spread: 74, minRatio: 0 },
 };
 
 /** Every format that can be generated. */
 export const tensorTypeNames: readonly TensorTypeName[] = [
   ...(['F32', 'F16', 'BF16'] as const),
   ...(Object.keys(groupFormats) as GroupFormat[]),
-  ...(Object.keys(superFormats) as SuperFormat[]),
+  ...(Object.keys(randomFormats) as RandomFormat[]),
 ];
 
 /** Elements that are drawn afresh at a time, whole super-blocks: a piece is at most 1 MiB. */
@@ -167,7 +175,7 @@ export function* randomTensor(
 }
 
 function randomPiece(type: TensorTypeName, count: number, mean: number, deviation: number, random: Random): Buffer {
-  if (type in superFormats) return randomSuperBlocks(type as SuperFormat, count, deviation, random);
+  if (type in randomFormats) return randomBlocks(type as RandomFormat, count, deviation, random);
   return encodeTensor(
     type as FloatFormat | GroupFormat,
     Float32Array.from({ length: count }, () => mean + deviation * random.normal()),
@@ -193,9 +201,9 @@ export function encodeTensor(type: FloatFormat | GroupFormat, values: Float32Arr
   }
 }
 
-function randomSuperBlocks(type: SuperFormat, count: number, deviation: number, random: Random): Buffer {
-  const { bytes, scaleAt, minAt, spread, minRatio } = superFormats[type];
-  const out = Buffer.alloc((count / 256) * bytes);
+function randomBlocks(type: RandomFormat, count: number, deviation: number, random: Random): Buffer {
+  const { bytes, scaleAt, minAt, spread, minRatio } = randomFormats[type];
+  const out = Buffer.alloc((count / (findTensorFormatByName(type)?.blockElements ?? 256)) * bytes);
   for (let at = 0; at < out.length; at += 1) out[at] = random.u32() & 0xff;
   for (let block = 0; block < out.length; block += bytes) {
     const scale = (deviation / spread) * (0.75 + random.uniform() / 2);

@@ -1,0 +1,10 @@
+#pragma once
+#include <cstdint>
+
+namespace nibble {
+
+/// How a linear layer with quantized weights reads its input (docs/arithmetic.md, "Quantized linear"): as it is, or
+/// quantized per token and group to codes of at most 127 (a8) or 7 (a4).
+enum class ActivationKind : uint8_t { f32, a8, a4 };
+
+}  // namespace nibble

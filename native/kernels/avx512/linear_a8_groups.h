@@ -1,0 +1,110 @@
+#pragma once
+// Linear layers over int8 activations with AVX-512 VNNI, groups of 64 and 128. Included by table.cpp inside this
+// level's anonymous namespace, behind linear_a8.h.
+//
+// Idea: as there, but the integer sums of all columns go on over the strips of a group, and only behind the last one
+// come the scale and the minimum. A quarter of the weights of a tile pair is unpacked at a time: 8 vectors, so that
+// 8 integer and 8 float sums stay in registers beside them.
+
+/// Four chunks of strip `strip`, quarter 0 or 1 of it: chunk i holds the inputs from input(quarter, i) on.
+template <WeightFormat F>
+struct QuarterOf {
+  using Format = A8Format<F>;
+  static constexpr size_t input(size_t quarter, size_t chunk) {
+    return Format::kInfo.bits == 4 ? 8 * quarter + 4 * (chunk / 2) + 16 * (chunk % 2) : 16 * quarter + 4 * chunk;
+  }
+  static void unpack(const uint8_t* codes, size_t quarter, __m512i (&w)[4]) {
+    if constexpr (Format::kInfo.bits == 4) {
+      const __m512i mask = _mm512_set1_epi8(15);
+      for (size_t i = 0; i < 2; ++i) {
+        const __m512i both = _mm512_loadu_si512(codes + 128 * quarter + 64 * i);
+        w[2 * i] = _mm512_and_si512(both, mask);
+        w[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+      }
+    } else {
+      const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
+      for (size_t i = 0; i < 4; ++i) {
+        w[i] = _mm512_xor_si512(_mm512_loadu_si512(codes + 256 * quarter + 64 * i), offset);
+      }
+    }
+  }
+};
+
+/// C columns of R row tiles.
+template <WeightFormat F, int R, int C>
+inline __attribute__((always_inline)) void linear_a8_groups_tile(const LinearTask& task, const uint8_t* tile, size_t n,
+                                                                 size_t column, const uint8_t* next) {
+  using Format = A8Format<F>;
+  constexpr WeightFormatInfo kInfo = Format::kInfo;
+  constexpr size_t kStrips = kInfo.strips();
+  constexpr size_t kTileBytes = kInfo.tile_bytes();
+  constexpr int kLocality = R == 1 && C == 1 ? 0 : 2;  // as in linear_a8_tile
+  const size_t row_tile_bytes = task.groups / kStrips * kTileBytes;
+  const A8Block* x = static_cast<const A8Block*>(task.x) + column * task.x_stride;
+  __m512 acc[R][C];
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) acc[r][c] = _mm512_setzero_ps();
+
+  for (size_t g = 0; g < task.groups; g += kStrips, tile += kTileBytes, next += kTileBytes) {
+    __m512i dot[R][C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c)
+      for (int r = 0; r < R; ++r) dot[r][c] = Format::start(x[c * task.x_stride + g], 0);
+    for (size_t strip = 0; strip < kStrips; ++strip) {
+      const uint8_t* codes = tile + kInfo.header_bytes() + strip * kInfo.strip_bytes();
+      for (size_t at = 0; at < kInfo.strip_bytes(); at += 64) {
+        __builtin_prefetch(next + strip * kInfo.strip_bytes() + at, 0, kLocality);
+      }
+#pragma GCC unroll 2
+      for (size_t quarter = 0; quarter < 2; ++quarter) {
+        __m512i w[R][4];
+        for (int r = 0; r < R; ++r) QuarterOf<F>::unpack(codes + r * row_tile_bytes, quarter, w[r]);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+          const int8_t* q = x[c * task.x_stride + g + strip].q;
+#pragma GCC unroll 4
+          for (size_t i = 0; i < 4; ++i) {
+            const __m512i four = broadcast4(q + QuarterOf<F>::input(quarter, i));
+            for (int r = 0; r < R; ++r) dot[r][c] = _mm512_dpbusd_epi32(dot[r][c], w[r][i], four);
+          }
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      const __m512 scale = Format::header(tile + r * row_tile_bytes, 0);
+      __m512 minimum = _mm512_setzero_ps();
+      if constexpr (Format::kMinimum) minimum = Format::minimum(tile + r * row_tile_bytes, 0, scale);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) {
+        const A8Block& block = x[c * task.x_stride + g];
+        acc[r][c] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][c]), _mm512_mul_ps(scale, _mm512_set1_ps(block.d)), acc[r][c]);
+        if constexpr (Format::kMinimum) acc[r][c] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(block.s), acc[r][c]);
+      }
+    }
+  }
+  store_tile<R, C>(task, n, column, acc);
+}
+
+/// All columns of R row tiles; weights that come from memory are fetched ahead as in linear_a8_rows.
+template <WeightFormat F, int R>
+inline void linear_a8_groups_rows(const LinearTask& task, size_t n) {
+  const size_t row_tile_bytes = task.groups / A8Format<F>::kInfo.strips() * A8Format<F>::kInfo.tile_bytes();
+  const uint8_t* tile = task.tiles + n * row_tile_bytes;
+  const auto next = [&](size_t column) {
+    return tile + (R == 1 ? kPrefetchAhead : (R + column / 4 % R) * row_tile_bytes);
+  };
+  size_t c = 0;
+  for (; c + 4 <= task.columns; c += 4) linear_a8_groups_tile<F, R, 4>(task, tile, n, c, next(c));
+  if (c + 2 <= task.columns) linear_a8_groups_tile<F, R, 2>(task, tile, n, c, next(c)), c += 2;
+  if (c < task.columns) linear_a8_groups_tile<F, R, 1>(task, tile, n, c, next(c));
+}
+
+template <WeightFormat F>
+void linear_a8_groups(const LinearTask& task) noexcept {
+  count_call();
+  const size_t paired = task.columns >= 8 ? task.row_tiles / 2 * 2 : 0;
+  size_t n = 0;
+  for (; n < paired; n += 2) linear_a8_groups_rows<F, 2>(task, n);
+  for (; n < task.row_tiles; ++n) linear_a8_groups_rows<F, 1>(task, n);
+}
