@@ -17,6 +17,7 @@ struct AttentionCase {
   float scale;
   Values values;
   KvFormats formats;
+  bool wants_first;
 };
 
 /// A sequence's blocks in a pool, out of order; everything that no query may see is NaN.
@@ -61,9 +62,12 @@ Cache make_cache(Random& random, const KernelTable& twin, const AttentionCase& s
 }
 
 struct Outputs {
-  Buffer<float> o, m, l;
+  Buffer<float> o, m, l, first;
   explicit Outputs(const AttentionCase& s)
-      : o(s.queries * s.group * s.head_dim + 16, 4), m(s.queries * s.group + 16, 8), l(s.queries * s.group + 16, 12) {}
+      : o(s.queries * s.group * s.head_dim + 16, 4),
+        m(s.queries * s.group + 16, 8),
+        l(s.queries * s.group + 16, 12),
+        first(s.queries * s.group + 16, 4) {}
 };
 
 /// The task of a case, but for its queries, split and outputs.
@@ -114,12 +118,14 @@ void check_case(Checker& c, const AttentionCase& shape) {
     task.o = got.o.data();
     task.m = got.m.data();
     task.l = got.l.data();
+    task.first_scores = shape.wants_first ? got.first.data() : nullptr;
     task.scratch = scratch.data();
     fill(c.random, Values::not_finite, scratch.span());
     c.level.attention(task);
     task.o = want.o.data();
     task.m = want.m.data();
     task.l = want.l.data();
+    if (shape.wants_first) task.first_scores = want.first.data();
     c.twin.attention(task);
     const auto compare = [&](Buffer<float>& a, Buffer<float>& b, const char* what) {
       c.expect_same(a.span(), b.span(), "attention %s: head_dim %zu group %zu queries %zu position %zu split %zu", what,
@@ -128,6 +134,7 @@ void check_case(Checker& c, const AttentionCase& shape) {
     compare(got.m, want.m, "m");
     compare(got.l, want.l, "l");
     compare(got.o, want.o, "o");
+    compare(got.first, want.first, "first scores");
     if (split == 0) {
       std::copy(got.o.span().begin(), got.o.span().end(), got_all.o.span().begin());
       std::copy(want.o.span().begin(), want.o.span().end(), want_all.o.span().begin());
@@ -183,6 +190,7 @@ double key_error(Checker& c, const std::vector<float>& query, const std::vector<
                      .o = o.data(),
                      .m = m.data(),
                      .l = l.data(),
+                     .first_scores = nullptr,
                      .scratch = scratch.data()});
   double exact = 0;
   for (size_t d = 0; d < head_dim; ++d) exact += static_cast<double>(query[d]) * static_cast<double>(key[d]);
@@ -228,7 +236,8 @@ void check_attention(Checker& checker) {
                         .first_position = kPositions[round % std::size(kPositions)],
                         .scale = 0.125f,
                         .values = random.chance(2) ? Values::plain : random.pick<Values>(kValues),
-                        .formats = random.pick<KvFormats>(kFormats)};
+                        .formats = random.pick<KvFormats>(kFormats),
+                        .wants_first = random.chance(2)};
     if (shape.first_position > 500 && shape.queries > 8) shape.queries = random.between(1, 8);  // the twin is slow
     check_case(checker, shape);
   }

@@ -230,9 +230,11 @@ void Engine::execute(Job& job) {
   }
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
+  if (job.batch.want_importance) result.importance.resize(options_.architecture.layers * tokens.size());
   {
     const Turn turn;
-    graph_->run(job.batch, tokens, rows, result.counters);
+    graph_->run(job.batch, tokens, rows, result.counters,
+                job.batch.want_importance ? result.importance.data() : nullptr);
   }
   rows.advance_slots();
   job.completion(std::move(result));

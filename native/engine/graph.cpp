@@ -54,6 +54,8 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
     gate_up_ = carver.take<float>(tokens_max * 2 * a.ffn);
     floats_ = carver.take<float>(std::max(tokens_max, kHeadRows) * widest_);
     blocks_ = carver.take<A8Block>(std::max(tokens_max, kHeadRows) * widest_ / 32);
+    first_weights_ = carver.take<float>(tokens_max * a.heads);
+    importance_ = carver.take<float>(tokens_max);
     logits_ = carver.take<float>(kHeadRows * model.logits_stride());
     for (ThreadBuffers& t : threads_) {
       t.clock = carver.take<OperatorClock>(1);
@@ -64,6 +66,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
       t.partial_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
       t.total_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
       t.partial_ml = carver.take<float>(4 * kAttentionColumnsMax);
+      t.first_scores = carver.take<float>(kAttentionColumnsMax);
       t.scratch = carver.take<float>(attention_scratch_floats(kAttentionColumnsMax, a.head_dim));
     }
     return carver.used();
@@ -73,13 +76,15 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
   carve(buffers_.data());
 }
 
-void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink,
-                StepCounters& counters) noexcept {
+void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters,
+                float* importance) noexcept {
   batch_ = &batch;
   tokens_ = &tokens;
   sink_ = &sink;
   counters_ = &counters;
   const uint64_t start = now_ns();
+  weighs_ = model_.wants_importance || importance != nullptr;
+  importance_out_ = importance;
   plan_.build(batch, model_.spec, team_.size());
 
   const size_t columns = batch.tokens.size();
@@ -167,6 +172,7 @@ void Graph::layer(size_t index, size_t thread) noexcept {
   for (size_t i; (i = team_.claim(thread, items, 1)) < items;) attend(index, plan_.items[i], thread);
   mark(Operator::attention, thread);
   barrier(thread);
+  if (weighs_) sum_importance(index, thread);
 
   const auto attended = [&](size_t t, float* out) {
     if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) {

@@ -52,7 +52,9 @@ class Graph {
   size_t buffer_bytes() const noexcept { return buffers_.bytes(); }
 
   /// Runs one step. @param tokens the batch's token ids with every −1 resolved, each in [0, vocab).
-  void run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters) noexcept;
+  /// @param importance [layers][tokens] of every token in every layer, or null
+  void run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters,
+           float* importance) noexcept;
 
  private:
   /// The input rows of a linear layer, as floats and as codes, where its weights read these.
@@ -69,14 +71,15 @@ class Graph {
   };
   struct ThreadBuffers {
     OperatorClock* clock;
-    float* row;         // [widest input]
-    A8Block* blocks;    // [kOwnElementsMax / 32 or one row]
-    float* floats;      // [kOwnElementsMax or one row]
-    float* heads;       // [(group + 1) · head_dim] rotated q and k of one KV head
-    float* partial_o;   // [kAttentionColumnsMax · head_dim]
-    float* total_o;     // the same
-    float* partial_ml;  // [4 · kAttentionColumnsMax]: m and l of the partial, then of the total
-    float* scratch;     // attention scores
+    float* row;           // [widest input]
+    A8Block* blocks;      // [kOwnElementsMax / 32 or one row]
+    float* floats;        // [kOwnElementsMax or one row]
+    float* heads;         // [(group + 1) · head_dim] rotated q and k of one KV head
+    float* partial_o;     // [kAttentionColumnsMax · head_dim]
+    float* total_o;       // the same
+    float* partial_ml;    // [4 · kAttentionColumnsMax]: m and l of the partial, then of the total
+    float* scratch;       // attention scores
+    float* first_scores;  // [kAttentionColumnsMax] score of position 0, then what weighs it
   };
 
   void share_time(StepCounters& counters) const noexcept;
@@ -89,6 +92,10 @@ class Graph {
   const float* rotate_decoded(size_t layer, const AttentionItem& item, float* row, size_t thread) noexcept;
   void announce(size_t layer, AttentionTask& task, const AttentionItem* next, size_t split) const noexcept;
   void merge_splits(size_t token, float* out) const noexcept;
+  /// Scores of position 0 → its softmax weights: exp(s − m) · (1/l). @param m, l of all splits
+  void weigh_first(float* scores, const float* m, const float* l, size_t columns) const noexcept;
+  void weigh_first_of_splits(size_t token) noexcept;
+  void sum_importance(size_t layer, size_t thread) noexcept;
   void rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
                     int32_t position) const noexcept;
   void store(size_t layer, size_t kv_head, const float* k, float* v, int32_t sequence, int32_t position) noexcept;
@@ -106,13 +113,15 @@ class Graph {
   const Model& model_;
   Team& team_;
   Pages buffers_;
-  float* x_ = nullptr;          // [tokens][hidden] residual stream
-  float* qkv_ = nullptr;        // [tokens][qkv width]
-  float* attention_ = nullptr;  // [tokens][heads · head_dim]
-  float* gate_up_ = nullptr;    // [tokens][2 · ffn]
-  float* floats_ = nullptr;     // [tokens][widest input] input of the next linear layer
-  A8Block* blocks_ = nullptr;   // [tokens][widest input / 32]
-  float* logits_ = nullptr;     // [kHeadRows][logits stride]
+  float* x_ = nullptr;              // [tokens][hidden] residual stream
+  float* qkv_ = nullptr;            // [tokens][qkv width]
+  float* attention_ = nullptr;      // [tokens][heads · head_dim]
+  float* gate_up_ = nullptr;        // [tokens][2 · ffn]
+  float* floats_ = nullptr;         // [tokens][widest input] input of the next linear layer
+  A8Block* blocks_ = nullptr;       // [tokens][widest input / 32]
+  float* logits_ = nullptr;         // [kHeadRows][logits stride]
+  float* first_weights_ = nullptr;  // [tokens][heads] softmax weight of position 0 in the layer that runs, if wanted
+  float* importance_ = nullptr;     // [tokens] its sum over the heads
   size_t widest_ = 0;
   std::vector<ThreadBuffers> threads_;
 
@@ -121,6 +130,8 @@ class Graph {
   const std::vector<int32_t>* tokens_ = nullptr;
   RowSink* sink_ = nullptr;
   StepCounters* counters_ = nullptr;
+  float* importance_out_ = nullptr;
+  bool weighs_ = false;  // importances are wanted
   AttentionPlan plan_;
 };
 

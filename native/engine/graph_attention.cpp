@@ -126,6 +126,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
       .o = buffers.total_o,
       .m = buffers.partial_ml + 2 * kAttentionColumnsMax,
       .l = buffers.partial_ml + 3 * kAttentionColumnsMax,
+      .first_scores = weighs_ ? buffers.first_scores : nullptr,
       .scratch = buffers.scratch,
   };
   const AttentionItem* next = &item + 1;
@@ -138,6 +139,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
     task.o = plan_.partial_o.data() + partial * group * d;
     task.m = plan_.partial_m.data() + partial * group;
     task.l = plan_.partial_l.data() + partial * group;
+    if (weighs_) task.first_scores = first_weights_ + first_token * a.heads + kv_head * group;
     announce(layer, task, next, next_split);
     kernels.attention(task);
     return;
@@ -161,6 +163,10 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
     float* out = attention_ + (first_token + c / group) * a.heads * d + (kv_head * group + c % group) * d;
     finish(total_o + c * d, total_l[c], out);
   }
+  if (!weighs_) return;
+  weigh_first(buffers.first_scores, total_m, total_l, columns);
+  for (size_t c = 0; c < columns; ++c)
+    first_weights_[(first_token + c / group) * a.heads + kv_head * group + c % group] = buffers.first_scores[c];
 }
 
 /// Joins the partial results of one decoded token, splits left to right, heads side by side.
@@ -185,6 +191,50 @@ void Graph::merge_splits(size_t token, float* out) const noexcept {
     }
     for (size_t c = 0; c < group; ++c) finish(o + c * d, l[c], o + c * d);
   }
+}
+
+void Graph::weigh_first(float* scores, const float* m, const float* l, size_t columns) const noexcept {
+  for (size_t c = 0; c < columns; ++c) scores[c] -= m[c];
+  model_.kernels->exp_row(scores, columns, 0.0f, 1.0f, scores);
+  for (size_t c = 0; c < columns; ++c) scores[c] *= 1.0f / l[c];
+}
+
+/// The same for a decoded token whose splits are partial results: its scores are there, their maximum and sum aren't.
+void Graph::weigh_first_of_splits(size_t token) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const size_t group = a.heads / a.kv_heads;
+  const auto sequence = static_cast<size_t>(plan_.token_sequence[token]);
+  const auto splits = static_cast<size_t>(plan_.split_count[sequence]);
+  float m[kAttentionColumnsMax], l[kAttentionColumnsMax];
+  for (size_t h = 0; h < a.kv_heads; ++h) {
+    const size_t first = static_cast<size_t>(plan_.first_partial[sequence]) + h * splits;
+    std::memcpy(m, plan_.partial_m.data() + first * group, group * sizeof(float));
+    std::memcpy(l, plan_.partial_l.data() + first * group, group * sizeof(float));
+    for (size_t part = first + 1; part < first + splits; ++part) {
+      model_.kernels->attention_merge({nullptr, m, l, nullptr, plan_.partial_m.data() + part * group,
+                                       plan_.partial_l.data() + part * group, group, 0});
+    }
+    weigh_first(first_weights_ + token * a.heads + h * group, m, l, group);
+  }
+}
+
+/// A phase: importance = Σ over the heads, ascending from +0, of the softmax weight that the token's own row gives
+/// position 0.
+void Graph::sum_importance(size_t layer, size_t thread) noexcept {
+  constexpr size_t kGrain = 16;
+  const size_t heads = model_.spec.heads;
+  const size_t columns = tokens_->size();
+  for (size_t i; (i = team_.claim(thread, columns, kGrain)) < columns;) {
+    for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
+      if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) weigh_first_of_splits(t);
+      float sum = 0.0f;
+      for (size_t h = 0; h < heads; ++h) sum += first_weights_[t * heads + h];
+      importance_[t] = sum;
+      if (importance_out_ != nullptr) importance_out_[layer * columns + t] = sum;
+    }
+  }
+  mark(Operator::attention, thread);
+  barrier(thread);
 }
 
 }  // namespace nibble

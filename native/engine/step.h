@@ -18,6 +18,7 @@ struct StepBatch {
   std::vector<int32_t> targets;  // [R], −1: sample
   bool want_logprobs = false;
   bool want_logits = false;
+  bool want_importance = false;
   uint32_t top_count = 0;
 };
 
@@ -54,6 +55,7 @@ struct StepResult {
   std::vector<float> top_logprobs;  // [R·top_count]
   std::vector<uint8_t> failed;      // [R]
   std::vector<float> logits;        // [R·vocab] if wanted
+  std::vector<float> importance;    // [layers·T] if wanted
   StepCounters counters;
 };
 

@@ -59,6 +59,7 @@ struct AttentionTask {
   float* o;                  // [queries·group][head_dim], column (i, h) is row i·group + h
   float* m;                  // [queries·group]
   float* l;                  // [queries·group]
+  float* first_scores;       // [queries·group] s_0 of split 0; null: not wanted. Other splits leave it as it is
   float* scratch;            // attention_scratch_floats(queries·group, head_dim) floats, 64-byte aligned
 };
 /// For levels: the scores of a few columns, every column's query, and a split's keys and values as f32.

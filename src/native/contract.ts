@@ -222,6 +222,8 @@ export type StepBatch = {
   readonly topCount: number;
   /** Also return the raw logits, [R, vocab]. For tests and evaluation; never set when serving. */
   readonly wantLogits: boolean;
+  /** Also return each token's importance in each layer (docs/arithmetic.md, "Methods"). Absent: false. */
+  readonly wantImportance?: boolean;
 };
 
 /** What the threads of a step spend their time on; `wait` is the time at barriers and until a thread is awake. */
@@ -274,6 +276,8 @@ export type StepResult = {
    */
   readonly failed: Uint8Array;
   readonly logits: Float32Array | null;
+  /** [layers, T] if wanted, else absent. */
+  readonly importance?: Float32Array;
   readonly counters: StepCounters;
 };
 

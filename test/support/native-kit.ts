@@ -40,7 +40,7 @@ export type Part = {
   readonly rows?: readonly (readonly [index: number, target: number])[];
 };
 
-export type Outputs = Partial<Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 'topCount'>>;
+export type Outputs = Partial<Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 'topCount' | 'wantImportance'>>;
 
 export type KitOptions = {
   readonly threads?: number;
@@ -186,5 +186,6 @@ export function buildBatch(parts: readonly Part[], outputs: Outputs = {}): StepB
     wantLogprobs: outputs.wantLogprobs ?? false,
     topCount: outputs.topCount ?? 0,
     wantLogits: outputs.wantLogits ?? false,
+    wantImportance: outputs.wantImportance ?? false,
   };
 }

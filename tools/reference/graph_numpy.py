@@ -5,10 +5,16 @@ embedding (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGL
 2023), Llama 3.1's frequency rule. Nothing is rounded but the weights, which are as the file has them. With --kv-f16
 keys and values are rounded to f16, as Nibble's cache holds them.
 
-Usage: python graph_numpy.py MODEL.gguf IDS.json OUTPUT [--kv-f16]
-IDS.json: [ids]. OUTPUT: float64, little endian, [len(ids), vocab].
+With --importance FILE a token's importance in each layer is written, too: its own softmax weight on position 0, summed
+over the heads; float64, the layers' tokens one after the other. With --prune WINDOWS:LAYERS=TOKENS[,LAYERS=TOKENS…]
+the first WINDOWS windows of 256 tokens have only so many tokens left behind so many layers: the first of all, each
+window's last one, and the most important, of equals the later one; those that are left stand side by side.
+
+Usage: python graph_numpy.py MODEL.gguf IDS.json OUTPUT [--kv-f16] [--importance FILE] [--prune SPEC]
+IDS.json: [ids]. OUTPUT: float64, little endian, [tokens left in the end, vocab].
 """
 
+import argparse
 import json
 import math
 import sys
@@ -90,18 +96,41 @@ def rotate(model: Model, x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.
     return out
 
 
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Causal. q [tokens, heads, d]; k, v [tokens, kv_heads, d] -> [tokens, heads · d]."""
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Causal. q [tokens, heads, d]; k, v [tokens, kv_heads, d] -> [tokens, heads · d], importances [tokens]."""
     group = q.shape[1] // k.shape[1]
     k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[2])
     scores = np.where(np.tril(np.ones(scores.shape[1:], bool)), scores, -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    return np.einsum("hij,jhd->ihd", weights, v).reshape(q.shape[0], -1)
+    return np.einsum("hij,jhd->ihd", weights, v).reshape(q.shape[0], -1), weights[:, :, 0].sum(axis=0)
 
 
-def forward(model: Model, ids: list[int], kv_f16: bool) -> np.ndarray:
+class Pruning:
+    def __init__(self, spec: str) -> None:
+        windows, _, cuts = spec.partition(":")
+        self.sizes = [256] * int(windows)
+        self.cuts = dict(tuple(map(int, cut.split("="))) for cut in cuts.split(",") if cut)
+
+    def kept(self, layers: int, importance: np.ndarray) -> np.ndarray:
+        """Behind `layers` layers: the places of the tokens that stay, ascending."""
+        if layers not in self.cuts:
+            return np.arange(len(importance))
+        kept, start, count = [], 0, self.cuts[layers]
+        for size in self.sizes:
+            forced = [start + size - 1] + ([0] if start == 0 else [])
+            others = [place for place in range(start, start + size) if place not in forced]
+            others.sort(key=lambda place: (importance[place], place), reverse=True)
+            kept += sorted(forced + others[: count - len(forced)])
+            start += size
+        self.sizes = [count] * len(self.sizes)
+        return np.array(kept + list(range(start, len(importance))), dtype=int)
+
+
+def forward(model: Model, ids: list[int], kv_f16: bool, pruning: Pruning) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Logits of the tokens that are left, and every layer's importances."""
+
     def linear(x: np.ndarray, name: str) -> np.ndarray:
         y = x @ model.tensor(f"{name}.weight").T
         bias = model.tensor(f"{name}.bias")
@@ -111,14 +140,15 @@ def forward(model: Model, ids: list[int], kv_f16: bool) -> np.ndarray:
         gain = model.tensor(f"{name}.weight")
         return x if gain is None else rms_norm(x, gain, model.eps)
 
-    tokens = len(ids)
     theta, magnitude = rope_frequencies(model)
-    angles = np.arange(tokens)[:, None] * theta
-    cos, sin = np.cos(angles) * magnitude, np.sin(angles) * magnitude
+    importances = []
     embedding = model.tensor("token_embd.weight")
     x = embedding[ids]
     for layer in range(model.layers):
         block = f"blk.{layer}."
+        tokens = len(x)
+        angles = np.arange(tokens)[:, None] * theta
+        cos, sin = np.cos(angles) * magnitude, np.sin(angles) * magnitude
         h = rms_norm(x, model.tensor(f"{block}attn_norm.weight"), model.eps)
         q = linear(h, f"{block}attn_q").reshape(tokens, model.heads, model.head_dim)
         k = linear(h, f"{block}attn_k").reshape(tokens, model.kv_heads, model.head_dim)
@@ -127,19 +157,32 @@ def forward(model: Model, ids: list[int], kv_f16: bool) -> np.ndarray:
         k = rotate(model, heads_normed(k, f"{block}attn_k_norm"), cos, sin)
         if kv_f16:
             k, v = k.astype(np.float16).astype(np.float64), v.astype(np.float16).astype(np.float64)
-        x = x + linear(attention(q, k, v), f"{block}attn_output")
+        attended, importance = attention(q, k, v)
+        importances.append(importance)
+        x = x + linear(attended, f"{block}attn_output")
         h = rms_norm(x, model.tensor(f"{block}ffn_norm.weight"), model.eps)
         gate = linear(h, f"{block}ffn_gate")
         x = x + linear(gate / (1 + np.exp(-gate)) * linear(h, f"{block}ffn_up"), f"{block}ffn_down")
+        x = x[pruning.kept(layer + 1, importance)]
     x = rms_norm(x, model.tensor("output_norm.weight"), model.eps)
     head = model.tensor("output.weight")
-    return x @ (embedding if head is None else head).T
+    return x @ (embedding if head is None else head).T, importances
 
 
 def main() -> None:
-    with open(sys.argv[2], encoding="utf-8") as file:
+    parser = argparse.ArgumentParser()
+    for name in ("model", "ids", "output"):
+        parser.add_argument(name)
+    parser.add_argument("--kv-f16", action="store_true")
+    parser.add_argument("--importance")
+    parser.add_argument("--prune", default="0:")
+    args = parser.parse_args()
+    with open(args.ids, encoding="utf-8") as file:
         ids = json.load(file)
-    forward(Model(sys.argv[1]), ids, "--kv-f16" in sys.argv[4:]).astype("<f8").tofile(sys.argv[3])
+    logits, importances = forward(Model(args.model), ids, args.kv_f16, Pruning(args.prune))
+    logits.astype("<f8").tofile(args.output)
+    if args.importance:
+        np.concatenate(importances).astype("<f8").tofile(args.importance)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ NIBBLE_INLINE void softmax(const AttentionTask& task, float* score, size_t c0, s
       const F32x16 s = mul(scale, load(score + c * kSplitTokens + whole));
       top[c] = max(keep_first(s, lowest, rest), top[c]);
     }
+    if (task.first_scores != nullptr && task.split == 0)
+      task.first_scores[c0 + c] = task.scale * score[c * kSplitTokens];
     task.m[c0 + c] = fold_max(top[c]);
     top[c] = set1(task.m[c0 + c]);
     sum[c] = zero();

@@ -74,6 +74,8 @@ void attend(const AttentionTask& task, const float* q, size_t visible, size_t co
     score[t] = task.scale * sum;
   }
 
+  if (task.first_scores != nullptr && task.split == 0) task.first_scores[column] = score[0];
+
   for (float& value : lane) value = -kInfinity;
   for (size_t t = 0; t < visible; ++t) lane[t % kLanes] = select_max(score[t], lane[t % kLanes]);
   const float m = fold_max(lane);
