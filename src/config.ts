@@ -169,6 +169,14 @@ export const settingsSchema = Type.Object(
         'Guess the next tokens of text that repeats itself, and compute several at once where that pays; no result changes.',
       expected: '"ngram" or "off"',
     }),
+    energyMeter: Type.String({
+      minLength: 1,
+      default: 'auto',
+      description:
+        'What measures energy: `rapl`, `hwmon`, a meter that answers HTTP (`http://plug/status#apower:W`), a command (`exec:read-meter#W`), `tdp` for an estimate from CPU time; `auto` takes the best that is there, `off` none.',
+      expected: 'a way to measure energy, or "auto" or "off"',
+    }),
+    coreWatts: integer(1, 1000, 10, 'Power of one busy core, in watts, where nothing measures energy.'),
     drainSeconds: integer(
       0,
       3600,

@@ -5,11 +5,15 @@ import type { Config } from '../config.js';
 import type { LoadedModel, PreparedModel } from '../engine/model-registry.js';
 import type { OpenedModel, PrepareModel } from '../engine/open-types.js';
 import { DEFAULT_ALIAS } from '../engine/routing.js';
+import type { EngineObserver } from '../engine/types.js';
 import { warmUp } from '../engine/warm-up.js';
 import { NibbleError } from '../errors.js';
+import type { EnergyMonitor } from '../metering/energy-monitor.js';
+import { modelWorkOf } from '../metering/model-work.js';
 import { compositionOf } from '../model/composition.js';
 import { activationsOf } from '../model/recipe.js';
 import type { ModelFile } from '../model/types.js';
+import { readCounter } from '../native/contract.js';
 import type { Metrics } from '../server/metrics.js';
 import type { Models } from '../server/models.js';
 import { namePattern } from '../server/schemas/admin.js';
@@ -41,6 +45,8 @@ export function namedSources({ model, models }: Pick<Config, 'model' | 'models'>
 export const memoryBudget = ({ modelMemoryMb }: Pick<Config, 'modelMemoryMb'>): number | null =>
   modelMemoryMb === null ? null : modelMemoryMb * 1e6;
 
+type OnStep = Required<EngineObserver>['onStep'];
+
 type Opened = LoadedModel<ServedModel> & { readonly opened: OpenedModel };
 
 type PreparedNamed = Omit<PreparedModel<ServedModel>, 'open'> & {
@@ -65,14 +71,22 @@ export class ModelOpener {
   readonly #prepareModel: PrepareModel;
   readonly #metrics: Metrics;
   readonly #logger: Logger;
+  readonly #energy: EnergyMonitor | null;
   /** Models that the settings name: each gets the same share of the memory. */
   readonly #shares: number;
 
-  constructor(config: Config, prepareModel: PrepareModel, metrics: Metrics, logger: Logger) {
+  constructor(
+    config: Config,
+    prepareModel: PrepareModel,
+    metrics: Metrics,
+    logger: Logger,
+    energy: EnergyMonitor | null,
+  ) {
     this.#config = config;
     this.#prepareModel = prepareModel;
     this.#metrics = metrics;
     this.#logger = logger;
+    this.#energy = energy;
     this.#shares = namedSources(config).length;
   }
 
@@ -80,12 +94,13 @@ export class ModelOpener {
   async prepare(name: string | null, source: string, signal?: AbortSignal): Promise<PreparedNamed> {
     const budget = memoryBudget(this.#config);
     const metrics = this.#metrics.addModel();
+    let onStep = metrics.observer.onStep;
     const prepared = await this.#prepareModel({
       ...openOptions(this.#config),
       model: source,
       memoryBytes: budget === null ? null : budget / this.#shares,
       ...(this.#config.pinPrefix === null ? {} : { pinPrefix: this.#config.pinPrefix }),
-      observer: metrics.observer,
+      observer: { ...metrics.observer, onStep: (step) => onStep(step) },
       onPinned: (prefixes) => this.#logger.info({ model: name ?? source, prefixes }, 'prefixes pinned'),
       onWarning: (message) => this.#logger.warn(message),
       ...(signal === undefined ? {} : { signal }),
@@ -99,6 +114,7 @@ export class ModelOpener {
       });
       metrics.attach({ id, engine: opened.engine, level, threads });
       const { activations, name: recipe } = servedRecipe(opened.modelFile, this.#config.activations);
+      onStep = this.#measured(opened, activations, metrics.observer.onStep);
       const formats = { activations, ...(recipe === undefined ? {} : { recipe }) };
       this.#logger.info({ model: id, source, ms: Math.round(loadNs / 1e6), ...formats }, 'loaded');
       const model = this.#served(id, prepared.content, opened, (prompt, cached) =>
@@ -112,6 +128,17 @@ export class ModelOpener {
       return { model, bytes: packedBytes + kvBytes, close, opened };
     };
     return { name: id, bytes: prepared.bytes, open };
+  }
+
+  /** Each step is counted, and its energy divided. */
+  #measured({ nativeModel, modelFile }: OpenedModel, activations: string, count: OnStep): OnStep {
+    const energy = this.#energy;
+    if (energy === null) return count;
+    const work = modelWorkOf(nativeModel.info, modelFile.architecture, activations);
+    return (step) => {
+      count(step);
+      energy.addStep(readCounter(step.counters, 'totalNs') * 1e-9, step.parts, work);
+    };
   }
 
   #served(id: string, content: string, opened: OpenedModel, onSequenceEnd: ServedModel['onSequenceEnd']): ServedModel {

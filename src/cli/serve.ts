@@ -9,6 +9,7 @@ import { SETTLE_MS, startSmall } from './heap.js';
 import { isOpenToAll, listen, onHangup, originsOf, readTls } from './listen.js';
 import { packageVersion, writeStdout } from './output.js';
 import { AdminKeys, startAdmin } from './serve-admin.js';
+import { startEnergy } from './serve-energy.js';
 import { becomeReady, createModels, ModelOpener, namedSources, openFirst } from './serve-models.js';
 import { addSettingOptions } from './settings.js';
 
@@ -95,7 +96,9 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const logger = createLogger(config.logLevel);
   const metrics = new Metrics(packageVersion());
   const loading = new AbortController();
-  const opener = new ModelOpener(config, prepareModel, metrics, logger);
+  const energy = startEnergy(config, logger);
+  if (energy !== null) metrics.addEnergy(energy);
+  const opener = new ModelOpener(config, prepareModel, metrics, logger, energy);
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
   const opening = openFirst(opener, config, sources, loading.signal);
   opening.catch(() => undefined);

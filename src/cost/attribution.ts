@@ -34,6 +34,8 @@ export class Attribution {
   /** Since the start: what was measured, and the part in which no step ran. */
   totalJoules = 0;
   idleJoules = 0;
+  /** Of all accounts. */
+  readonly accounts = new CostAccount();
   private readonly pending = new Map<CostAccount, Pending>();
   private busySeconds = 0;
   private lastJoules: number;
@@ -72,9 +74,11 @@ export class Attribution {
     if (busy === 0) return;
     const spent = energy - idle;
     for (const [account, { prefill, decode }] of this.pending) {
-      account.prefillJoules += (prefill / busy) * spent;
-      account.decodeJoules += (decode / busy) * spent;
-      account.machineSeconds += prefill + decode;
+      for (const payer of [account, this.accounts]) {
+        payer.prefillJoules += (prefill / busy) * spent;
+        payer.decodeJoules += (decode / busy) * spent;
+        payer.machineSeconds += prefill + decode;
+      }
     }
     this.pending.clear();
   }

@@ -26,6 +26,7 @@ import { Constrained } from './constrained.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
 import { StepLoop } from './step-loop.js';
+import { stepParts } from './step-parts.js';
 import type { Engine, EngineGauges, EngineObserver, FinishReason, Generation, GenerationRequest } from './types.js';
 
 /** The bounds must be those that the model was loaded with (`LoadOptions`); what is left out is as in limits.ts. */
@@ -277,7 +278,8 @@ class StepEngine implements PinningEngine {
       this.scheduler.complete(plan, result.tokens, result.failed);
       for (let i = 0; i < plan.slotCount; i++) this.deliverTo(plan, i, result, nowMs);
       const { prefillTokens, decodeTokens } = plan;
-      this.observer.onStep?.({ prefillTokens, decodeTokens, counters: result.counters });
+      const { counters } = result;
+      this.observer.onStep?.({ prefillTokens, decodeTokens, counters, parts: stepParts(plan) });
     }
     if (this.checksInvariants) assertInvariants(this.scheduler);
   }

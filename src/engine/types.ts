@@ -1,4 +1,6 @@
+import type { CostAccount } from '../cost/attribution.js';
 import type { Constraint } from '../grammar/types.js';
+import type { StepWork } from '../metering/energy-monitor.js';
 import type { SamplingSpec, StepCounters } from '../native/contract.js';
 
 /** Sampling as requested; ids of prompt and history are added by the engine. */
@@ -31,6 +33,8 @@ export type GenerationRequest = {
   readonly priority?: number;
   /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
   readonly tenant?: string;
+  /** Who pays for it; the sequences of a request share one. */
+  readonly account?: CostAccount;
   /** Told once how the sequence went, with its generated tokens. Must not throw. */
   readonly onEnd?: (summary: SequenceSummary, generatedIds: readonly number[]) => void;
 };
@@ -103,6 +107,7 @@ export type EngineObserver = {
     readonly prefillTokens: number;
     readonly decodeTokens: number;
     readonly counters: StepCounters;
+    readonly parts: readonly StepWork[];
   }): void;
   onFinished?(sequence: SequenceSummary): void;
   onToken?(sequence: { readonly interTokenSeconds: number | null }): void;

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry } from 'prom-client';
+import type { EnergyMonitor } from '../metering/energy-monitor.js';
 import { ModelMetrics, ModelSeries } from './model-metrics.js';
 
 /**
@@ -36,6 +37,22 @@ export class Metrics {
   /** For a model that is about to be loaded: what its engine reports to, and its series once it is there. */
   addModel(): ModelMetrics {
     return new ModelMetrics(this.#series);
+  }
+
+  /** Energy as it is measured from now on, by what it went into. */
+  addEnergy(monitor: Pick<EnergyMonitor, 'totals'>): void {
+    new Counter({
+      name: 'nibble_energy_joules_total',
+      help: 'Energy of the machine (source "measured") or estimated from CPU time ("tdp"), by what it went into.',
+      labelNames: ['phase', 'source'],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const [source, totals] of monitor.totals()) {
+          for (const [phase, joules] of Object.entries(totals)) this.inc({ phase, source }, joules);
+        }
+      },
+    });
   }
 
   /** `route` is the pattern, not the URL: the number of series must not depend on what clients ask for. */

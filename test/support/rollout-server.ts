@@ -98,7 +98,7 @@ export class RolloutServer {
     const config = loadConfig(flags, {});
     const metrics = new Metrics('0.0.0-test');
     const logger = pino({ level: 'silent' });
-    const opener = new ModelOpener(config, prepareModel, metrics, logger);
+    const opener = new ModelOpener(config, prepareModel, metrics, logger, null);
     const models = await createModels(opener, config);
     const sources = namedSources(config);
     becomeReady(models, await openFirst(opener, config, sources, new AbortController().signal), sources);

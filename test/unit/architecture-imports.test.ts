@@ -42,7 +42,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   cli: [...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
 };
 /** Lower folders of which `server` may name the types that the engine hands it. */
-const typeArrows: Readonly<Record<string, readonly string[]>> = { server: ['model', 'grammar'] };
+const typeArrows: Readonly<Record<string, readonly string[]>> = { server: ['model', 'grammar', 'metering'] };
 
 function isAllowed({ from, to, isTypeOnly }: Import): boolean {
   const [source, target] = [folderOf(from), folderOf(to)];

@@ -61,6 +61,8 @@ test('defaults', () => {
     queueSeconds: 300,
     itlTarget: 100,
     speculate: 'ngram',
+    energyMeter: 'auto',
+    coreWatts: 10,
     drainSeconds: 25,
     logLevel: 'info',
     packCacheMb: 16_000,

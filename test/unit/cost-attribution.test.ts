@@ -116,6 +116,7 @@ test('whatever happens, accounts and idle time add up to the meter', () => {
       const parts = accounts.reduce((sum, account) => sum + account.joules, attribution.idleJoules);
       near(parts, joules - 7);
       near(attribution.totalJoules, joules - 7);
+      near(attribution.accounts.joules + attribution.idleJoules, joules - 7);
       assert.ok(accounts.every(({ prefillJoules, decodeJoules }) => prefillJoules >= 0 && decodeJoules >= 0));
       assert.ok(attribution.idleJoules >= 0);
     }),

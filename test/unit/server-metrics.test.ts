@@ -74,7 +74,7 @@ test('what the engine reports is counted', async () => {
   const { observer } = server.modelMetrics;
   const work = { weightBytes: 1000, kvBytes: 10, int8Macs: 500, fp32Macs: 50 };
   const counters = countersOf({ ...work, totalNs: 2e9, gateUp: 1.5e9, head: 4e8, wait: 1e8 });
-  observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters });
+  observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters, parts: [] });
   observer.onFinished(finished);
   observer.onFinished({ ...finished, reason: 'error', completionTokens: 0, firstTokenSeconds: null });
   observer.onToken({ interTokenSeconds: null });

@@ -1,0 +1,19 @@
+import type { StepWork } from '../metering/energy-monitor.js';
+import type { StepPlan } from '../scheduler/step-plan.js';
+import type { LiveSequence } from './live-sequence.js';
+
+/** What each sequence had a step compute. A token of the prompt is prefill, one behind it is decode. */
+export function stepParts(plan: StepPlan<LiveSequence>): readonly StepWork[] {
+  const [stage] = plan.stages;
+  const between = (offsets: Int32Array, i: number) => (offsets[i + 1] ?? 0) - (offsets[i] ?? 0);
+  return plan.sequences.slice(0, plan.slotCount).map((sequence, i) => {
+    const cachedTokens = stage.cachedTokens[i] ?? 0;
+    return {
+      account: sequence.owner.request.account ?? null,
+      phase: cachedTokens < sequence.promptTokens ? 'prefill' : 'decode',
+      tokens: between(plan.seqStart, i),
+      rows: between(plan.rowStart, i),
+      cachedTokens,
+    };
+  });
+}

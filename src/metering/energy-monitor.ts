@@ -1,0 +1,74 @@
+import { Attribution, CostAccount, type Phase } from '../cost/attribution.js';
+import { horowitz45nm } from '../cost/energy-table.js';
+import { type ModelWork, type SequenceWork, workOf } from '../cost/step-work.js';
+import type { EnergySource, Meter } from './types.js';
+
+/** One sequence's part of a step, and who pays for it; null: nobody in particular. */
+export type StepWork = SequenceWork & { readonly account: CostAccount | null; readonly phase: Phase };
+
+/** Counters of sensors wrap, the fastest within minutes: read at least so often. */
+const readMs = 10_000;
+
+/** Joules since the start, by what the machine did. */
+export type EnergyTotals = Readonly<Record<Phase | 'idle', number>>;
+
+/** Joins the meter with the steps of all models: who caused what, as measured. */
+export class EnergyMonitor {
+  private readonly meter: Meter;
+  private readonly now: () => number;
+  private readonly attribution: Attribution;
+  private readonly timer: NodeJS.Timeout;
+  /** Of requests without an account. */
+  private readonly others = new CostAccount();
+  private readonly bySource = new Map<EnergySource, EnergyTotals>();
+  private counted: EnergyTotals = { prefill: 0, decode: 0, idle: 0 };
+
+  /** @param now milliseconds of a monotonic clock */
+  constructor(meter: Meter, now: () => number = () => performance.now()) {
+    this.meter = meter;
+    this.now = now;
+    this.attribution = new Attribution(meter.joules(), now() / 1000);
+    this.timer = setInterval(() => this.settle(), readMs);
+    this.timer.unref();
+  }
+
+  get description(): string {
+    return this.meter.description;
+  }
+
+  /** A step of a model ran for so long. */
+  addStep(seconds: number, parts: readonly StepWork[], model: ModelWork): void {
+    const work = workOf(parts, model, horowitz45nm);
+    const shares = parts.map(({ account, phase }, i) => ({
+      account: account ?? this.others,
+      phase,
+      work: work[i] ?? 0,
+    }));
+    this.attribution.addStep(seconds, shares);
+  }
+
+  /** Reads the meter and divides what it has counted. For an answer that states its own cost, and every few seconds. */
+  settle(): void {
+    this.attribution.settle(this.meter.joules(), this.now() / 1000);
+    const { accounts, idleJoules } = this.attribution;
+    const before = this.counted;
+    this.counted = { prefill: accounts.prefillJoules, decode: accounts.decodeJoules, idle: idleJoules };
+    const sum = this.bySource.get(this.meter.source) ?? { prefill: 0, decode: 0, idle: 0 };
+    this.bySource.set(this.meter.source, {
+      prefill: sum.prefill + this.counted.prefill - before.prefill,
+      decode: sum.decode + this.counted.decode - before.decode,
+      idle: sum.idle + this.counted.idle - before.idle,
+    });
+  }
+
+  /** Up to now. A source that was lost keeps what it had counted. */
+  totals(): ReadonlyMap<EnergySource, EnergyTotals> {
+    this.settle();
+    return this.bySource;
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.meter.close();
+  }
+}
