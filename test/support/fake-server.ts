@@ -48,6 +48,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
   const tokenizer = options.tokenizer ?? createFakeTokenizer();
   const longTexts: string[] = [];
   const metrics = new Metrics('0.0.0-test');
+  metrics.addEnergy({ totals: () => new Map([['tdp', { prefill: 1, decode: 2, idle: 3 }]]) });
   const modelMetrics = metrics.addModel();
   const model: ServedModel = {
     id: 'fake-model',

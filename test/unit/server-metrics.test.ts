@@ -101,6 +101,7 @@ test('what the engine reports is counted', async () => {
     'nibble_step_seconds_total{operator="head"}': 0.4,
     'nibble_step_bytes_total{source="weights"}': 1000,
     'nibble_step_macs_total{type="int8"}': 500,
+    'nibble_energy_joules_total{phase="decode",source="tdp"}': 2,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(samples.get(name), value, name);
 });
