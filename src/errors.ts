@@ -248,6 +248,11 @@ export const errorTable = {
     'invalid_request_error',
     (p) => `${p.path}, line ${p.line}: ${p.message}`,
   ),
+  quality_gate_failed: row<{ name: string; excess: readonly string[] }>(
+    400,
+    'invalid_request_error',
+    (p) => `${p.name} is too far from its reference: ${p.excess.join('; ')}.`,
+  ),
 } as const;
 
 export type ErrorCode = keyof typeof errorTable;

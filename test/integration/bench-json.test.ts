@@ -251,6 +251,52 @@ test('eval agreement: a model with f32 activations agrees with itself entirely',
   assert.equal(perplexity, alone.perplexity);
 });
 
+test('eval compare: a file on its own path, rounded and not; the report is written', async () => {
+  const out = join(folder, 'report.html');
+  const args = ['--reference', model, '--candidates', `${model}#activations=f32,${model}`, '--data', text];
+  const size = ['--window', '128', '--windows', '2', '--rounds', '1', '--threads', '1', '--out', out];
+  const result = await run('eval-compare', 'eval', 'compare', ...args, ...size);
+  const [same, rounded] = result.candidates as readonly Record<string, unknown>[];
+  assert.deepEqual([same?.name, same?.klMean, same?.ratio, same?.sameTop], ['tiny#activations=f32', 0, 1, 1]);
+  assert.deepEqual(same?.greedyTokens, { median: 64, min: 64 });
+  assert.ok(Number(rounded?.klMean) > 0 && Number(rounded?.ratioError) > 0);
+  const alone = await run(
+    'eval-perplexity',
+    'eval',
+    'perplexity',
+    '--model',
+    model,
+    '--data',
+    text,
+    ...size.slice(0, 4),
+  );
+  assert.equal(rounded?.perplexity, alone.perplexity);
+  assert.match(readFileSync(out, 'utf8'), /^<!doctype html>.*tiny#activations=f32.*<\/html>\n$/s);
+});
+
+test('eval gate: passes within the limits; beyond them a coded failure, with the figures on stdout', async () => {
+  const args = ['eval', 'gate', '--reference', model, '--candidate', model, '--data', text, '--window', '64'];
+  const passed = await run('eval-gate', ...args, '--max-kl', '1', '--max-ppl-ratio', '2');
+  assert.deepEqual([passed.isPassed, passed.excess], [true, []]);
+  const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), ...args, '--max-kl', '1e-12', '--json'];
+  await assert.rejects(promisify(execFile)(process.execPath, command, { cwd: root }), (error: unknown) => {
+    const { stdout, stderr, code } = error as { stdout: string; stderr: string; code: number };
+    assert.match(stderr, /nibble: quality_gate_failed: .*mean KL divergence/);
+    const result: unknown = JSON.parse(stdout);
+    assert.ok(validator('eval-gate')(result));
+    assert.deepEqual([(result as { isPassed: boolean }).isPassed, code], [false, 1]);
+    return true;
+  });
+});
+
+test('eval choices: every task is scored, and what guessing gets is known', async () => {
+  const path = join(folder, 'tasks.jsonl');
+  const line = (choices: readonly string[]) => `${JSON.stringify({ context: 'the small', choices, answer: 1 })}\n`;
+  writeFileSync(path, line([' model', ' text']) + line([' a', ' b', ' c', ' d']));
+  const result = await run('eval-choices', 'eval', 'choices', '--model', model, '--data', path);
+  assert.deepEqual([result.tasks, result.chance], [2, 0.375]);
+});
+
 test('eval teacher-forced: every token of a continuation is a position', async () => {
   const path = join(folder, 'forced.jsonl');
   writeFileSync(path, '{"prompt":[40,41,42],"continuation":[43,44]}\n{"prompt":[50],"continuation":[51,52,53]}\n');

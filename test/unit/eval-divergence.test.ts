@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { argmax, klDivergence, logSumExp } from '../../src/cli/eval/divergence.js';
+import { argmax, logSumExp, ReferenceRow } from '../../src/cli/eval/divergence.js';
 
 const logits = (...values: number[]) => Float32Array.from(values);
+const klDivergence = (p: Float32Array, q: Float32Array) => new ReferenceRow(p.length).set(p).divergence(q);
 const near = (got: number, expected: number, tolerance = 1e-6) =>
   assert.ok(Math.abs(got - expected) <= tolerance, `${got} for ${expected}`);
 

@@ -2,20 +2,19 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
-import { NibbleError } from '../../errors.js';
 import { activationsOf } from '../../model/recipe.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
 import { benchSettings } from '../bench/engine.js';
 import { createProgress } from '../bench/progress.js';
-import { quantile, significant } from '../bench/statistics.js';
+import { significant } from '../bench/statistics.js';
 import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { readTokens } from './data.js';
-import { argmax, klDivergence } from './divergence.js';
 import { parseProtocol } from './perplexity.js';
-import { openForEval, scoreSequence } from './session.js';
-import { firstScoredRow, LossMeter, type Perplexity, type Protocol, windowsOf } from './windows.js';
+import { type Agreement, checkSameVocabulary, measureAgreement } from './scorer.js';
+import { openForEval } from './session.js';
+import { type Perplexity, type Protocol, windowsOf } from './windows.js';
 
 type AgreementFlags = Readonly<Record<string, unknown>> & {
   readonly data: string;
@@ -25,62 +24,6 @@ type AgreementFlags = Readonly<Record<string, unknown>> & {
   readonly protocol: Protocol;
   readonly json?: boolean;
 };
-
-/** Rows of logits held at once per model: 32 rows of a vocabulary of 128k are 16 MB. */
-const ROWS_AT_ONCE = 32;
-
-export type Agreement = {
-  /** KL(reference‖candidate) per token, nats. */
-  readonly klMean: number;
-  readonly klP99: number;
-  /** Share of tokens where both find the same token most likely. */
-  readonly sameTop: number;
-  readonly reference: Perplexity;
-  readonly candidate: Perplexity;
-};
-
-type Model = Pick<OpenedModel, 'nativeModel' | 'modelFile'>;
-
-export async function measureAgreement(
-  reference: Model,
-  candidate: Model,
-  windows: readonly Int32Array[],
-  protocol: Protocol,
-  onWindow: (done: number) => void = () => {},
-): Promise<Agreement> {
-  const vocab = candidate.modelFile.architecture.vocab;
-  const divergences: number[] = [];
-  const losses = { reference: new LossMeter(), candidate: new LossMeter() };
-  let same = 0;
-  const outputs = { wantLogprobs: true, wantLogits: true, rowsMax: ROWS_AT_ONCE };
-  for (const [index, tokens] of windows.entries()) {
-    const first = firstScoredRow(tokens.length, protocol);
-    const theirs = scoreSequence(reference.nativeModel, tokens, first, outputs);
-    for await (const ours of scoreSequence(candidate.nativeModel, tokens, first, outputs)) {
-      const { value: rows } = await theirs.next();
-      const p = rows?.result.logits;
-      const q = ours.result.logits;
-      if (rows === undefined || !p || !q) throw new NibbleError('engine_failed', { message: 'a step gave no logits' });
-      for (let row = 0; row < ours.rows; ++row) {
-        const pRow = p.subarray(row * vocab, (row + 1) * vocab);
-        const qRow = q.subarray(row * vocab, (row + 1) * vocab);
-        divergences.push(klDivergence(pRow, qRow));
-        if (argmax(pRow) === argmax(qRow)) ++same;
-        losses.reference.add(-(rows.result.logprobs[row] ?? Number.NaN));
-        losses.candidate.add(-(ours.result.logprobs[row] ?? Number.NaN));
-      }
-    }
-    await theirs.return();
-    onWindow(index + 1);
-  }
-  return {
-    klMean: divergences.reduce((sum, kl) => sum + kl, 0) / divergences.length,
-    klP99: quantile(divergences, 0.99),
-    sameTop: same / divergences.length,
-    reference: losses.reference.result(),
-    candidate: losses.candidate.result(),
-  };
-}
 
 async function agreement(flags: AgreementFlags): Promise<void> {
   const config = loadConfig(flags, process.env);
@@ -93,20 +36,15 @@ async function agreement(flags: AgreementFlags): Promise<void> {
       activations: 'f32',
       ...(flags.reference === undefined ? {} : { model: flags.reference }),
     });
-    if (reference.modelFile.architecture.vocab !== candidate.modelFile.architecture.vocab) {
-      throw new NibbleError(
-        'invalid_request',
-        { message: 'The reference has another vocabulary.' },
-        { param: 'reference' },
-      );
-    }
+    checkSameVocabulary(reference, candidate);
     const windows = windowsOf(tokens, flags.window).slice(0, flags.windows);
     progress.start('agreement', windows.length);
-    const measured = await measureAgreement(reference, candidate, windows, flags.protocol, (done) =>
+    const [measured] = await measureAgreement(reference, [candidate], windows, flags.protocol, (done) =>
       progress.update(done),
     );
     progress.stop();
-    await report(flags, candidate, reference, measured, activationsOf(candidate.modelFile, config.activations));
+    if (measured !== undefined)
+      await report(flags, candidate, reference, measured, activationsOf(candidate.modelFile, config.activations));
   } finally {
     progress.stop();
     await reference?.close();

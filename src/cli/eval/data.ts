@@ -26,7 +26,11 @@ export async function readText(path: string): Promise<string> {
  * model file says so. Throws `data_too_short` if there isn't one window.
  */
 export async function readTokens(path: string, tokenizer: Tokenizer, windowTokens: number): Promise<Int32Array> {
-  const text = await readText(path);
+  return tokensOf(await readText(path), path, tokenizer, windowTokens);
+}
+
+/** The same of a text that was read from `path`. */
+export function tokensOf(text: string, path: string, tokenizer: Tokenizer, windowTokens: number): Int32Array {
   const ids = tokenizer.encode(text, { addSpecialTokens: true, parseSpecial: false });
   if (ids.length < windowTokens) {
     throw new NibbleError(

@@ -23,15 +23,35 @@ export function argmax(logits: Float32Array): number {
   return best;
 }
 
-/** KL(p‖q) in nats of the distributions that two rows of logits stand for; rounding below 0 counts as 0. */
-export function klDivergence(p: Float32Array, q: Float32Array): number {
-  const pNorm = logSumExp(p);
-  const qNorm = logSumExp(q);
-  let sum = 0;
-  for (let id = 0; id < p.length; ++id) {
-    const pLog = (p[id] ?? 0) - pNorm;
-    const weight = Math.exp(pLog);
-    if (weight > 0) sum += weight * (pLog - ((q[id] ?? 0) - qNorm));
+/** The distribution of one row of logits, worked out once and then compared with any number of others. */
+export class ReferenceRow {
+  readonly #logprobs: Float64Array;
+  readonly #weights: Float64Array;
+
+  /** Holds rows of `vocab` logits, one at a time. */
+  constructor(vocab: number) {
+    this.#logprobs = new Float64Array(vocab);
+    this.#weights = new Float64Array(vocab);
   }
-  return Math.max(0, sum);
+
+  set(logits: Float32Array): this {
+    const norm = logSumExp(logits);
+    for (let id = 0; id < logits.length; ++id) {
+      const logprob = (logits[id] ?? 0) - norm;
+      this.#logprobs[id] = logprob;
+      this.#weights[id] = Math.exp(logprob);
+    }
+    return this;
+  }
+
+  /** KL(this‖q) in nats, q given by its logits; rounding below 0 counts as 0. */
+  divergence(q: Float32Array): number {
+    const qNorm = logSumExp(q);
+    let sum = 0;
+    for (let id = 0; id < q.length; ++id) {
+      const weight = this.#weights[id] ?? 0;
+      if (weight > 0) sum += weight * ((this.#logprobs[id] ?? 0) - ((q[id] ?? 0) - qNorm));
+    }
+    return Math.max(0, sum);
+  }
 }

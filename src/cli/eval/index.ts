@@ -1,5 +1,8 @@
 import type { Command } from 'commander';
 import { registerAgreement } from './agreement.js';
+import { registerChoices } from './choices.js';
+import { registerCompare } from './compare/index.js';
+import { registerGate } from './gate.js';
 import { registerPerplexity } from './perplexity.js';
 import { registerTeacherForced } from './teacher-forced.js';
 
@@ -8,5 +11,8 @@ export function registerEval(program: Command): void {
   const parent = program.command('eval').description('Measure what a model file predicts.');
   registerPerplexity(parent);
   registerAgreement(parent);
+  registerCompare(parent);
+  registerGate(parent);
+  registerChoices(parent);
   registerTeacherForced(parent);
 }

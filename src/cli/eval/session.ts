@@ -1,28 +1,36 @@
 /** Opens models for an evaluation: one sequence at a time, its steps driven directly. */
 import type { Config } from '../../config.js';
-import type { OpenedModel } from '../../engine/open-types.js';
+import type { OpenedModel, OpenModelOptions } from '../../engine/open-types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../../limits.js';
-import type { ActivationFormat, NativeModel, StepResult } from '../../native/contract.js';
+import type { ActivationFormat, KvFormat, NativeModel, StepResult } from '../../native/contract.js';
 import { nativeCall } from '../bench/native-call.js';
 import { type StepOutputs, Stepper } from '../bench/stepper.js';
 import { openOptions } from '../open-options.js';
 
-/** Loads the model of `config` with room for one sequence of `tokensMax` tokens. */
+/** What an evaluation changes of the settings. */
+export type EvalChanges = {
+  readonly model?: string;
+  readonly activations?: ActivationFormat;
+  readonly kv?: KvFormat;
+  readonly kvRotates?: boolean;
+};
+
+/** The options that open the model of `config` with room for one sequence of `tokensMax` tokens. */
+export function evalOptions(config: Config, tokensMax: number, changes: EvalChanges): OpenModelOptions {
+  const kvTokens = Math.ceil(tokensMax / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
+  return { ...openOptions(config), ...changes, contextTokens: tokensMax, kvTokens, maxSequences: 1 };
+}
+
+/** Loads a model for sequences of `tokensMax` tokens; `context_length_exceeded` if it wasn't made for so many. */
 export async function openForEval(
   config: Config,
   tokensMax: number,
-  changes: { readonly model?: string; readonly activations?: ActivationFormat; readonly kvRotates?: boolean } = {},
+  changes: EvalChanges = {},
+  sizes: Partial<Pick<OpenModelOptions, 'kvTokens' | 'maxSequences'>> = {},
 ): Promise<OpenedModel> {
   const { openModel } = await import('../../engine/open.js');
-  const kvTokens = Math.ceil(tokensMax / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
-  const opened = await openModel({
-    ...openOptions(config),
-    ...changes,
-    contextTokens: tokensMax,
-    kvTokens,
-    maxSequences: 1,
-  });
+  const opened = await openModel({ ...evalOptions(config, tokensMax, changes), ...sizes });
   const limitTokens = opened.modelFile.architecture.contextLength;
   if (tokensMax <= limitTokens) return opened;
   await opened.close();

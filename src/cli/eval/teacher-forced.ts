@@ -6,7 +6,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
-import { NibbleError } from '../../errors.js';
 import { loadAddon } from '../../native/load.js';
 import { benchSettings } from '../bench/engine.js';
 import { createProgress } from '../bench/progress.js';
@@ -15,7 +14,8 @@ import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { type ForcedSequence, readForcedSequences } from './data.js';
 import { argmax, logSumExp } from './divergence.js';
-import { openForEval, scoreSequence } from './session.js';
+import { alignedRows, type ScoredModel } from './scorer.js';
+import { openForEval } from './session.js';
 
 type ForcedFlags = Readonly<Record<string, unknown>> & {
   readonly data: string;
@@ -39,10 +39,6 @@ export type ForcedAgreement = {
   readonly differences: readonly Difference[];
 };
 
-const ROWS_AT_ONCE = 32;
-
-type Model = Pick<OpenedModel, 'nativeModel' | 'modelFile'>;
-
 function join({ prompt, continuation }: ForcedSequence): Int32Array {
   const tokens = new Int32Array(prompt.length + continuation.length);
   tokens.set(prompt);
@@ -51,42 +47,35 @@ function join({ prompt, continuation }: ForcedSequence): Int32Array {
 }
 
 export async function compareForced(
-  reference: Model,
-  candidate: Model,
+  reference: ScoredModel,
+  candidate: ScoredModel,
   sequences: readonly ForcedSequence[],
   onSequence: (done: number) => void = () => {},
 ): Promise<ForcedAgreement> {
   const vocab = candidate.modelFile.architecture.vocab;
-  const outputs = { wantLogits: true, rowsMax: ROWS_AT_ONCE };
+  const models = [reference.nativeModel, candidate.nativeModel];
   const differences: Difference[] = [];
   let positions = 0;
   for (const [index, sequence] of sequences.entries()) {
     const tokens = join(sequence);
     // The row before a token predicts it: the last prompt token's row is the first that counts.
     const first = sequence.prompt.length - 1;
-    const theirs = scoreSequence(reference.nativeModel, tokens, first, outputs);
-    for await (const ours of scoreSequence(candidate.nativeModel, tokens, first, outputs)) {
-      const { value: rows } = await theirs.next();
-      const p = rows?.result.logits;
-      const q = ours.result.logits;
-      if (!p || !q) throw new NibbleError('engine_failed', { message: 'a step gave no logits' });
-      for (let row = 0; row < ours.rows; ++row, ++positions) {
-        const pRow = p.subarray(row * vocab, (row + 1) * vocab);
-        const referenceToken = argmax(pRow);
-        const candidateToken = argmax(q.subarray(row * vocab, (row + 1) * vocab));
-        if (referenceToken === candidateToken) continue;
-        const norm = logSumExp(pRow);
-        differences.push({
-          sequence: index,
-          position: ours.rowStart + row - first,
-          referenceToken,
-          candidateToken,
-          referenceLogprob: significant((pRow[referenceToken] ?? Number.NaN) - norm, 6),
-          candidateLogprob: significant((pRow[candidateToken] ?? Number.NaN) - norm, 6),
-        });
-      }
+    for await (const { row, logits } of alignedRows(models, vocab, tokens, first)) {
+      const [p = new Float32Array(vocab), q = p] = logits;
+      positions += 1;
+      const referenceToken = argmax(p);
+      const candidateToken = argmax(q);
+      if (referenceToken === candidateToken) continue;
+      const norm = logSumExp(p);
+      differences.push({
+        sequence: index,
+        position: row - first,
+        referenceToken,
+        candidateToken,
+        referenceLogprob: significant((p[referenceToken] ?? Number.NaN) - norm, 6),
+        candidateLogprob: significant((p[candidateToken] ?? Number.NaN) - norm, 6),
+      });
     }
-    await theirs.return();
     onSequence(index + 1);
   }
   return { positions, same: positions - differences.length, differences };
