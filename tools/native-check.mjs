@@ -1,8 +1,8 @@
 // Builds nibble_check as the addon isn't built here, and runs it: levels that this CPU lacks, and sanitizers.
-//   simde    AVX-512 and NEON kernels, emulated on AVX2 by SIMDe
-//   aarch64  cross-built for ARM, run by qemu-user
-//   asan     this host's levels under AddressSanitizer and UndefinedBehaviorSanitizer
-//   tsan     under ThreadSanitizer
+//   simde-avx512, simde-neon   a level's kernels, emulated on AVX2 by SIMDe
+//   aarch64                    cross-built for ARM, run by qemu-user
+//   asan                       this host's levels under AddressSanitizer and UndefinedBehaviorSanitizer
+//   tsan                       under ThreadSanitizer
 // Usage: node tools/native-check.mjs [kind …]   (default: all). Builds are kept in build/check-<kind>.
 // Exit code: 0 all passed, 1 one failed, 3 one can't be had on this machine (and none failed).
 import { spawnSync } from 'node:child_process';
@@ -52,12 +52,8 @@ const cross = ['aarch64-linux-gnu-g++', 'qemu-aarch64-static'];
 
 /** What it takes: CMake options, how to run the program, levels that must run; or the reason why it can't be had. */
 const kinds = {
-  simde: () => {
-    if (!x86HasAvx2()) return { reason: 'it needs an x86-64 CPU with AVX2' };
-    const headers = findSimde();
-    if (headers === null) return { reason: 'it needs SIMDe: apt-get install libsimde-dev' };
-    return { options: [`-DNIBBLE_SIMDE=${headers}`], levels: ['avx512', 'neon'] };
-  },
+  'simde-avx512': () => emulated('avx512'),
+  'simde-neon': () => emulated('neon'),
   aarch64: () => {
     const missing = cross.find((command) => !has(command));
     if (missing !== undefined) {
@@ -70,6 +66,13 @@ const kinds = {
   asan: () => sanitized('address'),
   tsan: () => sanitized('thread'),
 };
+
+function emulated(level) {
+  if (!x86HasAvx2()) return { reason: 'it needs an x86-64 CPU with AVX2' };
+  const headers = findSimde();
+  if (headers === null) return { reason: 'it needs SIMDe: apt-get install libsimde-dev' };
+  return { options: [`-DNIBBLE_SIMDE=${headers}`, `-DNIBBLE_SIMDE_LEVEL=${level}`], levels: [level] };
+}
 
 /** A compiler may lack a sanitizer's library: linking an empty program tells. */
 function sanitized(sanitizer) {

@@ -1,5 +1,6 @@
 // Runs the tests, after building what is stale: the files of test/unit in parallel, then those of test/native and
-// test/integration in parallel, then those of test/e2e one at a time, because they want the machine for themselves.
+// test/integration in parallel, then those of test/e2e one at a time, because they want the machine for themselves; of
+// these a minute of fuzzing runs beside another file that has no idea of time.
 // Usage: node tools/test.mjs [--quick] [file …]
 //   --quick  test/unit only: no model file, no network
 import { spawnSync } from 'node:child_process';
@@ -14,6 +15,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
 const fileMsMax = 15 * 60_000;
 const slowestShown = 10;
+const timeless = ['test/e2e/real-constrained.test.ts', 'test/e2e/real-fuzz.test.ts'];
 
 function filesOf(folder) {
   if (!existsSync(join(root, folder))) return [];
@@ -70,7 +72,9 @@ function groups(isQuick, chosen) {
   if (chosen.length > 0) return [[chosen, 1]];
   const unit = [filesOf('test/unit'), width];
   if (isQuick) return [unit];
-  return [unit, [[...filesOf('test/native'), ...filesOf('test/integration')], width], [filesOf('test/e2e'), 1]];
+  const native = [...filesOf('test/native'), ...filesOf('test/integration')];
+  const alone = filesOf('test/e2e').filter((file) => !timeless.includes(file));
+  return [unit, [native, width], [timeless, timeless.length], [alone, 1]];
 }
 
 function printSlowest(times) {
@@ -84,7 +88,7 @@ function main() {
   const started = performance.now();
   if (!build()) return 1;
   // Models of tests would only fill the user's cache of packed weights.
-  const env = { ...process.env, NIBBLE_PACK_CACHE_MB: '0' };
+  const env = { ...process.env, NIBBLE_PACK_CACHE_MB: '0', NIBBLE_TEST_COMPILED: '1' };
   if (values.quick !== true && positionals.length === 0) {
     const model = fetchModel();
     if (model === null) {

@@ -2,14 +2,12 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { describeSetting, settingKeys } from '../../src/config.js';
-
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+import { program } from '../support/program.js';
 
 function nibble(...args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
   const env = { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '' };
-  return spawnSync(process.execPath, ['--import', 'tsx', main, ...args], { encoding: 'utf8', env });
+  return spawnSync(process.execPath, [...program, ...args], { encoding: 'utf8', env });
 }
 
 test('--help lists the commands, --version is the package version', () => {

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
+import { program } from '../support/program.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const schemas = join(root, 'docs/schemas');
@@ -37,7 +38,7 @@ function validator(name: string) {
 
 /** Runs a command; its whole stdout must be one JSON object that fits the schema. */
 async function run(schema: string, ...args: readonly string[]): Promise<Record<string, unknown>> {
-  const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), ...args, '--json'];
+  const command = [...program, ...args, '--json'];
   const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: root });
   const result: unknown = JSON.parse(stdout);
   const validate = validator(schema);
@@ -320,7 +321,7 @@ test('refusals are coded, and leave stdout empty', async () => {
   for (const [code, args] of cases) {
     const actual =
       code === 'data_too_short' ? args.map((arg) => (arg === text ? join(folder, 'short.txt') : arg)) : args;
-    const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), ...actual, '--json'];
+    const command = [...program, ...actual, '--json'];
     await assert.rejects(promisify(execFile)(process.execPath, command, { cwd: root }), (error: unknown) => {
       const { stdout, stderr, code: exit } = error as { stdout: string; stderr: string; code: number };
       assert.match(stderr, new RegExp(`nibble: ${code}: `));

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { CompletionBody, CompletionChunk } from '../../src/server/schemas/completion-response.js';
 import { defaultModelPath } from './default-model.js';
+import { program } from './program.js';
 
 export type Choice = CompletionBody['choices'][number];
 export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -20,7 +20,6 @@ export type RealServerOptions = {
   readonly launcher?: readonly string[];
 };
 
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const readyMsMax = 120_000;
 const idleMsMax = 60_000;
 
@@ -38,7 +37,7 @@ export function spawnNibble(
   env: Readonly<Record<string, string>> = {},
   launcher: readonly string[] = [],
 ): ChildProcess {
-  const [command = process.execPath, ...rest] = [...launcher, process.execPath, '--import', 'tsx', main, ...args];
+  const [command = process.execPath, ...rest] = [...launcher, process.execPath, ...program, ...args];
   return spawn(command, rest, { env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
