@@ -8,7 +8,7 @@ namespace nibble::addon {
 namespace {
 
 /// CONTRACT_VERSION of src/native/contract.ts.
-constexpr int kContractVersion = 4;
+constexpr int kContractVersion = 5;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;

@@ -92,7 +92,8 @@ ActivationKind read_activation_kind(Reader& reader) {
   if (name == "f32") return ActivationKind::f32;
   if (name == "a8") return ActivationKind::a8;
   if (name == "a4") return ActivationKind::a4;
-  reader.fail("activations", "'f32', 'a8' or 'a4'");
+  if (name == "agile") return ActivationKind::agile;
+  reader.fail("activations", "'f32', 'a8', 'a4' or 'agile'");
   return ActivationKind::f32;
 }
 
@@ -108,6 +109,12 @@ void read_activations(Napi::Env env, Reader& options, EngineOptions& out) {
     return kind;
   };
   if (!options.value("head").IsUndefined()) out.head_activations = read(options, "head");
+  if (!options.value("agile").IsUndefined()) {
+    Reader agile = options.object("agile");
+    out.agile_thresholds = agile.floats("thresholds");
+    if (!agile.value("isRandom").IsUndefined()) out.agile_random = agile.boolean("isRandom");
+    options.merge(agile);
+  }
   const Napi::Value linears = options.value("linears");
   if (linears.IsUndefined()) return;
   if (!linears.IsArray() || linears.As<Napi::Array>().Length() != out.activations.size()) {

@@ -189,8 +189,8 @@ Status read_batch(Napi::Env env, const Napi::Value& value, const EngineOptions& 
 /// In the order of STEP_COUNTERS in src/native/contract.ts. An object with a property each would take longer to make
 /// than everything else that a result holds.
 Napi::Float64Array counters_to_js(Napi::Env env, const StepCounters& counters) {
-  const uint64_t work[] = {counters.weight_bytes, counters.kv_bytes, counters.int8_macs, counters.fp32_macs,
-                           counters.total_ns};
+  const uint64_t work[] = {counters.weight_bytes, counters.kv_bytes,   counters.int8_macs,
+                           counters.fp32_macs,    counters.short_rows, counters.total_ns};
   Napi::Float64Array array = Napi::Float64Array::New(env, std::size(work) + kOperatorCount);
   double* out = std::transform(std::begin(work), std::end(work), array.Data(),
                                [](uint64_t value) { return static_cast<double>(value); });

@@ -50,9 +50,13 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
   if (Status status = model_->weights.load(options.path, a, options.tensors, options.pack_folder, *team_, progress);
       !status.ok())
     return status;
-  if (Status status = model_->weights.choose_activations(options.activations, options.head_activations); !status.ok()) {
+  if (Status status =
+          model_->weights.choose_activations(options.activations, options.head_activations, options.agile_thresholds);
+      !status.ok()) {
     return status;
   }
+  model_->wants_importance = model_->weights.any_agile();
+  model_->random_importance = options.agile_random;
   if (Status status = RopeTable::build(a.rope, options.context_tokens_max, model_->weights.rope_factors, model_->rope);
       !status.ok()) {
     return status;

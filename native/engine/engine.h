@@ -29,6 +29,8 @@ struct EngineOptions {
   size_t threads = 1;
   std::vector<LayerActivations> activations;  // [layers]
   ActivationKind head_activations = ActivationKind::a8;
+  std::vector<float> agile_thresholds;  // [layers] where any is agile
+  bool agile_random = false;            // tokens are chosen by chance, `agile_thresholds` are shares
   KvFormats kv_formats;
   bool kv_rotates = true;
   size_t kv_block_count = 0;

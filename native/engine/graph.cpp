@@ -173,6 +173,7 @@ void Graph::layer(size_t index, size_t thread) noexcept {
   mark(Operator::attention, thread);
   barrier(thread);
   if (weighs_) sum_importance(index, thread);
+  if (thread == 0) count_short_rows(w);
 
   const auto attended = [&](size_t t, float* out) {
     if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) {

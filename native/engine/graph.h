@@ -108,7 +108,9 @@ class Graph {
   void prefetch(const Linear& linear, size_t columns, size_t thread) const noexcept;
   void mark(Operator operation, size_t thread) noexcept;
   void barrier(size_t thread) noexcept;
-  void quantize(const Linear& linear, const float* row, A8Block* out) const noexcept;
+  /// Whether the row of token `token` gets 4 bits.
+  bool is_short(const Linear& linear, size_t token) const noexcept;
+  void count_short_rows(const LayerWeights& weights) noexcept;
 
   const Model& model_;
   Team& team_;

@@ -5,6 +5,17 @@
 #include "graph.h"
 
 namespace nibble {
+namespace {
+
+/// Uniform in [0, 1), of layer and position alone: SplitMix64's last step (Steele, Lea, Flood 2014).
+float chance(size_t layer, int32_t position) noexcept {
+  uint64_t z = (layer << 32 | static_cast<uint32_t>(position)) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-24f;
+}
+
+}  // namespace
 
 void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
                          int32_t position) const noexcept {
@@ -229,7 +240,7 @@ void Graph::sum_importance(size_t layer, size_t thread) noexcept {
       if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) weigh_first_of_splits(t);
       float sum = 0.0f;
       for (size_t h = 0; h < heads; ++h) sum += first_weights_[t * heads + h];
-      importance_[t] = sum;
+      importance_[t] = model_.random_importance ? chance(layer, batch_->positions[t]) : sum;
       if (importance_out_ != nullptr) importance_out_[layer * columns + t] = sum;
     }
   }

@@ -59,9 +59,25 @@ struct RowChunks {
 
 }  // namespace
 
-void Graph::quantize(const Linear& linear, const float* row, A8Block* out) const noexcept {
-  const int32_t levels = linear.activations == ActivationKind::a4 ? 7 : 127;
-  model_.kernels->quantize_a8(row, linear.inputs, linear.activation_group, levels, out);
+bool Graph::is_short(const Linear& linear, size_t token) const noexcept {
+  switch (linear.activations) {
+    case ActivationKind::f32:
+    case ActivationKind::a8:
+      return false;
+    case ActivationKind::a4:
+      return true;
+    case ActivationKind::agile:
+      return importance_[token] < linear.threshold;
+  }
+  return false;
+}
+
+/// Of a layer, once the importance of its tokens is known. For one thread.
+void Graph::count_short_rows(const LayerWeights& weights) noexcept {
+  for (const Linear* linear : {&weights.qkv, &weights.output, &weights.gate_up, &weights.down}) {
+    if (linear->activations != ActivationKind::a4 && linear->activations != ActivationKind::agile) continue;
+    for (size_t t = 0; t < tokens_->size(); ++t) counters_->short_rows += is_short(*linear, t) ? 1 : 0;
+  }
 }
 
 /// Computes the input rows by `produce(row, out)` and quantizes them if the weights want that. Few elements: every
@@ -78,7 +94,9 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   const auto row = [&](size_t i) {
     float* out = keep_floats ? floats + i * inputs : buffers.row;
     produce(i, out);
-    if (codes) quantize(linear, out, blocks + i * (inputs / 32));
+    if (!codes) return;
+    const int32_t levels = is_short(linear, i) ? 7 : 127;
+    model_.kernels->quantize_a8(out, inputs, linear.activation_group, levels, blocks + i * (inputs / 32));
   };
   if (own) {
     for (size_t i = 0; i < columns; ++i) row(i);

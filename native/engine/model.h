@@ -14,7 +14,8 @@ struct Model {
   RopeTable rope;
   KvPool kv;
   const KernelTable* kernels = nullptr;
-  bool wants_importance = false;  // of each token in each layer: what a later input of the layer is quantized by
+  bool random_importance = false;  // in [0, 1), of layer and position alone: shows what importance gives
+  bool wants_importance = false;   // of each token in each layer: what a later input of the layer is quantized by
 
   /// Columns of the fused q, k, v output.
   size_t qkv_width() const noexcept { return (spec.heads + 2 * spec.kv_heads) * spec.head_dim; }

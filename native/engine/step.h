@@ -44,6 +44,7 @@ struct StepCounters {
   uint64_t kv_bytes = 0;
   uint64_t int8_macs = 0;
   uint64_t fp32_macs = 0;
+  uint64_t short_rows = 0;  // inputs of linear layers, by token, that got 4 bits
   uint64_t total_ns = 0;
   uint64_t operator_ns[kOperatorCount] = {};  // mean over the threads; they sum to total_ns but for rounding
 };

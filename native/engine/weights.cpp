@@ -257,18 +257,6 @@ size_t Linear::bytes() const noexcept {
   return bytes;
 }
 
-bool Linear::reads_codes() const noexcept {
-  return activations != ActivationKind::f32 && std::any_of(segments.begin(), segments.end(), [](const Segment& s) {
-           return !info(s.weights.format).is_float();
-         });
-}
-
-bool Linear::reads_floats() const noexcept {
-  return activations == ActivationKind::f32 || std::any_of(segments.begin(), segments.end(), [](const Segment& s) {
-           return info(s.weights.format).is_float();
-         });
-}
-
 Status Weights::load(const std::string& path, const ArchitectureSpec& a, const std::vector<TensorSpec>& tensors,
                      const std::string& pack_folder, Team& team, const std::function<void(float)>& progress) {
   InputFile file;
@@ -323,34 +311,6 @@ Status Weights::load(const std::string& path, const ArchitectureSpec& a, const s
   Loader::Source head_source;
   Status status = loader.find(tied ? "token_embd.weight" : "output.weight", a.vocab, a.hidden, false, head_source);
   file_bytes_per_token_ = layer_file_bytes + head_source.bytes;
-  return status;
-}
-
-Status Weights::choose_activations(const std::vector<LayerActivations>& by_layer, ActivationKind of_head) {
-  const auto choose = [](Linear& linear, ActivationKind kind) {
-    linear.activations = kind;
-    size_t group = 0;
-    for (const Linear::Segment& segment : linear.segments) {
-      const WeightFormatInfo& format = info(segment.weights.format);
-      if (format.is_float()) continue;
-      if (kind != ActivationKind::f32 && group != 0 && group != format.activation_group()) {
-        return Status::failure(ErrorCode::model_tensor_shape,
-                               "Matrices that read the same input have groups of " + std::to_string(group) + " and " +
-                                   std::to_string(format.activation_group()) + ": it can't be quantized for both.");
-      }
-      group = format.activation_group();
-    }
-    if (group != 0) linear.activation_group = group;
-    return Status::success();
-  };
-  Status status = choose(head, of_head);
-  for (size_t i = 0; i < layers.size() && status.ok(); ++i) {
-    const LayerActivations& kinds = by_layer[i];
-    status = choose(layers[i].qkv, kinds.qkv);
-    if (status.ok()) status = choose(layers[i].output, kinds.output);
-    if (status.ok()) status = choose(layers[i].gate_up, kinds.gate_up);
-    if (status.ok()) status = choose(layers[i].down, kinds.down);
-  }
   return status;
 }
 

@@ -39,6 +39,7 @@ struct Linear {
   size_t outputs = 0;
   ActivationKind activations = ActivationKind::f32;  // of the segments that aren't floats
   size_t activation_group = kTileInputs;             // inputs that share a scale
+  float threshold = 0;                               // agile: rows of tokens less important than this get a4
 
   /// Whether any segment reads the input quantized, and whether any reads it as it is.
   bool reads_codes() const noexcept;
@@ -81,9 +82,14 @@ class Weights {
   Linear head;                      // hidden → vocab; shares the embedding's tiles when tied
   std::vector<float> rope_factors;  // [rotary/2] or empty
 
-  /// Sets how linear layers read their inputs. `by_layer` has an entry for each layer. Fails with model_tensor_shape if
-  /// matrices that would read the same codes have groups of different sizes.
-  Status choose_activations(const std::vector<LayerActivations>& by_layer, ActivationKind of_head);
+  /// Sets how linear layers read their inputs. `by_layer` has an entry for each layer, `thresholds` too where any is
+  /// agile. Fails with model_tensor_shape if matrices that would read the same codes have groups of different sizes,
+  /// with native_invalid_argument if thresholds are missing or an input can't be agile: those of qkv and head, which
+  /// come before the layer's attention or behind all.
+  Status choose_activations(const std::vector<LayerActivations>& by_layer, ActivationKind of_head,
+                            const std::vector<float>& thresholds);
+  /// Whether any linear layer is agile.
+  bool any_agile() const noexcept;
 
   PackOrigin pack_origin() const noexcept { return pack_origin_; }
   /// What tells the file from any other (InputFile::identity); empty if it was changed just before.

@@ -4,7 +4,8 @@
 namespace nibble {
 
 /// How a linear layer with quantized weights reads its input (docs/arithmetic.md, "Quantized linear"): as it is, or
-/// quantized per token and group to codes of at most 127 (a8) or 7 (a4).
-enum class ActivationKind : uint8_t { f32, a8, a4 };
+/// quantized per token and group to codes of at most 127 (a8) or 7 (a4); agile is a4 for rows of unimportant tokens and
+/// a8 for the others.
+enum class ActivationKind : uint8_t { f32, a8, a4, agile };
 
 }  // namespace nibble

@@ -1,6 +1,6 @@
 import type { ChatTemplate } from '../model/chat-template/index.js';
 import type { EncodeOptions, ModelFile, Tokenizer } from '../model/types.js';
-import type { ActivationFormat, KvFormat, NativeModel } from '../native/contract.js';
+import type { ActivationFormat, KvFormat, LoadOptions, NativeModel } from '../native/contract.js';
 import type { PinnedPrefix } from './pin-prefixes.js';
 import type { Engine, EngineObserver } from './types.js';
 
@@ -14,6 +14,9 @@ export type OpenModelOptions = {
   readonly kv: KvFormat;
   /** As in `LoadOptions`. */
   readonly kvRotates?: boolean;
+  /** As in `LoadOptions`: for evaluations, instead of what the file's recipe says. */
+  readonly linears?: LoadOptions['linears'];
+  readonly agile?: LoadOptions['agile'];
   /** Longest sequence, tokens; null: the model's own context length. */
   readonly contextTokens: number | null;
   /** Size of the KV pool, tokens; null: by `chooseKvTokens` of src/config.ts. */

@@ -51,8 +51,8 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
 /** Loads a model file natively with the sizes given; rejects with a NibbleError. */
 export async function loadNativeModel(
   file: ModelFile,
-  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'kvRotates' | 'onProgress'> &
-    Pick<LoadOptions, 'linears' | 'head' | 'slotCount' | 'packFolder'> &
+  options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'kvRotates' | 'linears' | 'agile' | 'onProgress'> &
+    Pick<LoadOptions, 'head' | 'slotCount' | 'packFolder'> &
     LoadSizes,
 ): Promise<NativeModel> {
   const addon = loadAddon();
@@ -70,6 +70,7 @@ export async function loadNativeModel(
     contextTokensMax: options.contextTokensMax,
     ...(options.linears === undefined ? {} : { linears: options.linears }),
     ...(options.head === undefined ? {} : { head: options.head }),
+    ...(options.agile === undefined ? {} : { agile: options.agile }),
     ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
     ...(options.kvRotates === undefined ? {} : { kvRotates: options.kvRotates }),
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),

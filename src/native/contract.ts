@@ -6,6 +6,10 @@
  * Every failure is a `NativeError`-shaped exception: an `Error` whose `code` is one of `NativeErrorCode`.
  */
 
+import type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+
+export type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+
 /** Instruction-set levels, slowest first. `NIBBLE_ISA` caps the level that dispatch may choose. */
 export type IsaLevel = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'neon';
 
@@ -17,9 +21,10 @@ export type ActivationFormat = 'a8' | 'f32';
 
 /**
  * How one linear layer reads its input: as it is (`f32`), or quantized per token and group of its weights, to codes of
- * at most 127 (`a8`) or 7 (`a4`).
+ * at most 127 (`a8`) or 7 (`a4`); `agile` (not for qkv and head) is `a4` for tokens whose importance in the layer is
+ * below the layer's threshold, and `a8` for the others.
  */
-export type ActivationKind = 'f32' | 'a8' | 'a4';
+export type ActivationKind = 'f32' | 'a8' | 'a4' | 'agile';
 
 export type LinearSpec = { readonly activations: ActivationKind };
 
@@ -128,6 +133,12 @@ export type LoadOptions = {
   readonly linears?: readonly LayerLinears[];
   /** Of the output matrix, instead of `activations`. */
   readonly head?: LinearSpec;
+  /** `[layers]` thresholds of `agile` activations, needed where there are any. */
+  readonly agile?: {
+    readonly thresholds: Float32Array;
+    /** Tokens are chosen by chance, `thresholds` are their shares: for evaluations, to show what importance gives. */
+    readonly isRandom?: boolean;
+  };
   readonly kv: KvFormat;
   /** false: what has 4 bits isn't rotated, which is for evaluations alone: they show what rotation gives. */
   readonly kvRotates?: boolean;
@@ -245,9 +256,18 @@ export type Operator = (typeof OPERATORS)[number];
 
 /**
  * What a step did. MACs are counted once per multiply-accumulate; bytes as read from packed weights and KV blocks.
+ * `shortRows`: inputs of linear layers, each token's counted apart, that were quantized to 4 bits (the head's aside).
  * Nanoseconds of operators are means over the threads; they sum to `totalNs` but for rounding.
  */
-export const STEP_COUNTERS = ['weightBytes', 'kvBytes', 'int8Macs', 'fp32Macs', 'totalNs', ...OPERATORS] as const;
+export const STEP_COUNTERS = [
+  'weightBytes',
+  'kvBytes',
+  'int8Macs',
+  'fp32Macs',
+  'shortRows',
+  'totalNs',
+  ...OPERATORS,
+] as const;
 export type StepCounter = (typeof STEP_COUNTERS)[number];
 
 /** One number per name in `STEP_COUNTERS`, at `counterIndex`: a step of a small model has no time to make an object. */
@@ -343,40 +363,6 @@ export interface NativeModel {
   close(): Promise<void>;
 }
 
-export type RooflineRun = {
-  readonly isa: IsaLevel;
-  readonly threads: number;
-  readonly readGBs: number;
-  readonly int8GMacs: number;
-  readonly fp32GMacs: number;
-};
-
-export type KernelRunRequest = {
-  readonly isa: IsaLevel;
-  readonly op: 'gemv' | 'gemm';
-  /** A name from `kernelFamilies()`. */
-  readonly family: string;
-  /** Tokens, output features, input features. */
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly threads: number;
-  readonly seed: number;
-  /** Time to measure for, ms; 0 = only check against the reference. */
-  readonly milliseconds: number;
-};
-
-export type KernelRun = {
-  /** Level that ran, from the kernel's own counter. */
-  readonly isa: IsaLevel;
-  /** Bit-equal to the scalar reference. */
-  readonly equal: boolean;
-  readonly gMacs: number;
-  readonly weightGBs: number;
-  readonly weightBytes: number;
-  readonly macs: number;
-};
-
 export interface Addon {
   /** Bumped with every incompatible change of this file; `load.ts` compares. */
   readonly contractVersion: number;
@@ -396,4 +382,4 @@ export interface Addon {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 4;
+export const CONTRACT_VERSION = 5;

@@ -298,6 +298,20 @@ test('eval choices: every task is scored, and what guessing gets is known', asyn
   assert.deepEqual([result.tasks, result.chance], [2, 0.375]);
 });
 
+test('eval agile: 4 bits for none, for a share by importance and by chance', async () => {
+  const args = ['--model', model, '--data', text, '--calibration', text, '--window', '64', '--windows', '2'];
+  const result = await run('eval-agile', 'eval', 'agile', ...args, '--shares', '0.4');
+  const found = runsOf(result).map(({ selection, rowShare }) => [selection, Number(rowShare)] as const);
+  assert.deepEqual(
+    found.map(([selection]) => selection),
+    ['f32', 'a8', 'importance', 'random'],
+  );
+  const [f32, a8, ...agile] = found.map(([, rowShare]) => rowShare);
+  assert.deepEqual([f32, a8], [0, 0]);
+  // Three of four inputs; the thresholds are those of the text's first windows.
+  for (const rowShare of agile) assert.ok(rowShare > 0.2 && rowShare < 0.4, `${rowShare}`);
+});
+
 test('eval teacher-forced: every token of a continuation is a position', async () => {
   const path = join(folder, 'forced.jsonl');
   writeFileSync(path, '{"prompt":[40,41,42],"continuation":[43,44]}\n{"prompt":[50],"continuation":[51,52,53]}\n');

@@ -55,7 +55,7 @@ export type KitOptions = {
   readonly packFolder?: string;
   /** Block tables are permuted by this seed; 0: ascending. */
   readonly scatterSeed?: number;
-} & Pick<LoadOptions, 'linears' | 'head'>;
+} & Pick<LoadOptions, 'linears' | 'head' | 'agile'>;
 
 /** Sets NIBBLE_ISA, which the addon reads while it loads a model. */
 async function withLevel<T>(level: IsaLevel | undefined, work: () => Promise<T>): Promise<T> {
@@ -96,6 +96,7 @@ export class NativeKit {
         ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
         ...(options.linears === undefined ? {} : { linears: options.linears }),
         ...(options.head === undefined ? {} : { head: options.head }),
+        ...(options.agile === undefined ? {} : { agile: options.agile }),
       }),
     );
     assert.equal(model.info.level, options.level ?? model.info.level, 'the level asked for must run');

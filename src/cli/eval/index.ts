@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { registerAgile } from './agile.js';
 import { registerAgreement } from './agreement.js';
 import { registerChoices } from './choices.js';
 import { registerCompare } from './compare/index.js';
@@ -15,4 +16,5 @@ export function registerEval(program: Command): void {
   registerGate(parent);
   registerChoices(parent);
   registerTeacherForced(parent);
+  registerAgile(parent);
 }

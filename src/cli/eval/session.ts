@@ -3,18 +3,15 @@ import type { Config } from '../../config.js';
 import type { OpenedModel, OpenModelOptions } from '../../engine/open-types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../../limits.js';
-import type { ActivationFormat, KvFormat, NativeModel, StepResult } from '../../native/contract.js';
+import type { NativeModel, StepResult } from '../../native/contract.js';
 import { nativeCall } from '../bench/native-call.js';
 import { type StepOutputs, Stepper } from '../bench/stepper.js';
 import { openOptions } from '../open-options.js';
 
 /** What an evaluation changes of the settings. */
-export type EvalChanges = {
-  readonly model?: string;
-  readonly activations?: ActivationFormat;
-  readonly kv?: KvFormat;
-  readonly kvRotates?: boolean;
-};
+export type EvalChanges = Partial<
+  Pick<OpenModelOptions, 'model' | 'activations' | 'kv' | 'kvRotates' | 'linears' | 'agile'>
+>;
 
 /** The options that open the model of `config` with room for one sequence of `tokensMax` tokens. */
 export function evalOptions(config: Config, tokensMax: number, changes: EvalChanges): OpenModelOptions {

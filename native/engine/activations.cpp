@@ -1,0 +1,72 @@
+// How linear layers read their inputs.
+#include <algorithm>
+
+#include "weights.h"
+
+namespace nibble {
+
+bool Linear::reads_codes() const noexcept {
+  return activations != ActivationKind::f32 && std::any_of(segments.begin(), segments.end(), [](const Segment& s) {
+           return !info(s.weights.format).is_float();
+         });
+}
+
+bool Linear::reads_floats() const noexcept {
+  return activations == ActivationKind::f32 || std::any_of(segments.begin(), segments.end(), [](const Segment& s) {
+           return info(s.weights.format).is_float();
+         });
+}
+
+namespace {
+
+Status choose(Linear& linear, ActivationKind kind) {
+  linear.activations = kind;
+  size_t group = 0;
+  for (const Linear::Segment& segment : linear.segments) {
+    const WeightFormatInfo& format = info(segment.weights.format);
+    if (format.is_float()) continue;
+    if (kind != ActivationKind::f32 && group != 0 && group != format.activation_group()) {
+      return Status::failure(ErrorCode::model_tensor_shape,
+                             "Matrices that read the same input have groups of " + std::to_string(group) + " and " +
+                                 std::to_string(format.activation_group()) + ": it can't be quantized for both.");
+    }
+    group = format.activation_group();
+  }
+  if (group != 0) linear.activation_group = group;
+  return Status::success();
+}
+
+}  // namespace
+
+Status Weights::choose_activations(const std::vector<LayerActivations>& by_layer, ActivationKind of_head,
+                                   const std::vector<float>& thresholds) {
+  const auto refuse = [](const char* what) { return Status::failure(ErrorCode::native_invalid_argument, what); };
+  const auto late = [](ActivationKind kind) { return kind == ActivationKind::agile; };
+  Status status = choose(head, of_head);
+  bool agile = false;
+  for (size_t i = 0; i < layers.size() && status.ok(); ++i) {
+    const LayerActivations& kinds = by_layer[i];
+    if (late(of_head) || late(kinds.qkv)) return refuse("The inputs of qkv and head can't be agile.");
+    agile = agile || late(kinds.output) || late(kinds.gate_up) || late(kinds.down);
+    status = choose(layers[i].qkv, kinds.qkv);
+    if (status.ok()) status = choose(layers[i].output, kinds.output);
+    if (status.ok()) status = choose(layers[i].gate_up, kinds.gate_up);
+    if (status.ok()) status = choose(layers[i].down, kinds.down);
+  }
+  if (!status.ok() || !agile) return status;
+  if (thresholds.size() != layers.size()) return refuse("Agile activations need a threshold for each layer.");
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (!(thresholds[i] >= 0)) return refuse("A threshold of agile activations is negative or NaN.");
+    layers[i].output.threshold = layers[i].gate_up.threshold = layers[i].down.threshold = thresholds[i];
+  }
+  return status;
+}
+
+bool Weights::any_agile() const noexcept {
+  return std::any_of(layers.begin(), layers.end(), [](const LayerWeights& layer) {
+    return layer.output.activations == ActivationKind::agile || layer.gate_up.activations == ActivationKind::agile ||
+           layer.down.activations == ActivationKind::agile;
+  });
+}
+
+}  // namespace nibble
