@@ -176,6 +176,10 @@ export const settingsSchema = Type.Object(
         'What measures energy: `rapl`, `hwmon`, a meter that answers HTTP (`http://plug/status#apower:W`), a command (`exec:read-meter#W`), `tdp` for an estimate from CPU time; `auto` takes the best that is there, `off` none.',
       expected: 'a way to measure energy, or "auto" or "off"',
     }),
+    prices: pathOrAuto(
+      'none: joules alone',
+      'JSON file of the prices of energy and of this machine (see docs/operations.md).',
+    ),
     coreWatts: integer(1, 1000, 10, 'Power of one busy core, in watts, where nothing measures energy.'),
     drainSeconds: integer(
       0,

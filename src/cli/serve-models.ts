@@ -8,7 +8,6 @@ import { DEFAULT_ALIAS } from '../engine/routing.js';
 import type { EngineObserver } from '../engine/types.js';
 import { warmUp } from '../engine/warm-up.js';
 import { NibbleError } from '../errors.js';
-import type { EnergyMonitor } from '../metering/energy-monitor.js';
 import { modelWorkOf } from '../metering/model-work.js';
 import { compositionOf } from '../model/composition.js';
 import { activationsOf } from '../model/recipe.js';
@@ -20,6 +19,7 @@ import { namePattern } from '../server/schemas/admin.js';
 import type { ModelRecipe, ServedModel } from '../server/served-model.js';
 import { openOptions } from './open-options.js';
 import { packageVersion } from './output.js';
+import type { Energy } from './serve-energy.js';
 
 /** A model as the settings name it; null: it goes by the name of its file. */
 export type NamedSource = { readonly name: string | null; readonly source: string };
@@ -71,17 +71,11 @@ export class ModelOpener {
   readonly #prepareModel: PrepareModel;
   readonly #metrics: Metrics;
   readonly #logger: Logger;
-  readonly #energy: EnergyMonitor | null;
+  readonly #energy: Energy | null;
   /** Models that the settings name: each gets the same share of the memory. */
   readonly #shares: number;
 
-  constructor(
-    config: Config,
-    prepareModel: PrepareModel,
-    metrics: Metrics,
-    logger: Logger,
-    energy: EnergyMonitor | null,
-  ) {
+  constructor(config: Config, prepareModel: PrepareModel, metrics: Metrics, logger: Logger, energy: Energy | null) {
     this.#config = config;
     this.#prepareModel = prepareModel;
     this.#metrics = metrics;
@@ -137,7 +131,7 @@ export class ModelOpener {
     const work = modelWorkOf(nativeModel.info, modelFile.architecture, activations);
     return (step) => {
       count(step);
-      energy.addStep(readCounter(step.counters, 'totalNs') * 1e-9, step.parts, work);
+      energy.monitor.addStep(readCounter(step.counters, 'totalNs') * 1e-9, step.parts, work);
     };
   }
 
@@ -156,6 +150,7 @@ export class ModelOpener {
       infill: modelFile.tokenizer.infill ?? null,
       onSequenceEnd,
       encodeLong,
+      costs: this.#energy,
     };
   }
 }

@@ -97,7 +97,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const metrics = new Metrics(packageVersion());
   const loading = new AbortController();
   const energy = startEnergy(config, logger);
-  if (energy !== null) metrics.addEnergy(energy);
+  if (energy !== null) metrics.addEnergy(energy.monitor);
   const opener = new ModelOpener(config, prepareModel, metrics, logger, energy);
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
   const opening = openFirst(opener, config, sources, loading.signal);

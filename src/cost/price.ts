@@ -23,7 +23,7 @@ export type Price = {
 };
 
 const joulesPerKwh = 3.6e6;
-const secondsPerYear = 365.25 * 24 * 3600;
+const hoursPerYear = 365.25 * 24;
 
 /** @param hour of local time, [0, 24) */
 export function tariffAt({ tariffHours, tariffPerKwh }: Prices, hour: number): number {
@@ -32,10 +32,15 @@ export function tariffAt({ tariffHours, tariffPerKwh }: Prices, hour: number): n
   return tariffHours.find(holds)?.perKwh ?? tariffPerKwh;
 }
 
+/** The machine's price over its life. */
+export function hardwarePerHour({ hardwarePrice, hardwareYears }: Prices): number {
+  return hardwarePrice / (hardwareYears * hoursPerYear);
+}
+
 /** @param joules of the machine. @param machineSeconds for which it was held */
 export function priceOf(joules: number, machineSeconds: number, hour: number, prices: Prices): Price {
   const kwh = (joules * prices.pue) / joulesPerKwh;
   const energy = kwh * tariffAt(prices, hour);
-  const hardware = (machineSeconds * prices.hardwarePrice) / (prices.hardwareYears * secondsPerYear);
+  const hardware = (machineSeconds / 3600) * hardwarePerHour(prices);
   return { energy, hardware, total: energy + hardware, carbonGrams: kwh * prices.carbonGramsPerKwh };
 }

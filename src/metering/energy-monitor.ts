@@ -32,6 +32,10 @@ export class EnergyMonitor {
     this.timer.unref();
   }
 
+  get source(): EnergySource {
+    return this.meter.source;
+  }
+
   get description(): string {
     return this.meter.description;
   }

@@ -3,7 +3,7 @@ import type { Composition } from '../model/composition.js';
 import type { ModelActivations } from '../model/recipe.js';
 import type { Recipe } from '../model/recipe-types.js';
 import type { EncodeOptions, InfillIds, Tokenizer } from '../model/types.js';
-import type { OnSequenceEnd } from './generation/usage.js';
+import type { CostDesk, OnSequenceEnd } from './generation/usage.js';
 
 /** `name`, `classes` and `layers` stand in files that Nibble quantized. */
 export type ModelRecipe = Composition & { readonly activations: ModelActivations } & Partial<
@@ -30,6 +30,8 @@ export type ServedModel = {
   readonly infill: InfillIds | null;
   /** Told of every sequence that ended. */
   readonly onSequenceEnd: OnSequenceEnd;
+  /** What requests cost; null: nothing measures it. */
+  readonly costs: CostDesk | null;
   /** Encodes off the event loop. */
   readonly encodeLong: (text: string, options: EncodeOptions) => Promise<Int32Array>;
 };

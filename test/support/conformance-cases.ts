@@ -58,6 +58,7 @@ const shared = (parisId: number): readonly (readonly [object, ConformanceCase['c
     accepted(({ texts }) => assert.match(texts[0] ?? '', /Paris$/)),
   ],
   [{ skip_special_tokens: false, priority: -1 }, accepted()],
+  [{ cost: true }, same],
 ];
 
 /** Fields of both older endpoints. */

@@ -34,6 +34,7 @@ export type FakeServerOptions = FakeEngineOptions &
     readonly infill?: InfillIds;
     readonly chat?: ServedModel['chat'];
     readonly loading?: boolean;
+    readonly costs?: ServedModel['costs'];
   };
 
 /** Renders a conversation as JSON: what a test expects of a template it can read off the prompt. */
@@ -59,6 +60,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     recipe: { architecture: 'llama', weights: { Q4_1: 1 }, activations: 'a8' },
     chat: options.chat === undefined ? fakeChat : options.chat,
     infill: options.infill ?? null,
+    costs: options.costs ?? null,
     onSequenceEnd: (prompt, cached) => modelMetrics.countPrefixCache(prompt, cached),
     encodeLong: async (text, encodeOptions) => {
       longTexts.push(text);

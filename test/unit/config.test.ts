@@ -62,6 +62,7 @@ test('defaults', () => {
     itlTarget: 100,
     speculate: 'ngram',
     energyMeter: 'auto',
+    prices: null,
     coreWatts: 10,
     drainSeconds: 25,
     logLevel: 'info',

@@ -71,7 +71,7 @@ export async function collectChat(
   generations: readonly Generation[],
 ): Promise<ChatBody> {
   const { plan } = context;
-  const usage = new UsageCounter(plan.promptIds.length);
+  const usage = new UsageCounter(plan.promptIds.length, plan.requests, context.model.costs);
   const collected = await Promise.all(
     generations.map((generation, index) => collectChoice(readChat({ ...context, usage }, index, generation))),
   );

@@ -32,7 +32,7 @@ export async function streamChat(
   generations: readonly Generation[],
 ): Promise<void> {
   const { plan } = context;
-  const usage = new UsageCounter(plan.promptIds.length);
+  const usage = new UsageCounter(plan.promptIds.length, plan.requests, context.model.costs);
   const noUsage = plan.includeUsage ? { usage: null } : {};
   const ids = plan.showTokenIds;
   const send = async (choice: ChunkChoice, more: Partial<ChatChunk> = {}): Promise<void> => {

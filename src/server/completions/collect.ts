@@ -46,7 +46,7 @@ export async function collectCompletion(
   model: ServedModel,
   onSequenceEnd: OnSequenceEnd,
 ): Promise<CompletionBody> {
-  const usage = new UsageCounter(promptTokens(plan));
+  const usage = new UsageCounter(promptTokens(plan), plan.requests, model.costs);
   const context = { plan, model, usage, onSequenceEnd };
   const sequences = await Promise.all(
     generations.map((generation, index) => collectChoice(readChoice(context, index, generation))),

@@ -30,7 +30,7 @@ export async function streamCompletion(
   model: ServedModel,
   onSequenceEnd: OnSequenceEnd,
 ): Promise<void> {
-  const usage = new UsageCounter(promptTokens(plan));
+  const usage = new UsageCounter(promptTokens(plan), plan.requests, model.costs);
   const noUsage = plan.includeUsage ? { usage: null } : {};
   const context = { plan, model, usage, onSequenceEnd };
   const sendChoice = async (generation: Generation, index: number): Promise<void> => {

@@ -12,7 +12,7 @@ export const unsupported = (parameter: string, message: string) =>
 /** What the fields common to all endpoints say about each sequence of a request. */
 export type Settings = Pick<
   GenerationRequest,
-  'stop' | 'ignoreEos' | 'minTokens' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant'
+  'stop' | 'ignoreEos' | 'minTokens' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant' | 'account'
 > & {
   readonly sampling: Omit<SamplingRequest, 'choice'>;
 };
@@ -68,7 +68,12 @@ function readStopIds(ids: readonly number[], vocabSize: number): ReadonlySet<num
   throw invalid('stop_token_ids', `'stop_token_ids' holds the id ${outside}; the vocabulary has ${vocabSize}.`);
 }
 
-/** Reads the fields that all endpoints share. Throws `invalid_request`. */
+function openAccount({ costs }: ServedModel): NonNullable<GenerationRequest['account']> {
+  if (costs === null) throw unsupported('cost', 'nothing measures energy on this server.');
+  return costs.open();
+}
+
+/** Reads the fields that all endpoints share. Throws `invalid_request`, `unsupported_parameter`. */
 export function readSettings(body: SettingsFields, model: ServedModel): Settings {
   const { vocabSize } = model.tokenizer;
   const stopIds = readStopIds(body.stop_token_ids ?? [], vocabSize);
@@ -82,6 +87,7 @@ export function readSettings(body: SettingsFields, model: ServedModel): Settings
     ...(body.skip_special_tokens === false ? { keepSpecial: true } : {}),
     priority: body.priority ?? 0,
     tenant: body.user ?? '',
+    ...(body.cost === true ? { account: openAccount(model) } : {}),
   };
 }
 

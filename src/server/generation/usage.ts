@@ -1,18 +1,29 @@
-import type { Generation, GenerationEvent } from '../../engine/types.js';
+import type { Generation, GenerationEvent, GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import type { UsageBody } from '../schemas/completion-response.js';
+import type { CostBody } from '../schemas/cost.js';
 
 /** Called when a sequence has ended: tokens of its prompt, and how many of them were found in the prefix cache. */
 export type OnSequenceEnd = (promptTokens: number, cachedTokens: number) => void;
+
+/** Opens accounts for requests, and says what they have come to. */
+export interface CostDesk {
+  open(): NonNullable<GenerationRequest['account']>;
+  bill(account: NonNullable<GenerationRequest['account']>): CostBody;
+}
 
 /** Tokens of a response, counted while its sequences end. Prompts count once, however many choices they have. */
 export class UsageCounter {
   readonly #promptTokens: number;
   #completionTokens = 0;
   #cachedTokens = 0;
+  readonly #bill: () => CostBody | null;
 
-  constructor(promptTokens: number) {
+  /** @param requests the sequences of the response; they share an account if its cost is asked for */
+  constructor(promptTokens: number, requests: readonly GenerationRequest[], costs: CostDesk | null) {
     this.#promptTokens = promptTokens;
+    const account = requests[0]?.account;
+    this.#bill = () => (account === undefined || costs === null ? null : costs.bill(account));
   }
 
   get completionTokens(): number {
@@ -25,11 +36,13 @@ export class UsageCounter {
   }
 
   body(): UsageBody {
+    const cost = this.#bill();
     return {
       prompt_tokens: this.#promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: this.#promptTokens + this.#completionTokens,
       prompt_tokens_details: { cached_tokens: this.#cachedTokens },
+      ...(cost === null ? {} : { nibble_cost: cost }),
     };
   }
 }

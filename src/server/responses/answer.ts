@@ -15,7 +15,7 @@ async function generate(
   onEvents: (events: readonly ResponseEvent[]) => Promise<void>,
 ): Promise<ResponseBody> {
   if (generation === undefined) throw new RangeError('a response has one sequence');
-  const usage = new UsageCounter(context.plan.promptIds.length);
+  const usage = new UsageCounter(context.plan.promptIds.length, context.plan.requests, context.model.costs);
   const output = new OutputBuilder();
   let isCut = false;
   for await (const piece of readChat({ ...context, usage }, 0, generation)) {

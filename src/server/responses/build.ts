@@ -68,7 +68,7 @@ export function finished(
   isCut: boolean,
   usage: UsageCounter,
 ): ResponseBody {
-  const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details } = usage.body();
+  const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details, nibble_cost } = usage.body();
   return {
     ...response,
     status: isCut ? 'incomplete' : 'completed',
@@ -80,6 +80,7 @@ export function finished(
       output_tokens: completion_tokens,
       output_tokens_details: { reasoning_tokens: 0 },
       total_tokens,
+      ...(nibble_cost === undefined ? {} : { nibble_cost }),
     },
   };
 }

@@ -89,12 +89,12 @@ function toChat(body: ResponsesRequest): ChatRequest {
   const { tool_choice: choice, tools, top_logprobs: top } = body;
   const { model, seed, temperature, top_p, user, stream, parallel_tool_calls, max_output_tokens } = body;
   const { top_k, min_p, repetition_penalty, ignore_eos, min_tokens, stop_token_ids } = body;
-  const { include_stop_str_in_output, skip_special_tokens, priority } = body;
+  const { include_stop_str_in_output, skip_special_tokens, priority, cost } = body;
   const extensions = { top_k, min_p, repetition_penalty, ignore_eos, min_tokens, stop_token_ids };
   const given = {
     ...{ seed, temperature, top_p, user, stream, parallel_tool_calls, max_completion_tokens: max_output_tokens },
     ...extensions,
-    ...{ include_stop_str_in_output, skip_special_tokens, priority },
+    ...{ include_stop_str_in_output, skip_special_tokens, priority, cost },
     ...(top == null ? {} : { logprobs: true, top_logprobs: top }),
     response_format: responseFormat(body),
     tools: tools?.map(({ type, ...definition }) => ({ type, function: definition })),

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { CostBody } from './cost.js';
 
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
 const closed = { additionalProperties: false } as const;
@@ -22,6 +23,7 @@ export const UsageBody = Type.Object(
     completion_tokens: Type.Integer(),
     total_tokens: Type.Integer(),
     prompt_tokens_details: Type.Object({ cached_tokens: Type.Integer() }, closed),
+    nibble_cost: Type.Optional(CostBody),
   },
   closed,
 );

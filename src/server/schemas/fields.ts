@@ -64,6 +64,7 @@ export const extensionFields = {
   skip_special_tokens: flag(),
   return_token_ids: flag(),
   priority: integerFrom(-100, 100),
+  cost: flag(),
 };
 
 /** The fields that `readSettings` understands, as every endpoint that generates has them. */

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { ChatLogprob } from './chat-response.js';
+import { CostBody } from './cost.js';
 import { TextFormat } from './responses-request.js';
 
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
@@ -49,6 +50,7 @@ export const ResponseUsage = Type.Object(
     output_tokens: Type.Integer(),
     output_tokens_details: Type.Object({ reasoning_tokens: Type.Integer() }, closed),
     total_tokens: Type.Integer(),
+    nibble_cost: Type.Optional(CostBody),
   },
   closed,
 );
