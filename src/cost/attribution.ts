@@ -5,7 +5,7 @@
 
 export type Phase = 'prefill' | 'decode';
 
-/** What one request has caused so far. Grows with every `settle`. */
+/** What was caused by somebody or something (a request, a key, all of them). Grows with every `settle`. */
 export class CostAccount {
   /** Joules by phase. */
   prefillJoules = 0;
@@ -18,8 +18,8 @@ export class CostAccount {
   }
 }
 
-/** One account's part of a step; `work` in any unit, ≥ 0. */
-export type StepPart = { readonly account: CostAccount; readonly phase: Phase; readonly work: number };
+/** A part of a step: it is entered in full in each of its accounts. `work` in any unit, ≥ 0. */
+export type StepPart = { readonly accounts: readonly CostAccount[]; readonly phase: Phase; readonly work: number };
 
 /** Seconds of steps that no `settle` has seen. */
 type Pending = Record<Phase, number>;
@@ -34,8 +34,8 @@ export class Attribution {
   /** Since the start: what was measured, and the part in which no step ran. */
   totalJoules = 0;
   idleJoules = 0;
-  /** Of all accounts. */
-  readonly accounts = new CostAccount();
+  /** All steps together. */
+  readonly steps = new CostAccount();
   private readonly pending = new Map<CostAccount, Pending>();
   private busySeconds = 0;
   private lastJoules: number;
@@ -52,7 +52,11 @@ export class Attribution {
     const work = parts.reduce((sum, part) => sum + part.work, 0);
     if (!(work > 0) || !(seconds > 0)) return;
     this.busySeconds += seconds;
-    for (const part of parts) this.pendingOf(part.account)[part.phase] += seconds * (part.work / work);
+    for (const { accounts, phase, work: own } of parts) {
+      const share = seconds * (own / work);
+      for (const account of accounts) this.pendingOf(account)[phase] += share;
+      this.pendingOf(this.steps)[phase] += share;
+    }
   }
 
   /**
@@ -74,11 +78,9 @@ export class Attribution {
     if (busy === 0) return;
     const spent = energy - idle;
     for (const [account, { prefill, decode }] of this.pending) {
-      for (const payer of [account, this.accounts]) {
-        payer.prefillJoules += (prefill / busy) * spent;
-        payer.decodeJoules += (decode / busy) * spent;
-        payer.machineSeconds += prefill + decode;
-      }
+      account.prefillJoules += (prefill / busy) * spent;
+      account.decodeJoules += (decode / busy) * spent;
+      account.machineSeconds += prefill + decode;
     }
     this.pending.clear();
   }

@@ -23,12 +23,17 @@ export type Compared = {
   readonly candidateLogprob: number;
 };
 
+/** What answers have used: joules, and how they are known. */
+export type EnergyReport = { readonly joules: number; readonly source: string };
+
 export type SideReport = {
   readonly sequences: number;
   readonly errors: number;
   readonly tokens: number;
   readonly firstTokenSeconds: Percentiles | null;
   readonly interTokenSeconds: Percentiles | null;
+  /** With the joules for each generated token, prompts included; null where nothing measures. */
+  readonly energy: (EnergyReport & { readonly joulesPerToken: number | null }) | null;
 };
 export type Percentiles = { readonly p50: number; readonly p95: number };
 
@@ -83,13 +88,15 @@ class SideCounts {
     this.#inter.add(interTokenSeconds);
   }
 
-  report(): SideReport {
+  report(energy: EnergyReport | null): SideReport {
+    const joulesPerToken = energy === null || this.#tokens === 0 ? null : energy.joules / this.#tokens;
     return {
       sequences: this.#sequences,
       errors: this.#errors,
       tokens: this.#tokens,
       firstTokenSeconds: this.#first.percentiles(),
       interTokenSeconds: this.#inter.percentiles(),
+      energy: energy === null ? null : { ...energy, joulesPerToken },
     };
   }
 }
@@ -120,7 +127,7 @@ export class RolloutCounts {
     this.#notCompared++;
   }
 
-  report(): RolloutReport {
+  report(energy: Readonly<Record<Side, EnergyReport | null>>): RolloutReport {
     const tokens = this.#tokens;
     const quality = {
       sequences: this.#sequences,
@@ -130,8 +137,8 @@ export class RolloutCounts {
       candidatePerplexity: Math.exp(-this.#candidateLogprob / tokens),
     };
     return {
-      baseline: this.#sides.baseline.report(),
-      candidate: this.#sides.candidate.report(),
+      baseline: this.#sides.baseline.report(energy.baseline),
+      candidate: this.#sides.candidate.report(energy.candidate),
       quality: tokens === 0 ? null : quality,
       notCompared: this.#notCompared,
     };

@@ -1,6 +1,9 @@
+import type { CostAccount } from '../cost/attribution.js';
 import type { StepWork } from '../metering/energy-monitor.js';
 import type { StepPlan } from '../scheduler/step-plan.js';
 import type { LiveSequence } from './live-sequence.js';
+
+const noAccounts: readonly CostAccount[] = [];
 
 /** What each sequence had a step compute. A token of the prompt is prefill, one behind it is decode. */
 export function stepParts(plan: StepPlan<LiveSequence>): readonly StepWork[] {
@@ -9,7 +12,7 @@ export function stepParts(plan: StepPlan<LiveSequence>): readonly StepWork[] {
   return plan.sequences.slice(0, plan.slotCount).map((sequence, i) => {
     const cachedTokens = stage.cachedTokens[i] ?? 0;
     return {
-      account: sequence.owner.request.account ?? null,
+      accounts: sequence.owner.request.accounts ?? noAccounts,
       phase: cachedTokens < sequence.promptTokens ? 'prefill' : 'decode',
       tokens: between(plan.seqStart, i),
       rows: between(plan.rowStart, i),

@@ -33,8 +33,8 @@ export type GenerationRequest = {
   readonly priority?: number;
   /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
   readonly tenant?: string;
-  /** Who pays for it; the sequences of a request share one. */
-  readonly account?: CostAccount;
+  /** Where its energy is entered; the sequences of a request share them. */
+  readonly accounts?: readonly CostAccount[];
   /** Told once how the sequence went, with its generated tokens. Must not throw. */
   readonly onEnd?: (summary: SequenceSummary, generatedIds: readonly number[]) => void;
 };

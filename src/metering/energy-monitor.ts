@@ -1,10 +1,10 @@
-import { Attribution, CostAccount, type Phase } from '../cost/attribution.js';
+import { Attribution, type CostAccount, type Phase } from '../cost/attribution.js';
 import { horowitz45nm } from '../cost/energy-table.js';
 import { type ModelWork, type SequenceWork, workOf } from '../cost/step-work.js';
 import type { EnergySource, Meter } from './types.js';
 
-/** One sequence's part of a step, and who pays for it; null: nobody in particular. */
-export type StepWork = SequenceWork & { readonly account: CostAccount | null; readonly phase: Phase };
+/** One sequence's part of a step, and the accounts that it is entered in. */
+export type StepWork = SequenceWork & { readonly accounts: readonly CostAccount[]; readonly phase: Phase };
 
 /** Counters of sensors wrap, the fastest within minutes: read at least so often. */
 const readMs = 10_000;
@@ -18,8 +18,6 @@ export class EnergyMonitor {
   private readonly now: () => number;
   private readonly attribution: Attribution;
   private readonly timer: NodeJS.Timeout;
-  /** Of requests without an account. */
-  private readonly others = new CostAccount();
   private readonly bySource = new Map<EnergySource, EnergyTotals>();
   private counted: EnergyTotals = { prefill: 0, decode: 0, idle: 0 };
 
@@ -43,20 +41,16 @@ export class EnergyMonitor {
   /** A step of a model ran for so long. */
   addStep(seconds: number, parts: readonly StepWork[], model: ModelWork): void {
     const work = workOf(parts, model, horowitz45nm);
-    const shares = parts.map(({ account, phase }, i) => ({
-      account: account ?? this.others,
-      phase,
-      work: work[i] ?? 0,
-    }));
+    const shares = parts.map(({ accounts, phase }, i) => ({ accounts, phase, work: work[i] ?? 0 }));
     this.attribution.addStep(seconds, shares);
   }
 
   /** Reads the meter and divides what it has counted. For an answer that states its own cost, and every few seconds. */
   settle(): void {
     this.attribution.settle(this.meter.joules(), this.now() / 1000);
-    const { accounts, idleJoules } = this.attribution;
+    const { steps, idleJoules } = this.attribution;
     const before = this.counted;
-    this.counted = { prefill: accounts.prefillJoules, decode: accounts.decodeJoules, idle: idleJoules };
+    this.counted = { prefill: steps.prefillJoules, decode: steps.decodeJoules, idle: idleJoules };
     const sum = this.bySource.get(this.meter.source) ?? { prefill: 0, decode: 0, idle: 0 };
     this.bySource.set(this.meter.source, {
       prefill: sum.prefill + this.counted.prefill - before.prefill,

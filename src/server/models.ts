@@ -54,7 +54,7 @@ export class Models {
     const { choice, lease } = await this.#lease(this.routing.resolve(name, key), signal);
     reply.raw.once('close', lease.release);
     if (signal.aborted) lease.release();
-    return { model: lease.model, watch: (requests) => this.rollouts.watch(choice, requests) };
+    return { model: lease.model, watch: (requests) => this.rollouts.watch(choice, requests, lease.model.costs) };
   }
 
   /** The same for requests that only want a model's tokens. */

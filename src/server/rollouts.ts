@@ -1,17 +1,39 @@
 /** Watches the requests of aliases that have a canary: how each side answers, and how far both agree. */
 import { compareAnswer } from '../engine/compare.js';
 import type { Lease, ModelRegistry } from '../engine/model-registry.js';
-import { type Answered, RolloutCounts, type RolloutReport } from '../engine/rollout-report.js';
+import {
+  type Answered,
+  type EnergyReport,
+  RolloutCounts,
+  type RolloutReport,
+  type Side,
+} from '../engine/rollout-report.js';
 import type { Choice } from '../engine/routing.js';
 import type { GenerationRequest, SequenceSummary } from '../engine/types.js';
+import type { CostAccount, CostDesk } from './generation/usage.js';
 import type { ServedModel } from './served-model.js';
 
-type Watch = { readonly counts: RolloutCounts; isComparing: boolean };
+type Watch = {
+  readonly counts: RolloutCounts;
+  /** By side, once something was asked of it; none where nothing measures. */
+  readonly accounts: Map<Side, CostAccount>;
+  costs: CostDesk | null;
+  isComparing: boolean;
+};
 
 function answered({ reason, completionTokens, firstTokenSeconds, totalSeconds }: SequenceSummary): Answered {
   const isTimed = firstTokenSeconds !== null && completionTokens > 1;
   const interTokenSeconds = isTimed ? (totalSeconds - firstTokenSeconds) / (completionTokens - 1) : null;
   return { isError: reason === 'error', tokens: completionTokens, firstTokenSeconds, interTokenSeconds };
+}
+
+/** The account of a side, in a list; empty where nothing measures. */
+function accountOf(watch: Watch, side: Side, costs: CostDesk | null): readonly CostAccount[] {
+  if (costs === null) return [];
+  watch.costs = costs;
+  const known = watch.accounts.get(side) ?? costs.open();
+  watch.accounts.set(side, known);
+  return [known];
 }
 
 export class Rollouts {
@@ -25,11 +47,19 @@ export class Rollouts {
 
   /** Counts begin anew. */
   begin(alias: string): void {
-    this.#watches.set(alias, { counts: new RolloutCounts(), isComparing: false });
+    this.#watches.set(alias, { counts: new RolloutCounts(), accounts: new Map(), costs: null, isComparing: false });
   }
 
   report(alias: string): RolloutReport | null {
-    return this.#watches.get(alias)?.counts.report() ?? null;
+    const watch = this.#watches.get(alias);
+    if (watch === undefined) return null;
+    const energyOf = (side: Side): EnergyReport | null => {
+      const account = watch.accounts.get(side);
+      if (account === undefined || watch.costs === null) return null;
+      const { joules, source } = watch.costs.bill(account);
+      return { joules, source };
+    };
+    return watch.counts.report({ baseline: energyOf('baseline'), candidate: energyOf('candidate') });
   }
 
   /** The candidate couldn't be loaded for a request; the baseline answers. */
@@ -39,12 +69,14 @@ export class Rollouts {
   }
 
   /** The sequences of a request as they are submitted, watched if the choice says so. */
-  watch(choice: Choice, requests: readonly GenerationRequest[]): readonly GenerationRequest[] {
+  watch(choice: Choice, requests: readonly GenerationRequest[], costs: CostDesk | null): readonly GenerationRequest[] {
     const { arm, shadow, model } = choice;
     const watch = arm === null ? undefined : this.#watches.get(arm.alias);
     if (arm === null || watch === undefined) return requests;
+    const account = accountOf(watch, arm.side, costs);
     return requests.map((request, index) => ({
       ...request,
+      accounts: [...(request.accounts ?? []), ...account],
       onEnd: (summary, generatedIds) => {
         request.onEnd?.(summary, generatedIds);
         if (summary.reason === 'abort') return;

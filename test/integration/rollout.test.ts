@@ -93,6 +93,8 @@ test('a canary, its promotion and its rollback under load: no request fails, no 
     assert.equal(report?.quality?.agreement, 1);
     assert.equal(report?.quality?.baselinePerplexity, report?.quality?.candidatePerplexity);
     assert.ok((report?.candidate.interTokenSeconds?.p50 ?? 0) > 0);
+    assert.ok((report?.candidate.energy?.joulesPerToken ?? 0) > 0);
+    assert.equal(report?.baseline.energy?.source, 'tdp');
     const promoted = await admin.promote('default');
     assert.deepEqual([promoted.model, promoted.previous, promoted.canary], ['same', 'a', null]);
     await growsBeyond('same', (seen.get('same') ?? 0) + 8);

@@ -58,7 +58,7 @@ test('idle power is learnt, and idle time is nobody else’s', () => {
   const attribution = new Attribution(100, 0);
   attribution.settle(120, 10); // 2 W with nothing to do
   const account = new CostAccount();
-  attribution.addStep(4, [{ account, phase: 'prefill', work: 5 }]);
+  attribution.addStep(4, [{ accounts: [account], phase: 'prefill', work: 5 }]);
   attribution.settle(200, 20); // 80 J: 6 s idle at 2 W, the rest is the step's
   near(attribution.idleJoules, 20 + 12);
   near(account.prefillJoules, 68);
@@ -70,10 +70,10 @@ test('a step is divided by work, and by phase', () => {
   const attribution = new Attribution(0, 0);
   const [a, b] = [new CostAccount(), new CostAccount()];
   attribution.addStep(1, [
-    { account: a, phase: 'prefill', work: 3 },
-    { account: b, phase: 'decode', work: 1 },
+    { accounts: [a], phase: 'prefill', work: 3 },
+    { accounts: [b], phase: 'decode', work: 1 },
   ]);
-  attribution.addStep(3, [{ account: a, phase: 'decode', work: 9 }]);
+  attribution.addStep(3, [{ accounts: [a], phase: 'decode', work: 9 }]);
   attribution.settle(40, 4);
   near(a.prefillJoules, 7.5);
   near(a.decodeJoules, 30);
@@ -99,7 +99,7 @@ test('whatever happens, accounts and idle time add up to the meter', () => {
         if (event.kind === 'step') {
           const count = Math.floor(next() * 6);
           const parts: StepPart[] = Array.from({ length: count }, () => ({
-            account: accounts[Math.floor(next() * 4.999)] ?? new CostAccount(),
+            accounts: [accounts[Math.floor(next() * 4.999)] ?? new CostAccount()],
             phase: next() < 0.5 ? 'prefill' : 'decode',
             work: next() * 1e12,
           }));
@@ -116,7 +116,7 @@ test('whatever happens, accounts and idle time add up to the meter', () => {
       const parts = accounts.reduce((sum, account) => sum + account.joules, attribution.idleJoules);
       near(parts, joules - 7);
       near(attribution.totalJoules, joules - 7);
-      near(attribution.accounts.joules + attribution.idleJoules, joules - 7);
+      near(attribution.steps.joules + attribution.idleJoules, joules - 7);
       assert.ok(accounts.every(({ prefillJoules, decodeJoules }) => prefillJoules >= 0 && decodeJoules >= 0));
       assert.ok(attribution.idleJoules >= 0);
     }),

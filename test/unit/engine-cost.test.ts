@@ -30,30 +30,33 @@ const work: ModelWork = {
 };
 
 test('each step names its sequences, their phase, and what was cached', async () => {
-  const steps: (readonly Omit<StepWork, 'account'>[])[] = [];
-  const accounts: (CostAccount | null)[] = [];
+  const steps: (readonly Omit<StepWork, 'accounts'>[])[] = [];
+  const seen: (readonly CostAccount[])[] = [];
   const kit = startKit({
     config: { lookAheadTokensMax: 0 },
     observer: {
       onStep: ({ parts }) => {
-        steps.push(parts.map(({ account: _, ...rest }) => rest));
-        accounts.push(...parts.map(({ account }) => account));
+        steps.push(parts.map(({ accounts: _, ...rest }) => rest));
+        seen.push(...parts.map(({ accounts }) => accounts));
       },
     },
   });
   const account = new CostAccount();
-  await collect(submitOne(kit.engine, request(promptOf(40, 1), 3, { account })));
+  await collect(submitOne(kit.engine, request(promptOf(40, 1), 3, { accounts: [account] })));
   assert.deepEqual(steps, [
     [{ phase: 'prefill', tokens: 40, rows: 1, cachedTokens: 0 }],
     [{ phase: 'decode', tokens: 1, rows: 1, cachedTokens: 40 }],
     [{ phase: 'decode', tokens: 1, rows: 1, cachedTokens: 41 }],
   ]);
-  assert.ok(accounts.every((payer) => payer === account));
+  assert.deepEqual(
+    seen.map(([first]) => first === account),
+    [true, true, true],
+  );
   // The same prompt again: two whole blocks of 16 are found, so the hitter computes 8 tokens.
   steps.length = 0;
   await collect(submitOne(kit.engine, request(promptOf(40, 1), 1)));
   assert.deepEqual(steps, [[{ phase: 'prefill', tokens: 8, rows: 1, cachedTokens: 32 }]]);
-  assert.equal(accounts.at(-1), null);
+  assert.deepEqual(seen.at(-1), []);
   await stopKit(kit);
 });
 
@@ -77,7 +80,7 @@ test('many requests, preempted and aborted ones among them: the parts make the w
   const abort = new AbortController();
   const all = accounts.map((account, i) => {
     const { signal } = i === 5 ? abort : new AbortController();
-    const generations = kit.engine.submit([request(promptOf(20 + 9 * i, i), 30, { account })], signal);
+    const generations = kit.engine.submit([request(promptOf(20 + 9 * i, i), 30, { accounts: [account] })], signal);
     return Promise.all(generations.map(collect));
   });
   setImmediate(() => abort.abort());
@@ -102,7 +105,7 @@ test('what a lost source had counted stays its own', () => {
   assert.deepEqual([...monitor.totals()], [['measured', { prefill: 0, decode: 0, idle: 20 }]]);
   meter.source = 'tdp';
   meter.seconds = 3;
-  const part: StepWork = { account: null, phase: 'decode', tokens: 1, rows: 1, cachedTokens: 3 };
+  const part: StepWork = { accounts: [], phase: 'decode', tokens: 1, rows: 1, cachedTokens: 3 };
   monitor.addStep(1, [part], work);
   const totals = monitor.totals();
   assert.deepEqual(totals.get('measured'), { prefill: 0, decode: 0, idle: 20 });

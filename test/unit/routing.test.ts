@@ -124,20 +124,25 @@ test('whatever is done, an alias leads to a model that it was given', () => {
 
 test('the report: percentiles by the nearest rank, agreement and perplexity by tokens', () => {
   const counts = new RolloutCounts();
-  assert.equal(counts.report().quality, null);
-  assert.equal(counts.report().baseline.firstTokenSeconds, null);
+  const unknown = { baseline: null, candidate: null };
+  assert.equal(counts.report(unknown).quality, null);
+  assert.equal(counts.report(unknown).baseline.firstTokenSeconds, null);
   for (let i = 1; i <= 20; i++) {
     counts.answered('candidate', { isError: i === 1, tokens: 2, firstTokenSeconds: i, interTokenSeconds: null });
   }
-  const { candidate, baseline } = counts.report();
+  const { candidate, baseline } = counts.report(unknown);
   assert.deepEqual([candidate.sequences, candidate.errors, candidate.tokens], [20, 1, 40]);
   assert.deepEqual(candidate.firstTokenSeconds, { p50: 10, p95: 19 });
   assert.equal(baseline.sequences, 0);
   counts.compared({ tokens: 3, agreeing: 3, baselineLogprob: -3, candidateLogprob: -6 });
   counts.compared({ tokens: 1, agreeing: 0, baselineLogprob: -1, candidateLogprob: -2 });
   counts.notCompared();
-  const { quality, notCompared } = counts.report();
+  const { quality, notCompared } = counts.report(unknown);
   assert.deepEqual([quality?.sequences, quality?.tokens, quality?.agreement, notCompared], [2, 4, 0.75, 1]);
   assert.equal(quality?.baselinePerplexity, Math.exp(1));
   assert.equal(quality?.candidatePerplexity, Math.exp(2));
+  const metered = { joules: 80, source: 'measured' };
+  const energies = counts.report({ baseline: metered, candidate: metered });
+  assert.deepEqual(energies.candidate.energy, { ...metered, joulesPerToken: 2 });
+  assert.equal(energies.baseline.energy?.joulesPerToken, null);
 });

@@ -120,6 +120,7 @@ test('a report counts both sides, their failures, and what both think of an answ
     ...{ sequences: 1, errors: 0, tokens: 4 },
     firstTokenSeconds: { p50: 0.5, p95: 0.5 },
     interTokenSeconds: { p50: seconds, p95: seconds },
+    energy: null,
   });
   assert.deepEqual([report.candidate.sequences, report.candidate.errors], [1, 1]);
   // Both engines are the same fake, which breaks where it generates and not where it reads.

@@ -4,6 +4,7 @@ import { NibbleError } from '../../errors.js';
 import { LOGIT_BIAS_MAX } from '../../limits.js';
 import type { SettingsFields } from '../schemas/fields.js';
 import type { ServedModel } from '../served-model.js';
+import type { CostAccount } from './usage.js';
 
 export const invalid = (param: string, message: string) => new NibbleError('invalid_request', { message }, { param });
 export const unsupported = (parameter: string, message: string) =>
@@ -12,7 +13,7 @@ export const unsupported = (parameter: string, message: string) =>
 /** What the fields common to all endpoints say about each sequence of a request. */
 export type Settings = Pick<
   GenerationRequest,
-  'stop' | 'ignoreEos' | 'minTokens' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant' | 'account'
+  'stop' | 'ignoreEos' | 'minTokens' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant' | 'accounts'
 > & {
   readonly sampling: Omit<SamplingRequest, 'choice'>;
 };
@@ -68,7 +69,7 @@ function readStopIds(ids: readonly number[], vocabSize: number): ReadonlySet<num
   throw invalid('stop_token_ids', `'stop_token_ids' holds the id ${outside}; the vocabulary has ${vocabSize}.`);
 }
 
-function openAccount({ costs }: ServedModel): NonNullable<GenerationRequest['account']> {
+function openAccount({ costs }: ServedModel): CostAccount {
   if (costs === null) throw unsupported('cost', 'nothing measures energy on this server.');
   return costs.open();
 }
@@ -87,7 +88,7 @@ export function readSettings(body: SettingsFields, model: ServedModel): Settings
     ...(body.skip_special_tokens === false ? { keepSpecial: true } : {}),
     priority: body.priority ?? 0,
     tenant: body.user ?? '',
-    ...(body.cost === true ? { account: openAccount(model) } : {}),
+    ...(body.cost === true ? { accounts: [openAccount(model)] } : {}),
   };
 }
 

@@ -6,10 +6,13 @@ import type { CostBody } from '../schemas/cost.js';
 /** Called when a sequence has ended: tokens of its prompt, and how many of them were found in the prefix cache. */
 export type OnSequenceEnd = (promptTokens: number, cachedTokens: number) => void;
 
+/** An account of energy, as sequences carry it. */
+export type CostAccount = NonNullable<GenerationRequest['accounts']>[number];
+
 /** Opens accounts for requests, and says what they have come to. */
 export interface CostDesk {
-  open(): NonNullable<GenerationRequest['account']>;
-  bill(account: NonNullable<GenerationRequest['account']>): CostBody;
+  open(): CostAccount;
+  bill(account: CostAccount): CostBody;
 }
 
 /** Tokens of a response, counted while its sequences end. Prompts count once, however many choices they have. */
@@ -22,7 +25,7 @@ export class UsageCounter {
   /** @param requests the sequences of the response; they share an account if its cost is asked for */
   constructor(promptTokens: number, requests: readonly GenerationRequest[], costs: CostDesk | null) {
     this.#promptTokens = promptTokens;
-    const account = requests[0]?.account;
+    const account = requests[0]?.accounts?.[0];
     this.#bill = () => (account === undefined || costs === null ? null : costs.bill(account));
   }
 
