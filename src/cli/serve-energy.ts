@@ -55,6 +55,8 @@ export class Energy implements CostDesk {
   }
 
   open(): CostAccount {
+    // What was before isn't part of it.
+    this.monitor.settle();
     return new CostAccount();
   }
 

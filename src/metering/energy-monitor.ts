@@ -6,8 +6,8 @@ import type { EnergySource, Meter } from './types.js';
 /** One sequence's part of a step, and the accounts that it is entered in. */
 export type StepWork = SequenceWork & { readonly accounts: readonly CostAccount[]; readonly phase: Phase };
 
-/** Counters of sensors wrap, the fastest within minutes: read at least so often. */
-const readMs = 10_000;
+/** What a reading has counted is divided evenly over its time; counters of sensors wrap within minutes to hours. */
+const readMs = 1000;
 
 /** Joules since the start, by what the machine did. */
 export type EnergyTotals = Readonly<Record<Phase | 'idle', number>>;
