@@ -167,6 +167,7 @@ Status read_batch(Napi::Env env, const Napi::Value& value, const EngineOptions& 
   batch.want_logprobs = reader.boolean("wantLogprobs");
   batch.want_logits = reader.boolean("wantLogits");
   if (!reader.value("wantImportance").IsUndefined()) batch.want_importance = reader.boolean("wantImportance");
+  if (!reader.value("wantHidden").IsUndefined()) batch.want_hidden = reader.boolean("wantHidden");
   batch.top_count = static_cast<uint32_t>(reader.size("topCount", 20));
   const Napi::Value stages = reader.value("stages");
   if (!stages.IsArray() || stages.As<Napi::Array>().Length() != 1) {
@@ -242,6 +243,7 @@ void ModelObject::finish_step(Napi::Env env, StepDone& done) {
   object.Set("failed", to_js(env, done.result.failed));
   object.Set("logits", done.result.logits.empty() ? env.Null() : to_js(env, done.result.logits).As<Napi::Value>());
   if (!done.result.importance.empty()) object.Set("importance", to_js(env, done.result.importance));
+  if (!done.result.hidden.empty()) object.Set("hidden", to_js(env, done.result.hidden));
   object.Set("counters", counters_to_js(env, done.result.counters));
   engine_->returned();
   if (--in_flight_ == 0) completed_.Unref(env);

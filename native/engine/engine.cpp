@@ -234,11 +234,19 @@ void Engine::execute(Job& job) {
   }
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
-  if (job.batch.want_importance) result.importance.resize(options_.architecture.layers * tokens.size());
+  const ArchitectureSpec& spec = options_.architecture;
+  StepTaps taps;
+  if (job.batch.want_importance) {
+    result.importance.resize(spec.layers * tokens.size());
+    taps.importance = result.importance.data();
+  }
+  if (job.batch.want_hidden) {
+    result.hidden.resize(spec.layers * tokens.size() * spec.hidden);
+    taps.hidden = result.hidden.data();
+  }
   {
     const Turn turn;
-    graph_->run(job.batch, tokens, rows, result.counters,
-                job.batch.want_importance ? result.importance.data() : nullptr);
+    graph_->run(job.batch, tokens, rows, result.counters, taps);
   }
   rows.advance_slots();
   job.completion(std::move(result));

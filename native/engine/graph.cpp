@@ -77,14 +77,14 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
 }
 
 void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters,
-                float* importance) noexcept {
+                const StepTaps& taps) noexcept {
   batch_ = &batch;
   tokens_ = &tokens;
   sink_ = &sink;
   counters_ = &counters;
   const uint64_t start = now_ns();
-  weighs_ = model_.wants_importance || importance != nullptr;
-  importance_out_ = importance;
+  weighs_ = model_.wants_importance || taps.importance != nullptr;
+  taps_ = taps;
   plan_.build(batch, model_.spec, team_.size());
 
   const size_t columns = batch.tokens.size();
@@ -130,8 +130,17 @@ void Graph::body(size_t thread) noexcept {
   embed(thread);
   mark(Operator::embed, thread);
   barrier(thread);
-  for (size_t i = 0; i < model_.spec.layers; ++i) layer(i, thread);
+  for (size_t i = 0; i < model_.spec.layers; ++i) {
+    layer(i, thread);
+    // The stream is next written behind a barrier that thread 0 hasn't reached yet.
+    if (thread == 0 && taps_.hidden != nullptr) give_hidden(i);
+  }
   head(thread);
+}
+
+void Graph::give_hidden(size_t layer) const noexcept {
+  const size_t count = tokens_->size() * model_.spec.hidden;
+  std::memcpy(taps_.hidden + layer * count, x_, count * sizeof(float));
 }
 
 void Graph::embed(size_t thread) noexcept {

@@ -44,6 +44,12 @@ class RowProducer {
   void (*call_)(const void*, size_t, float*);
 };
 
+/// What a step also gives out, where it isn't null.
+struct StepTaps {
+  float* importance = nullptr;  // [layers][tokens] of every token in every layer
+  float* hidden = nullptr;      // [layers][tokens][hidden] the residual stream behind each layer
+};
+
 class Graph {
  public:
   /// Allocates every buffer for steps of up to `tokens_max` tokens.
@@ -52,9 +58,8 @@ class Graph {
   size_t buffer_bytes() const noexcept { return buffers_.bytes(); }
 
   /// Runs one step. @param tokens the batch's token ids with every −1 resolved, each in [0, vocab).
-  /// @param importance [layers][tokens] of every token in every layer, or null
   void run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters,
-           float* importance) noexcept;
+           const StepTaps& taps) noexcept;
 
  private:
   /// The input rows of a linear layer, as floats and as codes, where its weights read these.
@@ -87,6 +92,7 @@ class Graph {
   void layer(size_t index, size_t thread) noexcept;
   void head(size_t thread) noexcept;
   void embed(size_t thread) noexcept;
+  void give_hidden(size_t layer) const noexcept;
   void rotate_and_store(size_t layer, size_t thread) noexcept;
   void attend(size_t layer, const AttentionItem& item, size_t thread) noexcept;
   const float* rotate_decoded(size_t layer, const AttentionItem& item, float* row, size_t thread) noexcept;
@@ -132,7 +138,7 @@ class Graph {
   const std::vector<int32_t>* tokens_ = nullptr;
   RowSink* sink_ = nullptr;
   StepCounters* counters_ = nullptr;
-  float* importance_out_ = nullptr;
+  StepTaps taps_;
   bool weighs_ = false;  // importances are wanted
   AttentionPlan plan_;
 };

@@ -241,7 +241,7 @@ void Graph::sum_importance(size_t layer, size_t thread) noexcept {
       float sum = 0.0f;
       for (size_t h = 0; h < heads; ++h) sum += first_weights_[t * heads + h];
       importance_[t] = model_.random_importance ? chance(layer, batch_->positions[t]) : sum;
-      if (importance_out_ != nullptr) importance_out_[layer * columns + t] = sum;
+      if (taps_.importance != nullptr) taps_.importance[layer * columns + t] = sum;
     }
   }
   mark(Operator::attention, thread);

@@ -19,6 +19,7 @@ struct StepBatch {
   bool want_logprobs = false;
   bool want_logits = false;
   bool want_importance = false;
+  bool want_hidden = false;
   uint32_t top_count = 0;
 };
 
@@ -57,6 +58,7 @@ struct StepResult {
   std::vector<uint8_t> failed;      // [R]
   std::vector<float> logits;        // [R·vocab] if wanted
   std::vector<float> importance;    // [layers·T] if wanted
+  std::vector<float> hidden;        // [layers·T·hidden] if wanted
   StepCounters counters;
 };
 

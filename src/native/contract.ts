@@ -235,6 +235,8 @@ export type StepBatch = {
   readonly wantLogits: boolean;
   /** Also return each token's importance in each layer (docs/arithmetic.md, "Methods"). Absent: false. */
   readonly wantImportance?: boolean;
+  /** Also return the residual stream behind each layer. For tests and evaluation. Absent: false. */
+  readonly wantHidden?: boolean;
 };
 
 /** What the threads of a step spend their time on; `wait` is the time at barriers and until a thread is awake. */
@@ -298,6 +300,8 @@ export type StepResult = {
   readonly logits: Float32Array | null;
   /** [layers, T] if wanted, else absent. */
   readonly importance?: Float32Array;
+  /** [layers, T, hidden] if wanted, else absent. */
+  readonly hidden?: Float32Array;
   readonly counters: StepCounters;
 };
 

@@ -261,6 +261,10 @@ test('eval compare: a file on its own path, rounded and not; the report is writt
   assert.deepEqual([same?.name, same?.klMean, same?.ratio, same?.sameTop], ['tiny#activations=f32', 0, 1, 1]);
   assert.deepEqual(same?.greedyTokens, { median: 64, min: 64 });
   assert.ok(Number(rounded?.klMean) > 0 && Number(rounded?.ratioError) > 0);
+  const { perplexity } = result.reference as { perplexity: number };
+  assert.ok(Math.abs((Number(rounded?.ratio) * perplexity) / Number(rounded?.perplexity) - 1) < 1e-4);
+  assert.ok((same?.layerErrors as number[]).every((error) => error === 0));
+  assert.ok((rounded?.layerErrors as number[]).every((error) => error > 0 && error < 0.5));
   const alone = await run(
     'eval-perplexity',
     'eval',
@@ -279,7 +283,7 @@ test('eval gate: passes within the limits; beyond them a coded failure, with the
   const args = ['eval', 'gate', '--reference', model, '--candidate', model, '--data', text, '--window', '64'];
   const passed = await run('eval-gate', ...args, '--max-kl', '1', '--max-ppl-ratio', '2');
   assert.deepEqual([passed.isPassed, passed.excess], [true, []]);
-  const command = ['--import', 'tsx', join(root, 'src/cli/main.ts'), ...args, '--max-kl', '1e-12', '--json'];
+  const command = [...program, ...args, '--max-kl', '1e-12', '--json'];
   await assert.rejects(promisify(execFile)(process.execPath, command, { cwd: root }), (error: unknown) => {
     const { stdout, stderr, code } = error as { stdout: string; stderr: string; code: number };
     assert.match(stderr, /nibble: quality_gate_failed: .*mean KL divergence/);

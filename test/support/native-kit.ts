@@ -40,7 +40,9 @@ export type Part = {
   readonly rows?: readonly (readonly [index: number, target: number])[];
 };
 
-export type Outputs = Partial<Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 'topCount' | 'wantImportance'>>;
+export type Outputs = Partial<
+  Pick<StepBatch, 'wantLogits' | 'wantLogprobs' | 'topCount' | 'wantImportance' | 'wantHidden'>
+>;
 
 export type KitOptions = {
   readonly threads?: number;
@@ -188,5 +190,6 @@ export function buildBatch(parts: readonly Part[], outputs: Outputs = {}): StepB
     topCount: outputs.topCount ?? 0,
     wantLogits: outputs.wantLogits ?? false,
     wantImportance: outputs.wantImportance ?? false,
+    wantHidden: outputs.wantHidden ?? false,
   };
 }

@@ -15,12 +15,12 @@ function comparison(names: readonly string[]): Comparison {
     date: '2026-01-01T00:00:00.000Z',
     command: 'nibble eval compare --data "a&b"',
     data: { path: '</dd><script>alert(1)</script>', sha256: '0'.repeat(64) },
-    ...{ windowTokens: 512, windows: 4, protocol: 'full' as const, rounds: 3 },
+    ...{ windowTokens: 512, windows: 4, protocol: 'full' as const, rounds: 3, energy: null },
     reference: { name: 'float', fileBytes: 4e8, quality: null, speed: null, perplexity: 14.5, standardError: 0.2 },
     candidates: names.map((name, i) => ({
       name,
       fileBytes: 1e8 + i * 1e7,
-      speed: { prefill512: spread, prefill2048: null, decode: { ...spread, median: 100 + i } },
+      speed: { prefill512: spread, prefill2048: null, decode: { ...spread, median: 100 + i }, joulesPerToken: 0.25 },
       quality: {
         agreement: {
           ...{ klMean: i / 50, klError: 0.001, klP99: 0.3, sameTop: 0.9, ratio: 1 + i / 100, ratioError: 0.002 },

@@ -6,11 +6,12 @@ embedding (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGL
 keys and values are rounded to f16, as Nibble's cache holds them.
 
 With --importance FILE a token's importance in each layer is written, too: its own softmax weight on position 0, summed
-over the heads; float64, the layers' tokens one after the other. With --prune WINDOWS:LAYERS=TOKENS[,LAYERS=TOKENS…]
-the first WINDOWS windows of 256 tokens have only so many tokens left behind so many layers: the first of all, each
-window's last one, and the most important, of equals the later one; those that are left stand side by side.
+over the heads; float64, the layers' tokens one after the other. With --hidden FILE so is the residual stream behind
+each layer. With --prune WINDOWS:LAYERS=TOKENS[,LAYERS=TOKENS…] the first WINDOWS windows of 256 tokens have only so
+many tokens left behind so many layers: the first of all, each window's last one, and the most important, of equals the
+later one; those that are left stand side by side.
 
-Usage: python graph_numpy.py MODEL.gguf IDS.json OUTPUT [--kv-f16] [--importance FILE] [--prune SPEC]
+Usage: python graph_numpy.py MODEL.gguf IDS.json OUTPUT [--kv-f16] [--importance FILE] [--hidden FILE] [--prune SPEC]
 IDS.json: [ids]. OUTPUT: float64, little endian, [tokens left in the end, vocab].
 """
 
@@ -128,8 +129,10 @@ class Pruning:
         return np.array(kept + list(range(start, len(importance))), dtype=int)
 
 
-def forward(model: Model, ids: list[int], kv_f16: bool, pruning: Pruning) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Logits of the tokens that are left, and every layer's importances."""
+def forward(
+    model: Model, ids: list[int], kv_f16: bool, pruning: Pruning
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Logits of the tokens that are left, every layer's importances, and the residual stream behind every layer."""
 
     def linear(x: np.ndarray, name: str) -> np.ndarray:
         y = x @ model.tensor(f"{name}.weight").T
@@ -141,7 +144,7 @@ def forward(model: Model, ids: list[int], kv_f16: bool, pruning: Pruning) -> tup
         return x if gain is None else rms_norm(x, gain, model.eps)
 
     theta, magnitude = rope_frequencies(model)
-    importances = []
+    importances, hidden = [], []
     embedding = model.tensor("token_embd.weight")
     x = embedding[ids]
     for layer in range(model.layers):
@@ -163,10 +166,11 @@ def forward(model: Model, ids: list[int], kv_f16: bool, pruning: Pruning) -> tup
         h = rms_norm(x, model.tensor(f"{block}ffn_norm.weight"), model.eps)
         gate = linear(h, f"{block}ffn_gate")
         x = x + linear(gate / (1 + np.exp(-gate)) * linear(h, f"{block}ffn_up"), f"{block}ffn_down")
+        hidden.append(x)
         x = x[pruning.kept(layer + 1, importance)]
     x = rms_norm(x, model.tensor("output_norm.weight"), model.eps)
     head = model.tensor("output.weight")
-    return x @ (embedding if head is None else head).T, importances
+    return x @ (embedding if head is None else head).T, importances, hidden
 
 
 def main() -> None:
@@ -175,14 +179,17 @@ def main() -> None:
         parser.add_argument(name)
     parser.add_argument("--kv-f16", action="store_true")
     parser.add_argument("--importance")
+    parser.add_argument("--hidden")
     parser.add_argument("--prune", default="0:")
     args = parser.parse_args()
     with open(args.ids, encoding="utf-8") as file:
         ids = json.load(file)
-    logits, importances = forward(Model(args.model), ids, args.kv_f16, Pruning(args.prune))
+    logits, importances, hidden = forward(Model(args.model), ids, args.kv_f16, Pruning(args.prune))
     logits.astype("<f8").tofile(args.output)
     if args.importance:
         np.concatenate(importances).astype("<f8").tofile(args.importance)
+    if args.hidden:
+        np.concatenate(hidden).astype("<f8").tofile(args.hidden)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ type Load = { readonly batch: number; readonly context: number; readonly prompt:
 type Times = {
   readonly prefill: number;
   readonly decode: number;
+  /** Energy of the decode, by the meter given. */
+  readonly decodeJoules: number;
   readonly prefillSteps: StepTotals;
   readonly decodeSteps: StepTotals;
 };
@@ -48,7 +50,11 @@ const kvTokens = ({ batch, context, prompt, generate }: Load): number =>
   batch * Math.ceil((context + prompt + generate) / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
 
 /** One repetition. A prefill step holds one sequence's chunk; a decode step all sequences. */
-export async function runOnce(opened: Pick<OpenedModel, 'nativeModel' | 'tokenizer'>, load: Load): Promise<Times> {
+export async function runOnce(
+  opened: Pick<OpenedModel, 'nativeModel' | 'tokenizer'>,
+  load: Load,
+  joules: () => number = () => 0,
+): Promise<Times> {
   const stepper = new Stepper(opened.nativeModel);
   const sequences = Array.from({ length: load.batch }, () => stepper.open(load.context + load.prompt + load.generate));
   try {
@@ -67,9 +73,11 @@ export async function runOnce(opened: Pick<OpenedModel, 'nativeModel' | 'tokeniz
     }
     const middle = performance.now();
     const prefillSteps = stepper.takeTotals();
+    const joulesBefore = joules();
     await stepper.decode(sequences, first, load.generate);
     const decode = (performance.now() - middle) / 1e3;
-    return { prefill: (middle - start) / 1e3, decode, prefillSteps, decodeSteps: stepper.takeTotals() };
+    const decodeJoules = joules() - joulesBefore;
+    return { prefill: (middle - start) / 1e3, decode, decodeJoules, prefillSteps, decodeSteps: stepper.takeTotals() };
   } finally {
     stepper.closeAll(sequences);
   }

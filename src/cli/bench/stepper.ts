@@ -33,6 +33,7 @@ export type StepOutputs = {
   readonly wantLogprobs?: boolean;
   readonly wantLogits?: boolean;
   readonly topCount?: number;
+  readonly wantHidden?: boolean;
 };
 
 const greedySlot: SamplingSpec = { ...greedy, promptIds: new Int32Array(0), generatedIds: new Int32Array(0) };
@@ -170,5 +171,6 @@ export function buildBatch(parts: readonly StepPart[], outputs: StepOutputs): St
     wantLogprobs: outputs.wantLogprobs ?? false,
     topCount: outputs.topCount ?? 0,
     wantLogits: outputs.wantLogits ?? false,
+    wantHidden: outputs.wantHidden ?? false,
   };
 }

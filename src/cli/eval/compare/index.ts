@@ -4,6 +4,8 @@ import { stat, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { type Config, loadConfig } from '../../../config.js';
 import { NibbleError } from '../../../errors.js';
+import { openMeter } from '../../../metering/open-meter.js';
+import type { Meter } from '../../../metering/types.js';
 import { loadAddon } from '../../../native/load.js';
 import { integerIn } from '../../bench/arguments.js';
 import { benchSettings } from '../../bench/engine.js';
@@ -57,6 +59,10 @@ async function readWindows(flags: CompareFlags, reference: Contender) {
   return { windows, sha256: createHash('sha256').update(text).digest('hex') };
 }
 
+function openEnergyMeter({ energyMeter, coreWatts }: Config): Meter | null {
+  return energyMeter === 'off' ? null : openMeter({ setting: energyMeter, wattsPerCore: coreWatts }).meter;
+}
+
 /** Fails before the work is done rather than after: an unwritable report would lose it. */
 async function checkWritable(path: string): Promise<void> {
   await writeFile(path, '').catch((cause: Error) => {
@@ -73,6 +79,7 @@ async function compare(flags: CompareFlags): Promise<void> {
   const candidates = await Promise.all(flags.candidates.map((candidate) => locate(config, candidate)));
   const contenders = candidates.map(({ contender }) => contender);
   const { windows, sha256 } = await readWindows(flags, reference.contender);
+  const meter = flags.speed ? openEnergyMeter(config) : null;
   const progress = createProgress();
   try {
     const task = {
@@ -86,15 +93,18 @@ async function compare(flags: CompareFlags): Promise<void> {
     const all = [reference, ...candidates];
     const contextTokens = Math.min(...all.map(({ header }) => header.contextTokens));
     const models = [reference.contender, ...contenders];
-    const speeds = flags.speed ? await measureSpeeds(config, models, flags.rounds, contextTokens, progress) : [];
+    const speedTask = { config, contextTokens, meter };
+    const speeds = flags.speed ? await measureSpeeds(speedTask, models, flags.rounds, progress) : [];
     progress.stop();
     const found = all.map(({ contender, header }, i): ComparedModel => {
       const quality = qualities[i - 1] ?? null;
       return { name: contender.name, fileBytes: header.bytes, quality, speed: speeds[i] ?? null };
     });
-    await report(flags, { config, found, sha256, windows: windows.length });
+    const energy = meter === null ? null : { source: meter.source, meter: meter.description };
+    await report(flags, { config, found, sha256, windows: windows.length, energy });
   } finally {
     progress.stop();
+    meter?.close();
   }
 }
 
@@ -103,9 +113,10 @@ type Found = {
   readonly found: readonly ComparedModel[];
   readonly sha256: string;
   readonly windows: number;
+  readonly energy: Comparison['energy'];
 };
 
-async function report(flags: CompareFlags, { config, found, sha256, windows }: Found): Promise<void> {
+async function report(flags: CompareFlags, { config, found, sha256, windows, energy }: Found): Promise<void> {
   const [first, ...others] = found;
   const candidates = others.flatMap((model) => (model.quality === null ? [] : [{ ...model, quality: model.quality }]));
   const scored = candidates[0]?.quality.agreement.reference;
@@ -117,7 +128,13 @@ async function report(flags: CompareFlags, { config, found, sha256, windows }: F
     date: new Date().toISOString(),
     command: ['nibble', ...process.argv.slice(2)].join(' '),
     data: { path: flags.data, sha256 },
-    ...{ windowTokens: flags.window, windows, protocol: flags.protocol, rounds: flags.speed ? flags.rounds : 0 },
+    ...{
+      windowTokens: flags.window,
+      windows,
+      protocol: flags.protocol,
+      rounds: flags.speed ? flags.rounds : 0,
+      energy,
+    },
     reference: { ...first, perplexity: scored.perplexity, standardError: scored.standardError },
     candidates,
   };
@@ -146,8 +163,6 @@ export function registerCompare(parent: Command): void {
     .option('--no-speed', "don't measure speed")
     .option('--out <file>', 'write a report as one HTML file')
     .option('--json', 'print one JSON object');
-  addSettingOptions(
-    command,
-    benchSettings.filter((key) => key !== 'model'),
-  ).action(compare);
+  const settings = benchSettings.filter((key) => key !== 'model');
+  addSettingOptions(command, [...settings, 'energyMeter', 'coreWatts']).action(compare);
 }

@@ -9,13 +9,15 @@ export const withError = (value: number, error: number, digits: number): string 
 
 export const tableHeads = [
   ...['model', 'perplexity', '÷ reference', 'KL mean', 'KL p99', 'same top', 'greedy tokens', 'MB'],
-  ...['prefill 512', 'prefill 2048', 'decode'],
+  ...['prefill 512', 'prefill 2048', 'decode', 'J/token'],
 ] as const;
 
 /** One row per model, the reference first; a dash for what it doesn't have. */
 export function tableRows({ reference, candidates }: Comparison): string[][] {
-  const speeds = ({ speed }: ComparedModel) =>
-    [speed?.prefill512, speed?.prefill2048, speed?.decode].map((value) => value?.median.toFixed(0) ?? '–');
+  const speeds = ({ speed }: ComparedModel) => [
+    ...[speed?.prefill512, speed?.prefill2048, speed?.decode].map((value) => value?.median.toFixed(0) ?? '–'),
+    speed?.joulesPerToken?.toPrecision(3) ?? '–',
+  ];
   const first = [
     ...[reference.name, withError(reference.perplexity, reference.standardError, 3), '–', '–', '–', '–', '–'],
     ...[megabytes(reference.fileBytes), ...speeds(reference)],
@@ -47,11 +49,10 @@ export function describeTable(comparison: Comparison): string {
 
 /** The fields of docs/schemas/eval-compare.json, but for those of every result. */
 export function describeComparison(comparison: Comparison): Readonly<Record<string, unknown>> {
-  const { reference, candidates, data, windows, windowTokens, protocol, rounds } = comparison;
-  // No sensor is read yet: unknown, not zero.
-  const common = ({ name, fileBytes, speed }: ComparedModel) => ({ name, fileBytes, speed, joulesPerToken: null });
+  const { reference, candidates, data, windows, windowTokens, protocol, rounds, energy } = comparison;
+  const common = ({ name, fileBytes, speed }: ComparedModel) => ({ name, fileBytes, speed });
   return {
-    ...{ data, windows, windowTokens, protocol, rounds },
+    ...{ data, windows, windowTokens, protocol, rounds, energy },
     reference: {
       ...common(reference),
       perplexity: significant(reference.perplexity, 8),

@@ -17,6 +17,7 @@ import {
   GREEDY_TOKENS,
   writeGreedily,
 } from './greedy-text.js';
+import { LAYER_WINDOWS, measureLayerErrors } from './layer-errors.js';
 
 export type Quality = {
   readonly agreement: Agreement;
@@ -107,6 +108,7 @@ async function measureGroup(
     const agreements = await measureAgreement(reference, candidates, windows, protocol, onWindow);
     const prompts = choosePrompts(windows);
     const theirs = await writeGreedily(reference.nativeModel, prompts, GREEDY_TOKENS);
+    const layerErrors = await measureLayerErrors(reference, candidates, windows.slice(0, LAYER_WINDOWS));
     const measured: Quality[] = [];
     for (const [i, { nativeModel }] of candidates.entries()) {
       const agreement = agreements[i];
@@ -114,7 +116,12 @@ async function measureGroup(
       const ours = await writeGreedily(nativeModel, prompts, GREEDY_TOKENS);
       const lengths = ours.map((text, prompt) => commonTokens(text, theirs[prompt] ?? []));
       const greedyTokens = { median: quantile(lengths, 0.5), min: Math.min(...lengths) };
-      measured.push({ agreement, greedyTokens, layerErrors: null, packedBytes: nativeModel.info.packedBytes });
+      measured.push({
+        agreement,
+        greedyTokens,
+        layerErrors: layerErrors[i] ?? null,
+        packedBytes: nativeModel.info.packedBytes,
+      });
     }
     return measured;
   } finally {

@@ -1,4 +1,5 @@
 /** What a comparison found: plain data, the same for the table, the JSON and the report. */
+import type { EnergySource } from '../../../metering/types.js';
 import type { Machine } from '../../output.js';
 import type { Protocol } from '../windows.js';
 import type { Quality } from './quality.js';
@@ -24,6 +25,8 @@ export type Comparison = {
   readonly protocol: Protocol;
   /** Rounds of the speeds. */
   readonly rounds: number;
+  /** What energy is measured with; null without a meter. */
+  readonly energy: { readonly source: EnergySource; readonly meter: string } | null;
   readonly reference: ComparedModel & { readonly perplexity: number; readonly standardError: number };
   readonly candidates: readonly (ComparedModel & { readonly quality: Quality })[];
 };

@@ -10,13 +10,13 @@ const STYLE = `
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d5dae1; --soft: #59636e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --paper: #14171c; --line: #363d47; --soft: #9aa4b1; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1280px; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 1360px; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
 p, dd { max-width: 75ch; } .soft, dt { color: var(--soft); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: 13px; }
-th, td { padding: .35rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: 14px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 1.5rem; }
@@ -101,14 +101,14 @@ function layers({ candidates }: Comparison): string {
 }
 
 function facts(comparison: Comparison): string {
-  const { data, machine, windows, windowTokens, protocol, rounds } = comparison;
+  const { data, machine, windows, windowTokens, protocol, rounds, energy } = comparison;
   const speed = rounds === 0 ? 'not measured' : `medians of ${rounds} rounds, every model in turn, tokens per second`;
   const rows: readonly (readonly [string, string])[] = [
     ['data', `${data.path}, sha256 ${data.sha256}`],
     ['scored', `${windows} windows of ${windowTokens} tokens, ${protocol}`],
     ['machine', `${machine.cpu}, ${machine.isa}, ${machine.threads} threads`],
     ['speed', speed],
-    ['energy', 'not measured: no sensor is read'],
+    ['energy', energy === null ? 'not measured' : `${energy.source}: ${energy.meter}; of the decode`],
     ['version', comparison.commit],
     ['command', comparison.command],
   ];
