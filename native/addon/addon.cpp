@@ -2,13 +2,14 @@
 
 #include "instance.h"
 #include "model.h"
+#include "quantize.h"
 #include "tools.h"
 
 namespace nibble::addon {
 namespace {
 
 /// CONTRACT_VERSION of src/native/contract.ts.
-constexpr int kContractVersion = 5;
+constexpr int kContractVersion = 6;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;
@@ -19,6 +20,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("loadModel", Napi::Function::New<load_model>(env));
   exports.Set("trimMemory", Napi::Function::New<trim_memory>(env));
   exports.Set("dequantize", Napi::Function::New<dequantize>(env));
+  exports.Set("quantizeMatrix", Napi::Function::New<quantize_matrix>(env));
   exports.Set("roofline", Napi::Function::New<roofline>(env));
   exports.Set("kernelFamilies", Napi::Function::New<list_kernel_families>(env));
   exports.Set("runKernel", Napi::Function::New<time_kernel>(env));

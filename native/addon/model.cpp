@@ -26,7 +26,10 @@ Napi::Function ModelObject::define(Napi::Env env) {
        InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::set_mask>("setMask"),
        InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::store_pack>("storePack"),
        InstanceMethod<&ModelObject::read_kv_blocks>("readKvBlocks"),
-       InstanceMethod<&ModelObject::write_kv_blocks>("writeKvBlocks"), InstanceMethod<&ModelObject::close>("close")});
+       InstanceMethod<&ModelObject::write_kv_blocks>("writeKvBlocks"),
+       InstanceMethod<&ModelObject::start_calibration>("startCalibration"),
+       InstanceMethod<&ModelObject::take_statistics>("takeStatistics"),
+       InstanceMethod<&ModelObject::end_calibration>("endCalibration"), InstanceMethod<&ModelObject::close>("close")});
 }
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "../engine/engine.h"
+#include "../quant/calibration.h"
 
 namespace nibble::addon {
 
@@ -32,10 +33,14 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   void write_kv_blocks(const Napi::CallbackInfo& info);
   /// Block ids given as an Int32Array.
   Status read_blocks(const Napi::Value& value, std::span<const int32_t>& blocks) const;
+  void start_calibration(const Napi::CallbackInfo& info);
+  Napi::Value take_statistics(const Napi::CallbackInfo& info);
+  void end_calibration(const Napi::CallbackInfo& info);
   Napi::Value store_pack(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void finish_step(Napi::Env env, StepDone& done);
 
+  std::unique_ptr<Calibration> calibration_;  // outlives the engine, whose steps write it
   std::shared_ptr<Engine> engine_;
   Napi::ObjectReference info_;
   Napi::ThreadSafeFunction completed_;

@@ -277,6 +277,21 @@ Status Engine::write_kv(std::span<const int32_t> blocks, std::span<const uint8_t
   return Status::success();
 }
 
+Status Engine::observe(InputObserver* observer) {
+  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  if (submitted_ != returned_) return invalid("Inputs can't be observed from the middle of a step on.");
+  const auto reads_codes = [](const LayerWeights& layer) {
+    return layer.qkv.reads_codes() || layer.output.reads_codes() || layer.gate_up.reads_codes() ||
+           layer.down.reads_codes();
+  };
+  const Weights& weights = model_->weights;
+  if (weights.head.reads_codes() || std::any_of(weights.layers.begin(), weights.layers.end(), reads_codes)) {
+    return invalid("Inputs are observed on the float path: activations must be f32.");
+  }
+  graph_->observe(observer);
+  return Status::success();
+}
+
 Status Engine::store_pack() {
   const std::lock_guard lock(storing_);
   if (stop_storing_ || !model_) return Status::failure(ErrorCode::native_closed, "The model is closed.");

@@ -85,6 +85,10 @@ class Engine {
   /// Puts such content into blocks. Fails while a step is in flight: it may still use a block given back before.
   Status write_kv(std::span<const int32_t> blocks, std::span<const uint8_t> content);
 
+  /// Shows the inputs of linear layers to an observer until another (or null) takes its place. Fails while a step is in
+  /// flight, and where activations are quantized: those inputs are other numbers.
+  Status observe(InputObserver* observer);
+
   /// Stores the packed weights for the next start. Call it on a thread of its own; `close` makes it end early.
   Status store_pack();
 

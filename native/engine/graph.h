@@ -30,6 +30,16 @@ class RowSink {
   ~RowSink() = default;
 };
 
+/// Looks at the inputs of linear layers, as floats, before they are multiplied.
+class InputObserver {
+ public:
+  virtual ~InputObserver() = default;
+  /// Called by every thread of the team together; begins and ends behind a barrier.
+  /// @param rows [columns][linear.inputs] @param positions [columns] of the tokens, or null (rows of the head)
+  virtual void collect(const Linear& linear, const float* rows, size_t columns, const int32_t* positions, Team& team,
+                       size_t thread) noexcept = 0;
+};
+
 /// Refers to a callable `void(size_t row, float* out)` that computes one input row of a linear layer. Doesn't own it.
 class RowProducer {
  public:
@@ -56,6 +66,8 @@ class Graph {
   Graph(const Model& model, Team& team, size_t tokens_max);
   bool ok() const noexcept { return buffers_.data() != nullptr; }
   size_t buffer_bytes() const noexcept { return buffers_.bytes(); }
+  /// Shows the inputs of all linear layers to an observer from the next step on (null: to none). Float path only.
+  void observe(InputObserver* observer) noexcept { observer_ = observer; }
 
   /// Runs one step. @param tokens the batch's token ids with every −1 resolved, each in [0, vocab).
   void run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowSink& sink, StepCounters& counters,
@@ -132,6 +144,8 @@ class Graph {
   float* importance_ = nullptr;     // [tokens] its sum over the heads
   size_t widest_ = 0;
   std::vector<ThreadBuffers> threads_;
+
+  InputObserver* observer_ = nullptr;
 
   // Of the step that runs:
   const StepBatch* batch_ = nullptr;

@@ -87,7 +87,7 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   const size_t inputs = linear.inputs;
   const bool codes = linear.reads_codes();
   const bool keep_floats = linear.reads_floats();
-  const bool own = columns * inputs <= kOwnElementsMax || columns == 1;
+  const bool own = observer_ == nullptr && (columns * inputs <= kOwnElementsMax || columns == 1);
   ThreadBuffers& buffers = threads_[thread];
   float* floats = own ? buffers.floats : floats_;
   A8Block* blocks = own ? buffers.blocks : blocks_;
@@ -108,6 +108,10 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   }
   mark(operation, thread);
   if (!own) barrier(thread);
+  if (observer_ != nullptr) {
+    const bool in_layer = &linear != &model_.weights.head;
+    observer_->collect(linear, floats, columns, in_layer ? batch_->positions.data() : nullptr, team_, thread);
+  }
   return {floats, inputs, blocks, inputs / 32};
 }
 

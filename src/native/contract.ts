@@ -7,8 +7,10 @@
  */
 
 import type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+import type { Calibrates, Quantizes } from './quant-types.js';
 
 export type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+export * from './quant-types.js';
 
 /** Instruction-set levels, slowest first. `NIBBLE_ISA` caps the level that dispatch may choose. */
 export type IsaLevel = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'neon';
@@ -332,7 +334,7 @@ export type LoadedModelInfo = {
   readonly fileIdentity: string;
 };
 
-export interface NativeModel {
+export interface NativeModel extends Calibrates {
   readonly info: LoadedModelInfo;
   /** Returns the slot id. Throws `native_invalid_argument` when none is free. */
   openSlot(sampling: SamplingSpec): number;
@@ -367,7 +369,7 @@ export interface NativeModel {
   close(): Promise<void>;
 }
 
-export interface Addon {
+export interface Addon extends Quantizes {
   /** Bumped with every incompatible change of this file; `load.ts` compares. */
   readonly contractVersion: number;
   cpuInfo(): CpuInfo;
@@ -386,4 +388,4 @@ export interface Addon {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 5;
+export const CONTRACT_VERSION = 6;

@@ -18,7 +18,7 @@ import {
   type StepResult,
   TOKEN_FROM_PREVIOUS_STEP,
 } from '../../src/native/contract.js';
-
+import { FakeCalibration } from './fake-calibration.js';
 import { fakeLogprob, fakeToken, hashIds } from './fake-text.js';
 
 const blockTokens = 16;
@@ -64,7 +64,7 @@ function violation(message: string): Error {
   return Object.assign(new Error(message), { code: 'native_invalid_argument' });
 }
 
-export class FakeNative implements NativeModel {
+export class FakeNative extends FakeCalibration implements NativeModel {
   readonly info: LoadedModelInfo;
   /** Everything the caller did wrong; tests assert that it is empty. */
   readonly violations: string[] = [];
@@ -88,6 +88,7 @@ export class FakeNative implements NativeModel {
   private readonly rejectedSteps = new Set<number>();
 
   constructor(options: FakeOptions) {
+    super();
     this.options = options;
     this.vocab = options.vocab ?? 256;
     this.cache = new Int32Array(options.blockCount * blockTokens).fill(-1);

@@ -153,9 +153,10 @@ const nativeArrows: Readonly<Record<string, readonly string[]>> = {
   'kernels/neon': levelParts,
   attention: ['', 'formats', 'kernels', 'threads'],
   engine: ['', 'formats', 'kernels', 'threads', 'attention'],
+  quant: ['', 'formats', 'kernels', 'threads', 'engine'],
   bench: ['', 'formats', 'kernels', 'threads'],
   check: ['', 'formats', 'kernels', 'kernels/reference', 'threads', 'engine'],
-  addon: ['', 'formats', 'kernels', 'threads', 'engine', 'bench', 'check'],
+  addon: ['', 'formats', 'kernels', 'threads', 'engine', 'quant', 'bench', 'check'],
 };
 
 test('native folders include only what lies below them', () => {
