@@ -93,7 +93,9 @@ ActivationKind read_activation_kind(Reader& reader) {
   if (name == "a8") return ActivationKind::a8;
   if (name == "a4") return ActivationKind::a4;
   if (name == "agile") return ActivationKind::agile;
-  reader.fail("activations", "'f32', 'a8', 'a4' or 'agile'");
+  if (name == "tender8") return ActivationKind::tender8;
+  if (name == "tender4") return ActivationKind::tender4;
+  reader.fail("activations", "'f32', 'a8', 'a4', 'agile', 'tender8' or 'tender4'");
   return ActivationKind::f32;
 }
 

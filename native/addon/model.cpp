@@ -29,7 +29,9 @@ Napi::Function ModelObject::define(Napi::Env env) {
        InstanceMethod<&ModelObject::write_kv_blocks>("writeKvBlocks"),
        InstanceMethod<&ModelObject::start_calibration>("startCalibration"),
        InstanceMethod<&ModelObject::take_statistics>("takeStatistics"),
-       InstanceMethod<&ModelObject::end_calibration>("endCalibration"), InstanceMethod<&ModelObject::close>("close")});
+       InstanceMethod<&ModelObject::end_calibration>("endCalibration"),
+       InstanceMethod<&ModelObject::study_input>("studyInput"),
+       InstanceMethod<&ModelObject::input_ranges>("inputRanges"), InstanceMethod<&ModelObject::close>("close")});
 }
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {

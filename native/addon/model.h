@@ -37,6 +37,10 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value take_statistics(const Napi::CallbackInfo& info);
   void end_calibration(const Napi::CallbackInfo& info);
   Napi::Value store_pack(const Napi::CallbackInfo& info);
+  /// The input of a linear layer that an argument names.
+  Status read_input(const Napi::Value& value, size_t& id) const;
+  void study_input(const Napi::CallbackInfo& info);
+  Napi::Value input_ranges(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void finish_step(Napi::Env env, StepDone& done);
 

@@ -10,8 +10,9 @@ void check_table(check::Checker& checker, Isa isa) {
   checker.expect(t.isa == isa, "table: it says level %d", static_cast<int>(t.isa));
   for (size_t f = 0; f < kWeightFormatCount; ++f) {
     const char* name = kWeightFormats[f].name.data();
-    checker.expect(t.linear_f32[f] != nullptr, "table: no linear_f32 for %s", name);
-    checker.expect((t.linear_a8[f] == nullptr) == kWeightFormats[f].is_float(), "table: linear_a8 of %s", name);
+    checker.expect((t.linear_f32[f] == nullptr) == kWeightFormats[f].is_row_scaled(), "table: linear_f32 of %s", name);
+    const bool has_none = kWeightFormats[f].is_float() || kWeightFormats[f].is_row_scaled();
+    checker.expect((t.linear_a8[f] == nullptr) == has_none, "table: linear_a8 of %s", name);
   }
   const bool complete = t.rmsnorm && t.quantize_a8 && t.silu_mul && t.rope && t.hadamard && t.store_key &&
                         t.store_value && t.attention && t.attention_merge && t.attention_finish && t.row_stats &&
@@ -37,6 +38,7 @@ CheckReport check_level(Isa isa, uint64_t seed) {
   check::check_elementwise(checker);
   check::check_linear(checker);
   check::check_attention(checker);
+  check::check_tender(checker);
   checker.report.calls = level->calls->load() - calls;
   checker.expect(checker.report.calls > 0, "table: the level counted no calls");
   return checker.report;

@@ -88,5 +88,6 @@ void check_elementwise(Checker& checker);
 void check_exp(Checker& checker);
 void check_linear(Checker& checker);
 void check_attention(Checker& checker);
+void check_tender(Checker& checker);
 
 }  // namespace nibble::check

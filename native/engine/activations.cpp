@@ -19,8 +19,23 @@ bool Linear::reads_floats() const noexcept {
 
 namespace {
 
+/// Rows with one scale are computed by Tender alone, and Tender has no other weights.
+Status check_tender(const Linear& linear) {
+  const bool row_scaled = std::all_of(linear.segments.begin(), linear.segments.end(),
+                                      [](const Linear::Segment& s) { return info(s.weights.format).is_row_scaled(); });
+  const bool any = std::any_of(linear.segments.begin(), linear.segments.end(),
+                               [](const Linear::Segment& s) { return info(s.weights.format).is_row_scaled(); });
+  const bool is_tender = linear.activations == ActivationKind::tender8 || linear.activations == ActivationKind::tender4;
+  const bool fits = is_tender || linear.activations == ActivationKind::f32;
+  if (any == row_scaled && any == !linear.tender.empty() && (any ? fits : !is_tender)) return Status::success();
+  return Status::failure(ErrorCode::model_tensor_shape,
+                         "Matrices with one scale a row, their order of channels and Tender's activations belong "
+                         "together.");
+}
+
 Status choose(Linear& linear, ActivationKind kind) {
   linear.activations = kind;
+  if (Status status = check_tender(linear); !status.ok()) return status;
   size_t group = 0;
   for (const Linear::Segment& segment : linear.segments) {
     const WeightFormatInfo& format = info(segment.weights.format);

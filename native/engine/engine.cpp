@@ -47,6 +47,7 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
   model_ = std::make_unique<Model>();
   model_->spec = a;
   model_->kernels = kernel_table(selected_isa());
+  model_->tender = tender_kernels(selected_isa());
   if (Status status = model_->weights.load(options.path, a, options.tensors, options.pack_folder, *team_, progress);
       !status.ok())
     return status;
@@ -88,6 +89,23 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
   free->mask_position = UINT32_MAX;  // no step of the slot runs
   slot = static_cast<size_t>(free - slots_.begin());
   return Status::success();
+}
+
+Status Engine::study_input(size_t id, InputRule&& rule) {
+  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
+  if (submitted_ > returned_) return invalid("A step is in flight.");
+  if (model_->study == nullptr) {
+    std::vector<size_t> inputs;
+    for (const LayerWeights& layer : model_->weights.layers) {
+      for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
+        if (linear->activations != ActivationKind::f32) return invalid("Inputs are studied with f32 activations only.");
+        inputs.push_back(linear->inputs);
+      }
+    }
+    model_->study = std::make_unique<InputStudy>(std::move(inputs), options_.context_tokens_max);
+  }
+  if (id >= model_->study->size()) return invalid("There is no such input.");
+  return model_->study->set(id, std::move(rule));
 }
 
 Status Engine::close_slot(size_t slot) {

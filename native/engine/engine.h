@@ -88,6 +88,9 @@ class Engine {
   /// Shows the inputs of linear layers to an observer until another (or null) takes its place. Fails while a step is in
   /// flight, and where activations are quantized: those inputs are other numbers.
   Status observe(InputObserver* observer);
+  /// What is done with the input `id` (Linear::id) of a linear layer. Only with f32 activations and while no step is in
+  /// flight.
+  Status study_input(size_t id, InputRule&& rule);
 
   /// Stores the packed weights for the next start. Call it on a thread of its own; `close` makes it end early.
   Status store_pack();

@@ -129,6 +129,11 @@ class Graph {
   /// Whether the row of token `token` gets 4 bits.
   bool is_short(const Linear& linear, size_t token) const noexcept;
   void count_short_rows(const LayerWeights& weights) noexcept;
+  /// Of layers whose weights are in Tender's order: one input row as codes, or as floats in that order; and the
+  /// product.
+  void quantize_tender(const Linear& linear, size_t column, const float* row, A8Block* out) const noexcept;
+  void order_tender(const Linear& linear, const float* row, float* out) const noexcept;
+  void linear_tender(const Linear& linear, const PackedView& weights, const LinearTask& task) const noexcept;
 
   const Model& model_;
   Team& team_;

@@ -63,8 +63,10 @@ bool Graph::is_short(const Linear& linear, size_t token) const noexcept {
   switch (linear.activations) {
     case ActivationKind::f32:
     case ActivationKind::a8:
+    case ActivationKind::tender8:
       return false;
     case ActivationKind::a4:
+    case ActivationKind::tender4:
       return true;
     case ActivationKind::agile:
       return importance_[token] < linear.threshold;
@@ -87,16 +89,22 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   const size_t inputs = linear.inputs;
   const bool codes = linear.reads_codes();
   const bool keep_floats = linear.reads_floats();
-  const bool own = observer_ == nullptr && (columns * inputs <= kOwnElementsMax || columns == 1);
+  const bool ordered = !linear.tender.empty();
+  const bool studied = model_.study != nullptr && model_.study->wants(linear.id);
+  const bool shared = observer_ != nullptr || studied;
+  const bool own = !shared && (columns * inputs <= kOwnElementsMax || columns == 1);
   ThreadBuffers& buffers = threads_[thread];
   float* floats = own ? buffers.floats : floats_;
   A8Block* blocks = own ? buffers.blocks : blocks_;
   const auto row = [&](size_t i) {
-    float* out = keep_floats ? floats + i * inputs : buffers.row;
+    float* out = keep_floats && !ordered ? floats + i * inputs : buffers.row;
     produce(i, out);
+    if (keep_floats && ordered) order_tender(linear, out, floats + i * inputs);
     if (!codes) return;
+    A8Block* coded = blocks + i * (inputs / 32);
+    if (ordered) return quantize_tender(linear, i, out, coded);
     const int32_t levels = is_short(linear, i) ? 7 : 127;
-    model_.kernels->quantize_a8(out, inputs, linear.activation_group, levels, blocks + i * (inputs / 32));
+    model_.kernels->quantize_a8(out, inputs, linear.activation_group, levels, coded);
   };
   if (own) {
     for (size_t i = 0; i < columns; ++i) row(i);
@@ -111,6 +119,10 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   if (observer_ != nullptr) {
     const bool in_layer = &linear != &model_.weights.head;
     observer_->collect(linear, floats, columns, in_layer ? batch_->positions.data() : nullptr, team_, thread);
+  }
+  if (studied) {
+    if (thread == 0) model_.study->apply(linear.id, floats_, batch_->positions);
+    barrier(thread);
   }
   return {floats, inputs, blocks, inputs / 32};
 }
@@ -140,6 +152,10 @@ void Graph::linear(const Linear& linear, const Input& input, size_t columns, flo
         .bias = linear.bias.empty() ? nullptr : linear.bias.data() + output,
         .accumulate = accumulate,
     };
+    if (!linear.tender.empty()) {
+      linear_tender(linear, weights, task);
+      continue;
+    }
     (a8 ? model_.kernels->linear_a8 : model_.kernels->linear_f32)[format](task);
   }
 }

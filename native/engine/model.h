@@ -1,6 +1,10 @@
 #pragma once
+#include <memory>
+
 #include "../kernels/kernel_table.h"
+#include "../kernels/tender.h"
 #include "architecture.h"
+#include "input_study.h"
 #include "kv_pool.h"
 #include "rope_table.h"
 #include "weights.h"
@@ -13,7 +17,9 @@ struct Model {
   Weights weights;
   RopeTable rope;
   KvPool kv;
+  std::unique_ptr<InputStudy> study;  // null unless inputs of linear layers are watched or changed
   const KernelTable* kernels = nullptr;
+  const TenderKernels* tender = nullptr;
   bool random_importance = false;  // in [0, 1), of layer and position alone: shows what importance gives
   bool wants_importance = false;   // of each token in each layer: what a later input of the layer is quantized by
 

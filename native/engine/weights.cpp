@@ -78,6 +78,29 @@ class Loader {
     return status;
   }
 
+  /// Values of a vector that exists, 0 otherwise.
+  size_t length(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    return found == tensors_.end() || found->second->shape.size() != 1 ? 0 : found->second->shape[0];
+  }
+
+  /// Reads a vector of at most `most` 32-bit integers.
+  Status integers(const std::string& name, size_t most, std::vector<int32_t>& out) const {
+    constexpr uint32_t kI32 = 26;
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end() || found->second->type != kI32 || length(name) == 0 || length(name) > most) {
+      return Status::failure(ErrorCode::model_tensor_shape,
+                             "Tensor '" + name + "' must be a vector of up to " + std::to_string(most) + " integers.");
+    }
+    out.resize(length(name));
+    const size_t offset = found->second->offset;
+    const size_t bytes = out.size() * sizeof(int32_t);
+    if (offset > file_.bytes() || bytes > file_.bytes() - offset) {
+      return Status::failure(ErrorCode::model_tensor_out_of_range, "Tensor '" + name + "' lies outside the file.");
+    }
+    return file_.read(offset, {reinterpret_cast<uint8_t*>(out.data()), bytes});
+  }
+
   /// Plans one matrix behind the last; returns its place in `view` after `bind`.
   Status plan(const std::string& name, size_t rows, size_t cols, PackedView& view) {
     Source source;
@@ -222,6 +245,23 @@ Status read_bias(const Loader& loader, const std::string& prefix, const Architec
   return Status::success();
 }
 
+/// Order, groups and steps of a layer's input that is in Tender's groups; nothing if the file has none.
+Status read_tender(const Loader& loader, const std::string& prefix, Linear& linear) {
+  if (!loader.has(prefix + "order")) return Status::success();
+  TenderTensors t;
+  Status status = loader.integers(prefix + "order", linear.inputs, t.order);
+  if (status.ok()) status = loader.integers(prefix + "sizes", kTenderGroupsMax, t.sizes);
+  if (status.ok()) status = loader.vector(prefix + "scales", loader.length(prefix + "scales"), t.scales);
+  if (status.ok() && loader.has(prefix + "bias")) status = loader.vector(prefix + "bias", linear.inputs, t.bias);
+  if (status.ok()) status = linear.tender.build(prefix, t, linear.inputs);
+  if (!status.ok() || !loader.has(prefix + "offset")) return status;
+  std::vector<float> offset;
+  if (status = loader.vector(prefix + "offset", linear.outputs, offset); !status.ok()) return status;
+  linear.bias.resize(linear.outputs);
+  for (size_t n = 0; n < offset.size(); ++n) linear.bias[n] += offset[n];
+  return status;
+}
+
 Status plan_layer(Loader& loader, const ArchitectureSpec& a, size_t index, LayerWeights& layer) {
   const std::string prefix = "blk." + std::to_string(index) + ".";
   const size_t q = a.heads * a.head_dim;
@@ -229,6 +269,8 @@ Status plan_layer(Loader& loader, const ArchitectureSpec& a, size_t index, Layer
   layer.qkv.inputs = layer.gate_up.inputs = a.hidden;
   layer.output.inputs = q;
   layer.down.inputs = a.ffn;
+  size_t id = 4 * index;
+  for (Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) linear->id = id++;
   layer.qkv.segments.reserve(3);
   layer.gate_up.segments.reserve(2);
   layer.output.segments.reserve(1);
@@ -246,6 +288,10 @@ Status plan_layer(Loader& loader, const ArchitectureSpec& a, size_t index, Layer
   if (status.ok()) status = loader.plan_part(prefix + "ffn_gate.weight", a.ffn, layer.gate_up);
   if (status.ok()) status = loader.plan_part(prefix + "ffn_up.weight", a.ffn, layer.gate_up);
   if (status.ok()) status = loader.plan_part(prefix + "ffn_down.weight", a.hidden, layer.down);
+  if (status.ok()) status = read_tender(loader, prefix + "qkv.tender_", layer.qkv);
+  if (status.ok()) status = read_tender(loader, prefix + "output.tender_", layer.output);
+  if (status.ok()) status = read_tender(loader, prefix + "gateUp.tender_", layer.gate_up);
+  if (status.ok()) status = read_tender(loader, prefix + "down.tender_", layer.down);
   return status;
 }
 

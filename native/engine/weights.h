@@ -15,6 +15,7 @@
 #include "architecture.h"
 #include "pack_file.h"
 #include "pages.h"
+#include "tender_plan.h"
 
 namespace nibble {
 
@@ -40,6 +41,8 @@ struct Linear {
   ActivationKind activations = ActivationKind::f32;  // of the segments that aren't floats
   size_t activation_group = kTileInputs;             // inputs that share a scale
   float threshold = 0;                               // agile: rows of tokens less important than this get a4
+  TenderPlan tender;                                 // of tender8 and tender4; else empty
+  size_t id = SIZE_MAX;  // of a layer's: 4 · layer + 0 qkv, 1 output, 2 gate and up, 3 down
 
   /// Whether any segment reads the input quantized, and whether any reads it as it is.
   bool reads_codes() const noexcept;

@@ -23,6 +23,13 @@ inline float weight(float code, float, float d, float m) noexcept {
   return __builtin_fmaf(code, d, m);
 }
 
+/// A code of a row with one scale, in the low bits of a byte: int8, or 0…15 with an offset of 8. (q − 8) · d is rounded
+/// once as fma(q, d, −8·d) is.
+template <size_t Bits>
+float scaled_row_weight(int byte, float d) noexcept {
+  return static_cast<float>(Bits == 8 ? static_cast<int8_t>(byte) : (byte & 15) - 8) * d;
+}
+
 /// Value of the minimum of one group: stored, or −8·d for symmetric 4-bit codes, or +0.
 template <WeightFormat format, class Scale>
 float minimum_value(float d, Scale stored) noexcept {

@@ -29,6 +29,8 @@ constexpr Row kTypes[] = {
     {GgmlType::nb_w4g128a, {"NB_W4G128A", 128, 68, WeightFormat::w4g128a}},
     {GgmlType::nb_w8g64, {"NB_W8G64", 64, 66, WeightFormat::w8g64}},
     {GgmlType::nb_w8g128, {"NB_W8G128", 128, 130, WeightFormat::w8g128}},
+    {GgmlType::nb_w8row, {"NB_W8ROW", 32, 32, WeightFormat::w8row, 4}},
+    {GgmlType::nb_w4row, {"NB_W4ROW", 32, 16, WeightFormat::w4row, 4}},
 };
 
 }  // namespace
@@ -41,10 +43,11 @@ const GgmlTypeInfo* ggml_type_info(uint32_t type) noexcept {
 }
 
 size_t ggml_bytes(const GgmlTypeInfo& type, size_t rows, size_t cols) noexcept {
-  if (cols % type.block_values != 0) return 0;
+  if (cols == 0 || cols % type.block_values != 0) return 0;
   size_t row_bytes = 0;
   size_t bytes = 0;
   if (__builtin_mul_overflow(cols / type.block_values, type.block_bytes, &row_bytes)) return 0;
+  if (__builtin_add_overflow(row_bytes, type.row_bytes, &row_bytes)) return 0;
   if (__builtin_mul_overflow(row_bytes, rows, &bytes)) return 0;
   return bytes;
 }

@@ -54,6 +54,41 @@ bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, siz
   return finite;
 }
 
+/// Rows with one f32 scale: the scales of 16 rows, then tiles of their codes.
+template <size_t Bits>
+bool pack_scaled_rows(const uint8_t* first_row, size_t row_bytes, size_t rows, size_t cols, uint8_t* out) noexcept {
+  constexpr size_t kWords = kTileInputs * Bits / 8 / 4;
+  alignas(32) uint32_t scales[kTileRows] = {};
+  bool finite = true;
+  for (size_t r = 0; r < rows; ++r) {
+    scales[r] = unpacking::load_u32(first_row + r * row_bytes);
+    finite &= (scales[r] & 0x7f800000u) != 0x7f800000u;
+  }
+  std::memcpy(out, scales, sizeof scales);
+  out += sizeof scales;
+  for (size_t at = sizeof(float); at < sizeof(float) + cols * Bits / 8; at += kWords * 4) {
+    for (size_t j = 0; j < kWords; ++j) {
+      for (size_t r = 0; r < kTileRows; ++r, out += 4) {
+        const uint32_t word = r < rows ? unpacking::load_u32(first_row + r * row_bytes + at + 4 * j) : 0;
+        std::memcpy(out, &word, 4);
+      }
+    }
+  }
+  return finite;
+}
+
+template <size_t Bits>
+bool dequantize_scaled_row(const uint8_t* row, size_t cols, float* out) noexcept {
+  const uint32_t bits = unpacking::load_u32(row);
+  const float d = std::bit_cast<float>(bits);
+  const uint8_t* codes = row + sizeof(float);
+  for (size_t k = 0; k < cols; ++k) {
+    out[k] =
+        decoding::scaled_row_weight<Bits>(Bits == 8 ? codes[k] : codes[k / 32 * 16 + k % 16] >> (k % 32 / 16 * 4), d);
+  }
+  return (bits & 0x7f800000u) != 0x7f800000u;
+}
+
 /// Float tiles are [32 inputs][16 rows]; kExponent are the bits that are all set in NaN and infinity.
 template <class Bits, Bits kExponent>
 bool pack_floats(const uint8_t* first_row, size_t row_bytes, size_t rows, size_t cols, uint8_t* out) noexcept {
@@ -128,6 +163,9 @@ struct Functions {
 template <class Type>
 constexpr Functions kQuantized = {pack_quantized<Type>, dequantize_quantized<Type>};
 
+template <size_t Bits>
+constexpr Functions kScaledRows = {pack_scaled_rows<Bits>, dequantize_scaled_row<Bits>};
+
 constexpr Functions kF32 = {pack_floats<uint32_t, 0x7f800000u>,
                             [](const uint8_t* row, size_t cols, float* out) noexcept {
                               return dequantize_floats<uint32_t, 0x7f800000u>(
@@ -180,6 +218,10 @@ const Functions* functions(GgmlType type) noexcept {
       return &kQuantized<unpacking::NbW8G64>;
     case GgmlType::nb_w8g128:
       return &kQuantized<unpacking::NbW8G128>;
+    case GgmlType::nb_w8row:
+      return &kScaledRows<8>;
+    case GgmlType::nb_w4row:
+      return &kScaledRows<4>;
   }
   return nullptr;
 }

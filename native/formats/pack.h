@@ -31,13 +31,16 @@ enum class GgmlType : uint32_t {
   nb_w4g128a = 20004,  // f16 d, f16 m, 64 bytes
   nb_w8g64 = 20005,    // f16 d, 64 int8
   nb_w8g128 = 20006,   // f16 d, 128 int8
+  nb_w8row = 20010,    // a row: f32 d, then its int8
+  nb_w4row = 20011,    // a row: f32 d, then blocks of 32 codes in 16 bytes
 };
 
 struct GgmlTypeInfo {
   const char* name;     // "Q4_1"
   size_t block_values;  // values of one block: 1, 32, 64, 128 or 256
   size_t block_bytes;
-  WeightFormat home;  // the lossless packed format
+  WeightFormat home;     // the lossless packed format
+  size_t row_bytes = 0;  // before the first block of a row
 };
 
 /// Null if the type isn't read.

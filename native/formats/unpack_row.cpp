@@ -42,6 +42,18 @@ void unpack_quantized(const uint8_t* tile, size_t row, size_t cols, float* out) 
   }
 }
 
+template <size_t Bits>
+void unpack_scaled_row(const uint8_t* tile, size_t row, size_t cols, float* out) noexcept {
+  float d;
+  std::memcpy(&d, tile + row * sizeof d, sizeof d);
+  const uint8_t* codes = tile + kTileRows * sizeof d + row * 4;
+  for (size_t k = 0; k < cols; ++k) {
+    const size_t i = k % kTileInputs;
+    const size_t word = Bits == 8 ? k / 4 : k / kTileInputs * 4 + i % 16 / 4;
+    out[k] = decoding::scaled_row_weight<Bits>(codes[word * 64 + k % 4] >> (Bits == 8 ? 0 : i / 16 * 4), d);
+  }
+}
+
 template <class Bits, class Convert>
 void unpack_floats(const uint8_t* tile, size_t row, size_t cols, float* out, Convert convert) noexcept {
   for (size_t k = 0; k < cols; ++k) {
@@ -93,6 +105,10 @@ void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
       return unpack_quantized<w8g64, uint16_t>(tile, r, cols, out);
     case w8g128:
       return unpack_quantized<w8g128, uint16_t>(tile, r, cols, out);
+    case w8row:
+      return unpack_scaled_row<8>(tile, r, cols, out);
+    case w4row:
+      return unpack_scaled_row<4>(tile, r, cols, out);
   }
 }
 

@@ -36,8 +36,10 @@ enum class WeightFormat : uint8_t {
   w4g128a,   // f16 scale and minimum            NB_W4G128A
   w8g64,     // f16 scale, symmetric             NB_W8G64
   w8g128,    // f16 scale, symmetric             NB_W8G128
+  w8row,     // f32 scale of a whole row         NB_W8ROW
+  w4row,     // f32 scale of a whole row         NB_W4ROW
 };
-inline constexpr size_t kWeightFormatCount = 17;
+inline constexpr size_t kWeightFormatCount = 19;
 
 inline constexpr size_t kTileRows = 16;
 inline constexpr size_t kTileInputs = 32;  // of a strip: of a tile whose groups aren't larger
@@ -50,6 +52,9 @@ struct WeightFormatInfo {
   bool affine;          // minima are stored
 
   constexpr bool is_float() const noexcept { return group == 0; }
+  /// One scale for a row: a row tile begins with 16 f32 scales, its tiles hold codes alone. For Tender
+  /// (kernels/tender.h).
+  constexpr bool is_row_scaled() const noexcept { return !is_float() && scale_bytes == 0; }
   /// Strips of 32 inputs in a tile: 1, or what a larger group takes.
   constexpr size_t strips() const noexcept { return group > kTileInputs ? group / kTileInputs : 1; }
   /// Scale groups that begin in a strip: 2 (groups of 16) or 1.
@@ -68,7 +73,8 @@ inline constexpr WeightFormatInfo kWeightFormats[kWeightFormatCount] = {
     {"w8g32", 8, 32, 2, false},    {"w8g32a", 8, 32, 2, true},   {"w8g32a32", 8, 32, 4, true},
     {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true}, {"w4g64", 4, 64, 2, false},
     {"w4g64a", 4, 64, 2, true},    {"w4g128", 4, 128, 2, false}, {"w4g128a", 4, 128, 2, true},
-    {"w8g64", 8, 64, 2, false},    {"w8g128", 8, 128, 2, false},
+    {"w8g64", 8, 64, 2, false},    {"w8g128", 8, 128, 2, false}, {"w8row", 8, 32, 0, false},
+    {"w4row", 4, 32, 0, false},
 };
 
 constexpr const WeightFormatInfo& info(WeightFormat format) noexcept {
@@ -86,7 +92,8 @@ constexpr size_t row_tiles(size_t rows) noexcept {
 
 /// Bytes of a row tile of `cols` inputs, whole tiles.
 constexpr size_t row_tile_bytes(WeightFormat format, size_t cols) noexcept {
-  return cols / (kTileInputs * info(format).strips()) * info(format).tile_bytes();
+  const size_t scales = info(format).is_row_scaled() ? kTileRows * sizeof(float) : 0;
+  return scales + cols / (kTileInputs * info(format).strips()) * info(format).tile_bytes();
 }
 
 /// A packed matrix, not owned.

@@ -2,13 +2,20 @@
 import { NibbleError } from '../errors.js';
 import type { ArchitectureSpec, TensorSpec } from '../native/contract.js';
 import type { GgufHeader, GgufTensor } from './gguf-reader.js';
-import { FORMAT_VERSION_KEY, findTensorFormat, isOwnTensorFormat, tensorBytes, tensorTypeName } from './gguf-types.js';
+import {
+  FORMAT_VERSION_KEY,
+  findTensorFormat,
+  I32_TYPE,
+  isOwnTensorFormat,
+  tensorBytes,
+  tensorTypeName,
+} from './gguf-types.js';
+import { type TenderTensor, tenderTensor } from './tender-tensors.js';
 
 /** Inputs per tile of packed weights: the width of every matrix must be whole tiles. */
 const TILE_INPUTS = 32;
 
 type Expected = { readonly shape: readonly number[]; readonly optional: boolean };
-
 /** Every tensor the architecture can have; shapes in GGUF order, `[inputs, outputs]` or `[size]`. */
 export function expectedTensors(spec: ArchitectureSpec): ReadonlyMap<string, Expected> {
   const { hidden, ffn, vocab, headDim } = spec;
@@ -67,7 +74,7 @@ export function checkTensors(
   }
   const isOwnFile = header.metadata.has(FORMAT_VERSION_KEY);
   const ends = header.tensors.map((tensor) => {
-    const rule = expected.get(tensor.name);
+    const rule = expected.get(tensor.name) ?? (isOwnFile ? tenderTensor(tensor.name, spec) : undefined);
     // Ignoring a tensor would compute something else than its author meant.
     if (rule === undefined) {
       throw new NibbleError('model_tensor_unknown', { tensor: tensor.name, architecture: architectureName });
@@ -85,16 +92,18 @@ export function checkTensors(
 }
 
 /** Returns where the tensor ends in the file. */
-function checkTensor(tensor: GgufTensor, rule: Expected, fileBytes: number): number {
+function checkTensor(tensor: GgufTensor, rule: Expected | TenderTensor, fileBytes: number): number {
   const { name, type, shape, offset } = tensor;
   const format = findTensorFormat(type);
   // Vectors (norms, biases) are used as they are, never packed.
-  const isMatrix = rule.shape.length > 1;
-  if (format === null || (!isMatrix && format.blockElements > 1)) {
+  const isMatrix = rule.shape !== null && rule.shape.length > 1;
+  const isInteger = 'integers' in rule && rule.integers;
+  if (format === null || (!isMatrix && format.blockElements > 1) || isInteger !== (type === I32_TYPE)) {
     throw new NibbleError('model_tensor_type_unsupported', { tensor: name, type: tensorTypeName(type) });
   }
-  if (shape.length !== rule.shape.length || shape.some((size, dimension) => size !== rule.shape[dimension])) {
-    const message = `Tensor '${name}' has the shape [${shape.join(', ')}]; expected is [${rule.shape.join(', ')}].`;
+  const wanted = rule.shape ?? [Math.min(Math.max(1, shape[0] ?? 0), rule.most)];
+  if (shape.length !== wanted.length || shape.some((size, dimension) => size !== wanted[dimension])) {
+    const message = `Tensor '${name}' has the shape [${shape.join(', ')}]; expected is [${wanted.join(', ')}].`;
     throw new NibbleError('model_tensor_shape', { message });
   }
   const bytes = tensorBytes(format, shape);

@@ -65,14 +65,20 @@ export type TensorFormat = {
   /** A row is stored in blocks of so many elements, each of so many bytes. */
   readonly blockElements: number;
   readonly blockBytes: number;
+  /** Before the first block of each row. */
+  readonly rowBytes: number;
 };
 
-const format = (id: number, name: string, blockElements: number, blockBytes: number): TensorFormat => ({
+const format = (id: number, name: string, blockElements: number, blockBytes: number, rowBytes = 0): TensorFormat => ({
   id,
   name,
   blockElements,
   blockBytes,
+  rowBytes,
 });
+
+/** Whole numbers: orders and sizes, never weights. */
+export const I32_TYPE = 26;
 
 /** The common tensor formats that Nibble computes with. */
 export const tensorFormats: readonly TensorFormat[] = [
@@ -93,7 +99,8 @@ export const tensorFormats: readonly TensorFormat[] = [
 
 /**
  * Nibble's own tensor formats: groups of 64 and 128 inputs, 4 bits symmetric (w = d·(q − 8)) or affine (w = d·q + m),
- * or 8 bits. Layouts: native/formats/pack.h. Only files that name a `nibble.format_version` may hold them.
+ * or 8 bits; rows with one scale. Layouts: native/formats/pack.h. Only files that name a `nibble.format_version` may
+ * hold them, and integers.
  */
 export const ownTensorFormats: readonly TensorFormat[] = [
   format(20001, 'NB_W4G64', 64, 34),
@@ -102,6 +109,9 @@ export const ownTensorFormats: readonly TensorFormat[] = [
   format(20004, 'NB_W4G128A', 128, 68),
   format(20005, 'NB_W8G64', 64, 66),
   format(20006, 'NB_W8G128', 128, 130),
+  format(20010, 'NB_W8ROW', 32, 32, 4),
+  format(20011, 'NB_W4ROW', 32, 16, 4),
+  format(I32_TYPE, 'I32', 1, 4),
 ];
 
 /** Says that a file was written by Nibble and may hold its own tensor formats. */
@@ -121,7 +131,6 @@ const otherFormats: Readonly<Record<number, string>> = {
   23: 'IQ4_XS',
   24: 'I8',
   25: 'I16',
-  26: 'I32',
   27: 'I64',
   28: 'F64',
   29: 'IQ1_M',
@@ -157,6 +166,7 @@ export function tensorTypeName(id: number): string {
 export function tensorBytes(tensorFormat: TensorFormat, shape: readonly number[]): bigint | null {
   const [rowElements = 1, ...rest] = shape;
   if (rowElements % tensorFormat.blockElements !== 0) return null;
-  const rowBytes = BigInt(rowElements / tensorFormat.blockElements) * BigInt(tensorFormat.blockBytes);
+  const blocks = BigInt(rowElements / tensorFormat.blockElements);
+  const rowBytes = blocks * BigInt(tensorFormat.blockBytes) + BigInt(tensorFormat.rowBytes);
   return rest.reduce((bytes, count) => bytes * BigInt(count), rowBytes);
 }

@@ -7,6 +7,7 @@
  */
 
 import type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+import type { StudiesInputs } from './input-study.js';
 import type { Calibrates, Quantizes } from './quant-types.js';
 
 export type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
@@ -24,9 +25,10 @@ export type ActivationFormat = 'a8' | 'f32';
 /**
  * How one linear layer reads its input: as it is (`f32`), or quantized per token and group of its weights, to codes of
  * at most 127 (`a8`) or 7 (`a4`); `agile` (not for qkv and head) is `a4` for tokens whose importance in the layer is
- * below the layer's threshold, and `a8` for the others.
+ * below the layer's threshold, and `a8` for the others. By Tender's groups of channels, to codes of at most 127 or 7:
+ * `tender8`, `tender4`, where the file was made for them.
  */
-export type ActivationKind = 'f32' | 'a8' | 'a4' | 'agile';
+export type ActivationKind = 'f32' | 'a8' | 'a4' | 'agile' | 'tender8' | 'tender4';
 
 export type LinearSpec = { readonly activations: ActivationKind };
 
@@ -334,7 +336,7 @@ export type LoadedModelInfo = {
   readonly fileIdentity: string;
 };
 
-export interface NativeModel extends Calibrates {
+export interface NativeModel extends Calibrates, StudiesInputs {
   readonly info: LoadedModelInfo;
   /** Returns the slot id. Throws `native_invalid_argument` when none is free. */
   openSlot(sampling: SamplingSpec): number;

@@ -317,6 +317,15 @@ test('eval agile: 4 bits for none, for a share by importance and by chance', asy
   for (const rowShare of agile) assert.ok(rowShare > 0.2 && rowShare < 0.4, `${rowShare}`);
 });
 
+test('eval activations: every scheme, Tender by its groups', async () => {
+  const args = ['--model', model, '--data', text, '--calibration', text, '--window', '64', '--windows', '1'];
+  const names = 'none,tensor,token,channel,smooth,tender-up,tender-down,tender-dynamic';
+  const result = await run('eval-activations', 'eval', 'activations', ...args, '--schemes', names, '--groups', '1,4');
+  const found = runsOf(result).map(({ scheme, groups }) => `${scheme} ${groups}`);
+  const tender = ['up', 'down', 'dynamic'].flatMap((name) => [`tender-${name} 1`, `tender-${name} 4`]);
+  assert.deepEqual(found, [...names.split(',', 5).map((name) => `${name} null`), ...tender]);
+});
+
 test('eval teacher-forced: every token of a continuation is a position', async () => {
   const path = join(folder, 'forced.jsonl');
   writeFileSync(path, '{"prompt":[40,41,42],"continuation":[43,44]}\n{"prompt":[50],"continuation":[51,52,53]}\n');

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { registerActivations } from './activations.js';
 import { registerAgile } from './agile.js';
 import { registerAgreement } from './agreement.js';
 import { registerChoices } from './choices.js';
@@ -11,6 +12,7 @@ import { registerTeacherForced } from './teacher-forced.js';
 export function registerEval(program: Command): void {
   const parent = program.command('eval').description('Measure what a model file predicts.');
   registerPerplexity(parent);
+  registerActivations(parent);
   registerAgreement(parent);
   registerCompare(parent);
   registerGate(parent);
