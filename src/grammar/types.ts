@@ -1,5 +1,8 @@
-/** Values in a text: `end` follows each; `between` and another value may follow that, if it isn't null. */
-export type Frame = { readonly end: string; readonly between: string | null };
+/**
+ * Values in a text: `end` follows each; `between` and another value may follow that, if it isn't null. With `mark` the
+ * text is free but for values, none to many, each behind a mark; its first character must not come again in it.
+ */
+export type Frame = { readonly end: string; readonly between: string | null; readonly mark?: string };
 
 /** What a generated text must be. Sent to the grammar's thread as it is, and the key of its cache. */
 export type Constraint =

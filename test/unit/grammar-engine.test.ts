@@ -95,6 +95,22 @@ test('a schema with an id is a document of its own; values in a frame come one a
   assert.deepEqual(await follow({ kind: 'json_schema', schema, frame: once }, '1;'), { kind: 'finished' });
 });
 
+test('values amid free text: none behind anything but a mark, and behind a mark nothing else', async () => {
+  const schema = '{"enum":[1,22]}';
+  const frame = { mark: '<v>\n', end: ';', between: null };
+  const constraint: Constraint = { kind: 'json_schema', schema, frame };
+  const every = await allowed(constraint, '');
+  for (const char of ['a', '<', '>', '\n', '{', ' ', '</s>']) assert.ok(every.includes(char), char);
+  for (const text of ['some text', '<', '<<', '<v', 'a<v<', '<va>', '1;', '<v>\n1;', 'x<v>\n22;y<v>\n1;z']) {
+    assert.deepEqual(await allowed(constraint, text), every, JSON.stringify(text));
+  }
+  assert.deepEqual(await allowed(constraint, '<v>'), ['\n']);
+  assert.deepEqual(await allowed(constraint, 'a<<v>'), ['\n']);
+  assert.deepEqual(await allowed(constraint, '<v>\n'), ['1', '2']);
+  assert.deepEqual(await allowed(constraint, 'b<v<v>\n2'), ['2']);
+  assert.deepEqual(await allowed(constraint, '<v>\n1'), [';']);
+});
+
 test('what cannot be used is refused, and the next one is served', async () => {
   const invalid = { code: 'constraint_invalid' };
   for (const text of ['root ::= (', 'root ::= other', 'start ::= "a"', '', 'root ::= [z-a]']) {

@@ -72,6 +72,32 @@ test('the constraint is made of the functions that may be called; the prompt ope
   assert.deepEqual(await submitted('hermes', { tool_choice: 'auto' }), { opening: '', constraint: undefined });
 });
 
+test('auto: a strict function makes calls valid, and leaves other text free', async () => {
+  const strict = { ...weather, function: { ...weather.function, strict: true } };
+  const call = (name: string, value: object) => ({
+    type: 'object',
+    properties: { name: { const: name }, arguments: value },
+    required: ['name', 'arguments'],
+  });
+  const anyOf = [call('get_weather', { $id: 'tool:get_weather', ...parameters }), call('now', { type: 'object' })];
+  const frame = { mark: '<tool_call>\n', end: '\n</tool_call>', between: null };
+  const constraint = { kind: 'json_schema', schema: JSON.stringify({ anyOf }), frame };
+  for (const extra of [{}, { tool_choice: 'auto' }]) {
+    assert.deepEqual(await submitted('hermes', { tools: [strict, now], ...extra }), { opening: '', constraint });
+  }
+  const free = { opening: '', constraint: undefined };
+  assert.deepEqual(await submitted('hermes', { tools: [strict], tool_choice: 'none' }), free);
+  assert.deepEqual(await submitted('llama3', { tools: [strict] }), free);
+  const asked = await submitted('hermes', { tools: [strict], guided_regex: 'a' });
+  assert.deepEqual(asked.constraint, { kind: 'regex', pattern: 'a' });
+
+  const text = 'Let me see.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>';
+  const server = createFakeServer({ continuation: () => text });
+  const [choice] = (await post(server, '/v1/chat/completions', { ...base, tools: [strict, now] })).json().choices;
+  assert.deepEqual([choice.message.content, choice.finish_reason], ['Let me see.', 'tool_calls']);
+  assert.deepEqual(JSON.parse(choice.message.tool_calls[0].function.arguments), { city: 'Oslo' });
+});
+
 test('what cannot be kept is refused, with the field at fault', async () => {
   const withParameters = (value: object) => [{ type: 'function', function: { name: 'f', parameters: value } }];
   const cases: readonly (readonly [object, string, string])[] = [

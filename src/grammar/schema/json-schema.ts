@@ -2,6 +2,7 @@ import { GRAMMAR_NESTING_MAX, GRAMMAR_REPEAT_MAX } from '../../limits.js';
 import { ConstraintError, type Frame } from '../types.js';
 import { areDisjoint, outlineOf } from './disjoint.js';
 import { patternOfFormat } from './formats.js';
+import { amidText } from './free-text.js';
 import { COMMA, QUOTE } from './json-text.js';
 import {
   checkKeywords,
@@ -72,6 +73,7 @@ class Converter {
   grammar(frame: Frame | null): string {
     const value = this.#visit(this.#root, { path: '#', depth: 0, refs: [], base: this.#root });
     if (frame === null) return this.#rules.text(value);
+    if (frame.mark !== undefined) return this.#rules.text(amidText(value, frame.mark, frame.end, this.#rules));
     const one = this.#rules.rule(sequence([value, literal(frame.end)]));
     const more = frame.between === null ? [] : [repeat(sequence([literal(frame.between), one]), 0, null)];
     return this.#rules.text(sequence([one, ...more]));

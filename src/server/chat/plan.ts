@@ -1,12 +1,13 @@
 import type { GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
+import type { Constraint } from '../../grammar/types.js';
 import { KV_BLOCK_TOKENS, SEQUENCES_PER_REQUEST_MAX } from '../../limits.js';
 import { type AskedConstraint, compileConstraint, constraintFrom } from '../generation/constraint.js';
 import { encodeTexts } from '../generation/encode.js';
 import { checkMinTokens, invalid, readSettings, unsupported } from '../generation/settings.js';
 import type { ChatRequest } from '../schemas/chat-request.js';
 import type { ServedModel } from '../served-model.js';
-import { type ForcedCalls, forcedCalls } from '../tools/forced.js';
+import { type ForcedCalls, forcedCalls, strictCalls } from '../tools/forced.js';
 import { type ToolFormat, type ToolSupport, toolSupportOf } from '../tools/format.js';
 import { templateVariables } from './messages.js';
 
@@ -27,6 +28,8 @@ export type ToolPlan = {
   readonly isParallel: boolean;
   /** The answer has to be calls; null where the model chooses. */
   readonly forced: ForcedCalls | null;
+  /** What calls must be where the model chooses, if a function is strict. */
+  readonly strict: Constraint | null;
 };
 
 function checkFields(body: ChatRequest): void {
@@ -65,18 +68,20 @@ function readTools(body: ChatRequest, support: ToolSupport): ToolPlan | null {
   if (choice === 'none') return null;
   const { format } = support;
   const isParallel = body.parallel_tool_calls ?? true;
-  if (choice === 'auto') return { format, names, isParallel, forced: null };
+  const tools = body.tools ?? [];
+  if (choice === 'auto') return { format, names, isParallel, forced: null, strict: strictCalls(format, tools) };
   // A named function is called once.
   const named = typeof choice === 'object' ? choice.function.name : null;
-  const callable = body.tools?.filter((tool) => named === null || tool.function.name === named) ?? [];
-  return { format, names, isParallel, forced: forcedCalls(format, callable, isParallel && named === null) };
+  const callable = tools.filter((tool) => named === null || tool.function.name === named);
+  const forced = forcedCalls(format, callable, isParallel && named === null);
+  return { format, names, isParallel, forced, strict: null };
 }
 
 /** What the fields for it or a forced call say that the text must be. */
 function readConstraint(body: ChatRequest, tools: ToolPlan | null): AskedConstraint | null {
   const asked = constraintFrom(body);
-  const forced = tools?.forced ?? null;
-  if (forced === null) return asked;
+  const { forced, strict } = tools ?? { forced: null, strict: null };
+  if (forced === null) return asked ?? (strict === null ? null : { constraint: strict, param: 'tools' });
   if (asked === null) return { constraint: forced.constraint, param: 'tools' };
   throw invalid(asked.param, `'tool_choice' asks for a call, '${asked.param}' for another text; give one.`);
 }

@@ -1,4 +1,7 @@
-/** Answers that must be calls: `tool_choice` "required", or a named function. */
+/**
+ * Answers that must be calls (`tool_choice` "required", or a named function), and those whose calls, if there are any,
+ * must be valid (`strict`).
+ */
 import type { Constraint } from '../../grammar/types.js';
 import type { FunctionTool } from '../schemas/chat-request.js';
 import type { ToolFormat } from './format.js';
@@ -20,14 +23,29 @@ function argumentsSchema({ name, parameters }: FunctionTool['function']): object
 const hasShape = (schema: object): boolean =>
   ['type', '$ref', 'anyOf', 'oneOf', 'allOf', 'enum', 'const'].some((key) => Object.hasOwn(schema, key));
 
+const callSchema = (name: string, given: string, value: object) => ({
+  type: 'object',
+  properties: { name: { const: name }, [given]: value },
+  required: ['name', given],
+});
+
+/**
+ * Free text whose calls are valid under the `parameters` of functions that say `strict`, and objects of any kind for
+ * the others. Null if none says so, or if free text can't be told from a call at once, as in formats without a mark.
+ */
+export function strictCalls(format: ToolFormat, tools: readonly FunctionTool[]): Constraint | null {
+  if (format !== 'hermes' || !tools.some((tool) => tool.function.strict === true)) return null;
+  const anyOf = tools.map(({ function: called }) =>
+    callSchema(called.name, 'arguments', called.strict === true ? argumentsSchema(called) : { type: 'object' }),
+  );
+  const frame = { mark: '<tool_call>\n', end: '\n</tool_call>', between: null };
+  return { kind: 'json_schema', schema: JSON.stringify({ anyOf }), frame };
+}
+
 /** Calls of these functions as `format` writes them: one, or more if `isParallel` and the format has a way to. */
 export function forcedCalls(format: ToolFormat, tools: readonly FunctionTool[], isParallel: boolean): ForcedCalls {
   const given = format === 'llama3' ? 'parameters' : 'arguments';
-  const anyOf = tools.map(({ function: called }) => ({
-    type: 'object',
-    properties: { name: { const: called.name }, [given]: argumentsSchema(called) },
-    required: ['name', given],
-  }));
+  const anyOf = tools.map(({ function: called }) => callSchema(called.name, given, argumentsSchema(called)));
   const one = { anyOf };
   const many = { type: 'array', items: one, minItems: 1, ...(isParallel ? {} : { maxItems: 1 }) };
   const schema = JSON.stringify(format === 'mistral' ? many : one);
