@@ -230,6 +230,7 @@ export const errorTable = {
     'invalid_request_error',
     (p) => `${p.path} can't be written: ${p.message}`,
   ),
+  interrupted: row<object>(500, 'server_error', () => 'It was interrupted; --resume goes on where it stopped.'),
   // Benches and evaluation
   bench_failed: row<{ message: string }>(500, 'server_error', (p) => `The bench failed: ${p.message}`),
   peer_failed: row<{ peer: string; message: string }>(502, 'server_error', (p) => `The peer ${p.peer}: ${p.message}`),

@@ -1,5 +1,5 @@
 #pragma once
-// Looking for the few elements of a long row that lie in a range. Sixteen are tested together; GCC's and Clang's vector
+// Visiting the few elements of a long row that lie in a range. Sixteen are tested together; GCC's and Clang's vector
 // extension gives SSE2 or NEON from the same source.
 #include <bit>
 #include <cstddef>
@@ -31,29 +31,6 @@ void scan_range(const float* x, size_t n, float low, float high, Visit&& visit) 
   for (; i < n; ++i) {
     if (x[i] >= low && x[i] < high) visit(i);
   }
-}
-
-/// The least x[i] ≥ low; `none` if that is less, or there is no such element.
-inline float least_from(const float* x, size_t n, float low, float none) noexcept {
-  using F32x4 [[gnu::vector_size(16)]] = float;
-  const F32x4 lows = {low, low, low, low};
-  const F32x4 rest = {none, none, none, none};
-  F32x4 least[4] = {rest, rest, rest, rest};
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    F32x4 v[4];
-    std::memcpy(v, x + i, sizeof v);
-    for (size_t k = 0; k < 4; ++k) {
-      const F32x4 in = v[k] >= lows ? v[k] : rest;
-      least[k] = in < least[k] ? in : least[k];
-    }
-  }
-  float result = none;
-  for (const F32x4& part : least) {
-    for (size_t k = 0; k < 4; ++k) result = part[k] < result ? part[k] : result;
-  }
-  for (; i < n; ++i) result = x[i] >= low && x[i] < result ? x[i] : result;
-  return result;
 }
 
 /// The first i with x[i] == value (so −0 equals +0), or n.

@@ -15,37 +15,15 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-using F32x4 [[gnu::vector_size(16)]] = float;
-using I32x4 [[gnu::vector_size(16)]] = int32_t;
-
-/// All ones where the bit of four is set.
-struct Lanes {
-  I32x4 of[16];
-};
-constexpr Lanes kLanes = [] {
-  Lanes lanes{};
-  for (int bits = 0; bits < 16; ++bits) {
-    lanes.of[bits] = I32x4{-(bits & 1), -(bits >> 1 & 1), -(bits >> 2 & 1), -(bits >> 3 & 1)};
-  }
-  return lanes;
-}();
-
 /// Forbidden tokens get −FLT_MAX, as banned ones do: differences stay numbers. Within a structure nearly all words are
 /// zero, within a text nearly all are full.
 void forbid(float* x, size_t n, TokenMask mask) noexcept {
-  constexpr F32x4 kForbidden = {-FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX};
   for (size_t w = 0; w < mask.size(); ++w) {
     const uint32_t bits = mask[w];
     if (bits == UINT32_MAX) continue;
-    size_t i = w * 32;
-    const size_t end = std::min(i + 32, n);
-    for (; i + 4 <= end; i += 4) {
-      F32x4 v;
-      std::memcpy(&v, x + i, sizeof v);
-      v = kLanes.of[bits >> (i % 32) & 15] != 0 ? v : kForbidden;
-      std::memcpy(x + i, &v, sizeof v);
-    }
-    for (; i < end; ++i) x[i] = (bits >> (i % 32) & 1) != 0 ? x[i] : -FLT_MAX;
+    const size_t begin = w * 32;
+    const size_t end = std::min(begin + 32, n);
+    for (size_t i = begin; i < end; ++i) x[i] = (bits >> (i - begin) & 1) != 0 ? x[i] : -FLT_MAX;
   }
 }
 

@@ -18,6 +18,7 @@ constexpr float kHeadNats = 6.0f;
 constexpr float kTopKNats[] = {1.5f, 3, 6, 10, 16, 28};  // widened until top-k is within
 constexpr size_t kHeadMax = 1024;
 constexpr float kBucketNats = 28.0f;  // beyond it no mass: e^-28 < 2^-40
+constexpr float kLightest = 0x1p-41f;
 constexpr size_t kLastBucket = std::tuple_size_v<decltype(SamplerScratch::buckets)> - 1;
 
 bool precedes(const Candidate& a, const Candidate& b) noexcept {
@@ -102,7 +103,7 @@ void TokenSelection::keep_top(size_t k) {
   }
   head_is_all_ = head_is_listed_ && scratch_.head.size() >= k;
   last_ = find(k, Measure::count).token;
-  buckets_hold_ = Reach::none;
+  buckets_are_filled_ = false;
 }
 
 /// Monotone in x, so that buckets follow the order. The last one takes everything without mass.
@@ -111,54 +112,44 @@ size_t TokenSelection::bucket_of(float x) const noexcept {
   return distance < static_cast<float>(kLastBucket) ? static_cast<size_t>(distance) : kLastBucket;
 }
 
-void TokenSelection::fill_buckets(Reach reach) noexcept {
-  if (buckets_hold_ == reach) return;
-  const float span = (reach == Reach::head ? kHeadNats : kBucketNats) * temperature_;
-  floor_ = reach == Reach::head ? max_ - span : -kInfinity;
-  bucket_width_ = std::max((max_ - least_from(x_, n_, max_ - span, max_)) / static_cast<float>(kLastBucket), 1e-30f);
+void TokenSelection::fill_buckets() noexcept {
+  if (buckets_are_filled_) return;
+  float least = max_;  // of the tokens with mass
+  for (size_t i = 0; i < n_; ++i) least = x_[i] < least && w_[i] >= kLightest ? x_[i] : least;
+  const float range = std::min(max_ - least, kBucketNats * temperature_);
+  bucket_width_ = std::max(range / static_cast<float>(kLastBucket), 1e-30f);
   bucket_scale_ = 1.0f / bucket_width_;
   scratch_.buckets.fill({0, 0});
-  const auto add = [&](size_t i) {
+  for (size_t i = 0; i < n_; ++i) {
     const Candidate token{x_[i], static_cast<int32_t>(i)};
-    if (!kept(token)) return;
+    if (!kept(token)) continue;
     SamplerScratch::Bucket& bucket = scratch_.buckets[bucket_of(token.x)];
     bucket.mass += mass_of(w_[i]);
     bucket.count += 1;
-  };
-  if (reach == Reach::head) {
-    scan_range(x_, n_, floor_, kInfinity, add);
-  } else {
-    for (size_t i = 0; i < n_; ++i) add(i);
   }
-  buckets_hold_ = reach;
-}
-
-uint64_t TokenSelection::bucket_mass() const noexcept {
-  uint64_t sum = 0;
-  for (const SamplerScratch::Bucket& bucket : scratch_.buckets) sum += bucket.mass;
-  return sum;
+  buckets_are_filled_ = true;
 }
 
 uint64_t TokenSelection::total_mass() noexcept {
   if (head_is_all_) return measure(scratch_.head, 0, scratch_.head.size(), Measure::mass);
-  if (last_.x == -kInfinity) return row_mass(w_, n_, w_min_);
-  fill_buckets(Reach::all);
-  return bucket_mass();
+  if (head_is_listed_ && last_.x == -kInfinity) {
+    return row_mass(w_, n_, w_min_);
+  }
+  fill_buckets();
+  uint64_t sum = 0;
+  for (const SamplerScratch::Bucket& bucket : scratch_.buckets) sum += bucket.mass;
+  return sum;
 }
 
 TokenSelection::Found TokenSelection::find(uint64_t need, Measure by) {
   if (head_is_listed_ && measure(scratch_.head, 0, scratch_.head.size(), by) >= need) {
     return find_within(scratch_.head, need, by);
   }
-  if (by == Measure::mass && !head_is_listed_) {
-    fill_buckets(Reach::head);
-    if (bucket_mass() >= need) return find_in_buckets(need, by);
-  }
-  fill_buckets(Reach::all);
   return find_in_buckets(need, by);
 }
 
 TokenSelection::Found TokenSelection::find_in_buckets(uint64_t need, Measure by) {
+  fill_buckets();
   uint64_t before = 0;
   for (size_t b = 0; b < scratch_.buckets.size(); ++b) {
     const SamplerScratch::Bucket& bucket = scratch_.buckets[b];
@@ -169,8 +160,7 @@ TokenSelection::Found TokenSelection::find_in_buckets(uint64_t need, Measure by)
     }
     // A range a little wider than the bucket, and than the rounding of its ends, skips most of the row quickly.
     const float slack = (max_ < 0.0f ? -max_ : max_) * 0x1p-22f;
-    const float end = b == kLastBucket ? -kInfinity : max_ - (static_cast<float>(b) + 1.5f) * bucket_width_ - slack;
-    const float low = std::max(end, floor_);
+    const float low = b == kLastBucket ? -kInfinity : max_ - (static_cast<float>(b) + 1.5f) * bucket_width_ - slack;
     const float high = b < 2 ? kInfinity : max_ - (static_cast<float>(b) - 0.5f) * bucket_width_ + slack;
     scratch_.members.clear();
     scan_range(x_, n_, low, high, [&](size_t i) {

@@ -1,8 +1,8 @@
 #pragma once
 // Finding tokens by their rank or by the mass before them, in the order of sampling (sampler.h), without sorting the
 // row. Peaked rows: the few tokens within 6 nats of the best are listed, and nearly always hold the answer. Flat rows:
-// one histogram of 1024 buckets of the logits within 6 nats or, where that doesn't reach, of all; then only the bucket
-// that holds the answer is listed. This only decides where to look: masses are integers, so results don't depend on it.
+// one histogram of 1024 buckets of logits, then only the bucket that holds the answer is listed. Both only decide where
+// to look: masses are integers, so the result does not depend on them.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -52,7 +52,6 @@ class TokenSelection {
  private:
   using Candidate = SamplerScratch::Candidate;
   enum class Measure : uint8_t { mass, count };
-  enum class Reach : uint8_t { none, head, all };
   struct Found {
     Candidate token;
     uint64_t through;  // running sum, the token included
@@ -64,10 +63,9 @@ class TokenSelection {
   size_t bucket_of(float x) const noexcept;
   void list_head(float nats);
   void keep_top(size_t k);
-  void fill_buckets(Reach reach) noexcept;
+  void fill_buckets() noexcept;
   uint64_t total_mass() noexcept;
   Found find(uint64_t need, Measure by);
-  uint64_t bucket_mass() const noexcept;
   Found find_in_buckets(uint64_t need, Measure by);
   Found find_within(std::vector<Candidate>& tokens, uint64_t need, Measure by) const;
 
@@ -81,8 +79,7 @@ class TokenSelection {
   Candidate last_;               // top-k: the last token that is kept
   bool head_is_listed_ = false;  // the head was short enough
   bool head_is_all_ = false;     // and nothing else is kept
-  Reach buckets_hold_ = Reach::none;
-  float floor_ = 0;  // no smaller logit is in the buckets
+  bool buckets_are_filled_ = false;
   float bucket_width_ = 0;
   float bucket_scale_ = 0;
   uint64_t mass_ = 0;

@@ -2,10 +2,13 @@
 import { Command, CommanderError } from 'commander';
 import { NibbleError } from '../errors.js';
 import { registerBench } from './bench/index.js';
+import { registerCalibrate } from './calibrate.js';
 import { registerEval } from './eval/index.js';
 import { registerGenerate } from './generate.js';
+import { registerInspect } from './inspect/index.js';
 import { packageVersion } from './output.js';
 import { registerPull } from './pull.js';
+import { registerQuantize } from './quantize.js';
 import { registerServe } from './serve.js';
 import { registerSimulate } from './simulate/index.js';
 
@@ -24,6 +27,9 @@ function createProgram(): Command {
   registerPull(program);
   registerBench(program);
   registerEval(program);
+  registerQuantize(program);
+  registerInspect(program);
+  registerCalibrate(program);
   registerSimulate(program);
   return program;
 }

@@ -10,6 +10,7 @@ import { contentSample } from '../model/content-sample.js';
 import { readModelFile } from '../model/gguf.js';
 import { kvBytesPerToken } from '../model/kv-bytes.js';
 import { packedBytes } from '../model/packed-bytes.js';
+import { linearsOf } from '../model/recipe.js';
 import { packsFolder, resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
 import { TokenizerWorker } from '../model/tokenizer/worker.js';
@@ -68,6 +69,7 @@ export async function loadNativeModel(
     stepTokensMax: STEP_TOKENS_MAX,
     stepRowsMax: STEP_ROWS_MAX,
     contextTokensMax: options.contextTokensMax,
+    ...linearsOf(file, options.activations, file.architecture.layers),
     ...(options.linears === undefined ? {} : { linears: options.linears }),
     ...(options.head === undefined ? {} : { head: options.head }),
     ...(options.agile === undefined ? {} : { agile: options.agile }),

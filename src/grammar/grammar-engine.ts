@@ -54,8 +54,6 @@ export type GrammarEngineOptions = {
   readonly endIds: ReadonlySet<number>;
   /** Tokens that the model's logits have. */
   readonly vocabSize: number;
-  /** Default: as in limits.ts. */
-  readonly compileMsMax?: number;
 };
 
 /** As the error that a request gets. */
@@ -71,9 +69,6 @@ export function constraintError(error: ConstraintError): NibbleError {
  */
 export class GrammarEngine implements ConstraintEngine {
   readonly #options: GrammarEngineOptions;
-  readonly #compileMsMax: number;
-  /** How often the thread is looked at while it works. */
-  readonly #lookMs: number;
   #thread: Worker | null = null;
   #isReady = false;
   #isClosed = false;
@@ -91,8 +86,6 @@ export class GrammarEngine implements ConstraintEngine {
 
   constructor(options: GrammarEngineOptions) {
     this.#options = options;
-    this.#compileMsMax = options.compileMsMax ?? GRAMMAR_COMPILE_MS_MAX;
-    this.#lookMs = Math.min(GRAMMAR_MASK_MS_MAX, this.#compileMsMax);
   }
 
   /**
@@ -160,7 +153,7 @@ export class GrammarEngine implements ConstraintEngine {
     this.#thread.ref();
     if (this.#jobs.push(job) === 1) this.#sinceMs = performance.now();
     this.#thread.postMessage(request);
-    this.#timer ??= setTimeout(this.#watch, this.#lookMs);
+    this.#timer ??= setTimeout(this.#watch, GRAMMAR_MASK_MS_MAX);
   }
 
   #drop(live: LiveMatcher): void {
@@ -220,13 +213,12 @@ export class GrammarEngine implements ConstraintEngine {
     const limitMs = this.#limitMs(job);
     const leftMs = this.#leftMs(job, limitMs);
     if (leftMs > 0) {
-      // The next job may have less time.
-      this.#timer = setTimeout(this.#watch, Math.min(leftMs, this.#lookMs));
+      this.#timer = setTimeout(this.#watch, leftMs);
       return;
     }
     setImmediate(() => {
       if (job === this.#jobs[0]) this.#lost(`it takes more than ${limitMs / 1000} s`);
-      else if (this.#jobs.length > 0) this.#timer ??= setTimeout(this.#watch, this.#lookMs);
+      else if (this.#jobs.length > 0) this.#timer ??= setTimeout(this.#watch, GRAMMAR_MASK_MS_MAX);
     });
   };
 
@@ -252,7 +244,7 @@ export class GrammarEngine implements ConstraintEngine {
 
   #limitMs(job: Job): number {
     if (!this.#isReady) return GRAMMAR_START_MS_MAX;
-    return job.kind === 'accept' ? GRAMMAR_MASK_MS_MAX : this.#compileMsMax;
+    return job.kind === 'accept' ? GRAMMAR_MASK_MS_MAX : GRAMMAR_COMPILE_MS_MAX;
   }
 
   #forget(): Worker | null {

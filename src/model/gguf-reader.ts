@@ -46,6 +46,8 @@ export type GgufHeader = {
   readonly fileBytes: number;
   readonly version: number;
   readonly metadata: GgufMetadata;
+  /** Where the value of a key (its type first) stands in the file, `[start, end)`, for copying it unchanged. */
+  readonly valueRanges: ReadonlyMap<string, readonly [number, number]>;
   readonly tensors: readonly GgufTensor[];
   readonly alignment: number;
   /** Where tensor data starts, bytes. */
@@ -199,10 +201,13 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const keyCount = cursor.count('the number of metadata keys', KEYS_MAX, 13);
 
   const metadata = new Map<string, GgufValue>();
+  const valueRanges = new Map<string, readonly [number, number]>();
   for (let index = 0; index < keyCount; index += 1) {
     const key = cursor.string(`metadata key ${index}`, KEY_BYTES_MAX);
     if (metadata.has(key)) throw invalid(path, `the metadata key ${printable(key)} occurs twice`);
+    const start = cursor.offset;
     metadata.set(key, readValue(cursor, printable(key)));
+    valueRanges.set(key, [start, cursor.offset]);
   }
   const alignment = readAlignment(path, metadata);
   const infos = Array.from({ length: tensorCount }, (_, index) => readTensorInfo(cursor, index));
@@ -219,7 +224,7 @@ function parseHeader(cursor: Cursor): GgufHeader {
     }
     return { ...info, offset: Number(absolute) };
   });
-  return { path, fileBytes, version, metadata, tensors, alignment, dataOffset };
+  return { path, fileBytes, version, metadata, valueRanges, tensors, alignment, dataOffset };
 }
 
 function readTensorInfo(cursor: Cursor, index: number) {

@@ -32,7 +32,7 @@ type Declared = TensorDeclaration & { readonly bytes: number; readonly offset: n
 
 /** Wrong use (unknown type, wrong order, wrong number of bytes) throws a plain Error: it is a bug of the caller. */
 export class GgufWriter {
-  private readonly metadata = new Map<string, GgufValue>();
+  private readonly metadata = new Map<string, Buffer>();
   private readonly tensors: Declared[] = [];
   private dataBytes = 0;
   private nextTensor = 0;
@@ -51,6 +51,12 @@ export class GgufWriter {
   setMetadata(key: string, value: GgufValue): void {
     if (this.headerWritten) throw new Error('metadata must be set before the first tensor is written');
     if (key === 'general.alignment') throw new Error('general.alignment is fixed at 32');
+    this.metadata.set(key, Buffer.concat(encodeValue(value)));
+  }
+
+  /** The same with the bytes of a value, its type first, as another file has them (`GgufHeader.valueRanges`). */
+  copyMetadata(key: string, value: Buffer): void {
+    if (this.headerWritten) throw new Error('metadata must be set before the first tensor is written');
     this.metadata.set(key, value);
   }
 
@@ -99,7 +105,7 @@ export class GgufWriter {
   private async writeHeader(): Promise<void> {
     this.headerWritten = true;
     const parts: Buffer[] = [u32(GGUF_MAGIC), u32(GGUF_VERSION), u64(this.tensors.length), u64(this.metadata.size)];
-    for (const [key, value] of this.metadata) parts.push(encodeString(key), Buffer.concat(encodeValue(value)));
+    for (const [key, value] of this.metadata) parts.push(encodeString(key), value);
     for (const { name, shape, type, offset } of this.tensors) {
       parts.push(encodeString(name), u32(shape.length), ...shape.map(u64), u32(type), u64(offset));
     }

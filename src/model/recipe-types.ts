@@ -90,6 +90,7 @@ export const recipeSchema = Type.Object(
         description: "GPTQ: share of the Hessian's mean added to its diagonal.",
       }),
     ),
+    sweeps: Type.Optional(integer(0, 100, 'GPTQ: passes that then improve codes and scales together.')),
     clip: Type.Enum(['none', 'mse'], {
       description: '`mse`: the range of a group that gives the least squared error.',
     }),
@@ -107,7 +108,15 @@ export const recipeSchema = Type.Object(
     ),
     agile: Type.Optional(
       Type.Object(
-        { share: Type.Number({ minimum: 0, maximum: 1, description: 'Share of the tokens whose rows get 4 bits.' }) },
+        {
+          share: Type.Number({ minimum: 0, exclusiveMaximum: 1, description: 'Share of the rows that get 4 bits.' }),
+          thresholds: Type.Optional(
+            Type.Array(Type.Number({ minimum: 0 }), {
+              maxItems: 10_000,
+              description: 'Of each layer: the importance below which a token gets 4 bits. `quantize` measures them.',
+            }),
+          ),
+        },
         { ...closed, description: 'For activations `agile`.' },
       ),
     ),

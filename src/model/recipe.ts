@@ -1,7 +1,7 @@
 /** Checks recipes, wherever they come from, and says what they mean for each layer. */
 import { Value } from 'typebox/value';
 import { NibbleError } from '../errors.js';
-import type { ActivationFormat } from '../native/contract.js';
+import type { ActivationFormat, ActivationKind, LayerLinears, LinearSpec, LoadOptions } from '../native/contract.js';
 import {
   type ActivationKindName,
   type LayerClass,
@@ -126,4 +126,34 @@ export function activationsFor(file: WithRecipe, wanted: ActivationFormat | null
   const { recipe } = file.nibble;
   if (matrix === null) return recipe.classes.head.activations;
   return layerRecipe(recipe, matrix.layer)[matrix.matrixClass].activations;
+}
+
+/** What the engine computes; the rest of the kinds is for recipes of other versions. */
+const computed: readonly ActivationKind[] = ['f32', 'a8', 'a4', 'agile'];
+
+function linearSpec({ activations }: LinearRecipe): LinearSpec {
+  const kind = computed.find((name) => name === activations);
+  if (kind === undefined) throw invalid(`this version doesn't compute activations '${activations}'`);
+  return { activations: kind };
+}
+
+type Linears = Pick<LoadOptions, 'linears' | 'head' | 'agile'>;
+
+/** What the engine is told of a model's linear layers: nothing where one format serves all. Throws `recipe_invalid`. */
+export function linearsOf(file: WithRecipe, wanted: ActivationFormat | null, layers: number): Linears {
+  if (file.nibble === null || wanted !== null) return {};
+  const { recipe } = file.nibble;
+  const linears = Array.from({ length: layers }, (_, layer): LayerLinears => {
+    const { qkv, output, gateUp, down } = layerRecipe(recipe, layer);
+    return {
+      ...{ qkv: linearSpec(qkv), output: linearSpec(output) },
+      ...{ gateUp: linearSpec(gateUp), down: linearSpec(down) },
+    };
+  });
+  const thresholds = recipe.agile?.thresholds;
+  if (linears.some((linear) => Object.values(linear).some(({ activations }) => activations === 'agile'))) {
+    if (thresholds?.length !== layers) throw invalid('agile.thresholds: there must be one for each layer');
+  }
+  const agile = thresholds === undefined ? {} : { agile: { thresholds: Float32Array.from(thresholds) } };
+  return { linears, head: linearSpec(recipe.classes.head), ...agile };
 }

@@ -34,7 +34,7 @@ function uniform(
 const gptq = { rounding: 'gptq', actOrder: true, damping: 0.01, clip: 'mse' } as const;
 
 function agile(): Recipe {
-  const base = uniform('agile', 'w4g32a', 'agile', { ...gptq, scaling: 'trip', agile: { share: 0.1 } });
+  const base = uniform('agile', 'w4g32a', 'agile', { ...gptq, agile: { share: 0.1 } });
   return { ...base, classes: { ...base.classes, qkv: { weights: 'w4g32a', activations: 'a8' } } };
 }
 

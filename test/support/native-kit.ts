@@ -46,7 +46,8 @@ export type Outputs = Partial<
 
 export type KitOptions = {
   readonly threads?: number;
-  readonly activations?: ActivationFormat;
+  /** null: by the recipe in the file. */
+  readonly activations?: ActivationFormat | null;
   readonly kv?: KvFormat;
   readonly kvRotates?: boolean;
   /** Caps dispatch at this level while the model loads. */
@@ -89,7 +90,7 @@ export class NativeKit {
     const model = await withLevel(options.level, () =>
       loadNativeModel(file, {
         threads: options.threads ?? 2,
-        activations: options.activations ?? 'a8',
+        activations: options.activations === undefined ? 'a8' : options.activations,
         kv: options.kv ?? 'f16',
         contextTokensMax: options.contextTokensMax ?? Math.min(1024, file.architecture.contextLength),
         kvBlockCount,
