@@ -18,13 +18,7 @@ export type LayerFloats = {
  * Changes the tensors of a layer together: the layer computes the same, but is easier to quantize, or gets data for the
  * kernels, which are returned as tensors of their own.
  */
-export type LayerTransform = (layer: LayerFloats) => readonly PartTensor[];
-
-/** w[n][k] · factors[k], in place. */
-export function scaleColumns(matrix: Float32Array, factors: Float32Array): void {
-  const width = factors.length;
-  for (let i = 0; i < matrix.length; i += 1) matrix[i] = (matrix[i] ?? 0) * (factors[i % width] ?? 1);
-}
+export type LayerTransform = (layer: LayerFloats) => readonly PartTensor[] | Promise<readonly PartTensor[]>;
 
 /** Statistics of x[k] / factors[k], for those of x; factors are positive. */
 export function divideInput(statistics: InputStatistics, factors: Float32Array): InputStatistics {

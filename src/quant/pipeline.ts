@@ -62,7 +62,8 @@ async function quantizeLayer(
     tensors: new Map(changed.map(({ source: tensor }) => [tensor.name, source.floats(tensor)])),
     inputs: statistics === null ? null : await statistics(part.layer),
   };
-  const added = transforms.flatMap((transform) => transform(layer));
+  const added: PartTensor[] = [];
+  for (const transform of transforms) added.push(...(await transform(layer)));
   const valuesOf = ({ name }: TensorSpec): Float32Array => layer.tensors.get(name) ?? new Float32Array(0);
   const made = new Map<string, PartTensor>();
   const errors: Partial<Record<LayerClass, number>> = {};

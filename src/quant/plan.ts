@@ -120,7 +120,7 @@ export function makePlan(wanted: Recipe, file: ModelFile): Plan {
   const rounds = tensors.some(({ format, matrixClass }) => {
     return format !== null && matrixClass !== null && weightFormat(format).bits < 16;
   });
-  const hessians = rounds && recipe.rounding === 'gptq';
+  const hessians = rounds && (recipe.rounding === 'gptq' || recipe.scaling === 'awq');
   const hasAgile = recipe.agile !== undefined;
   const statistics = hessians || changesChannels || hasAgile || (rounds && recipe.clip === 'mse');
   return { recipe, notes, parts: [...layers, rest], needs: { statistics, hessians } };

@@ -144,7 +144,7 @@ async function runParts(
     await quantizeModel({
       ...{ source, plan: { ...plan, recipe }, store, out: options.out, provenance, signal },
       statistics: statistics?.of ?? null,
-      transforms: transformsOf(plan.recipe),
+      transforms: transformsOf(plan.recipe, architecture),
       onPart: (done, part, lost) => {
         if (part.layer !== null) errors[part.layer] = lost;
         onProgress('quantizing', done, plan.parts.length, part.name);
@@ -171,7 +171,7 @@ export async function quantize(options: QuantizeOptions): Promise<Quantized> {
     source: options.calibration === null ? 'self' : 'text',
   } as const;
   const plan = makePlan({ ...options.recipe, calibration }, source.file);
-  transformsOf(plan.recipe);
+  transformsOf(plan.recipe, source.file.architecture);
   checkRoom(plan.recipe, source.file.architecture.contextLength);
   const sourceSha256 = await fileSha256(model);
   const key = {
