@@ -31,7 +31,7 @@ function uniform(
   return { ...recipeDefaults, name, classes, ...changes };
 }
 
-const gptq = { rounding: 'gptq', actOrder: true, damping: 0.01, clip: 'mse' } as const;
+const gptq = { rounding: 'gptq', actOrder: true, damping: 0.01, clip: 'mse', sweeps: 4 } as const;
 
 function agile(): Recipe {
   const base = uniform('agile', 'w4g32a', 'agile', { ...gptq, agile: { share: 0.1 } });
