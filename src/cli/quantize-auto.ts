@@ -15,14 +15,13 @@ import type { ArchitectureSpec } from '../native/contract.js';
 import { loadAddon } from '../native/load.js';
 import { type Choice, type Cost, findFront, type Item, type Point, sample } from '../quant/auto-search.js';
 import { calibrate } from '../quant/calibrate.js';
-import { inputsOf } from '../quant/plan.js';
+import { inputsOf, makePlan } from '../quant/plan.js';
 import { prepareText, type Quantized, type QuantizeOptions, quantize, refuseExisting } from '../quant/quantize.js';
 import { expectedKl, formatsFor, measureSensitivity, type SensitivityEntry } from '../quant/sensitivity.js';
 import { Source } from '../quant/source.js';
 import { nativeCall } from './bench/native-call.js';
 import { formatTable } from './bench/table.js';
 import { measureAgreement } from './eval/scorer.js';
-import { writeStdout } from './output.js';
 
 /** What may be spent: divergence (nats), size of the file (bytes), or time of a token in the layers' kernels (ns). */
 export type Budget =
@@ -30,11 +29,19 @@ export type Budget =
   | { readonly kind: 'bytes'; readonly most: number }
   | { readonly kind: 'ns'; readonly most: number };
 
-export type AutoOptions = QuantizeOptions & { readonly budget: Budget; readonly sensitivity: string };
+export type AutoOptions = QuantizeOptions & {
+  readonly budget: Budget;
+  /** File of what was measured. */
+  readonly sensitivity: string;
+  /** Gets the tables for people. */
+  readonly print: (text: string) => Promise<void>;
+};
 
 /** Windows that divergences are measured on, second halves scored: enough to tell layers apart. */
 const KL_WINDOWS = 4;
 const KERNEL_MS = 30;
+/** Weights of all layers that stay in the caches of usual machines. */
+const CACHED_VALUES = 16_000_000;
 const POINTS_SHOWN = 12;
 /** Predictions are corrected by what was measured, and tried again, so often. */
 const TRIES = 3;
@@ -52,6 +59,9 @@ async function measureKernels(options: AutoOptions, architecture: ArchitectureSp
   const addon = loadAddon();
   const { level, defaultThreads: threads } = addon.cpuInfo();
   const [inputs, rows] = [inputsOf(architecture), rowsOf(architecture)];
+  const values = layerClasses.reduce((sum, name) => sum + inputs[name] * rows[name] * architecture.layers, 0);
+  // A model that caches hold is read from there; otherwise from memory, which is what a gemv is measured with.
+  const op = values < CACHED_VALUES ? 'gemm' : 'gemv';
   const times = new Map<string, number>();
   for (const [done, name] of layerClasses.entries()) {
     for (const format of formatsFor(inputs[name])) {
@@ -59,7 +69,8 @@ async function measureKernels(options: AutoOptions, architecture: ArchitectureSp
       const family = kernelFamily(tensorTypeName(weightFormat(format).tensorType), activations);
       if (family === null) throw new NibbleError('recipe_invalid', { message: `--auto can't time ${activations}` });
       const shape = { m: 1, n: rows[name], k: inputs[name], threads, seed: 1, milliseconds: KERNEL_MS };
-      const run = await nativeCall(() => addon.runKernel({ isa: level, op: 'gemv', family, ...shape }));
+      if (options.signal.aborted) throw new NibbleError('interrupted', {});
+      const run = await nativeCall(() => addon.runKernel({ isa: level, op, family, ...shape }));
       times.set(`${name} ${format}`, run.macs / run.gMacs);
     }
     options.onProgress('kernels', done + 1, layerClasses.length);
@@ -207,11 +218,13 @@ async function measureAll(
   // Activations of the source as the recipe has them, with the source's own weights.
   const isFloat = layerClasses.every((name) => options.recipe.classes[name].activations === 'f32');
   const [activationKl = 0] = isFloat ? [0] : await divergences(options, reference, windows, [options.model], null);
-  const isLayers = (name: string) => /^blk\.\d+\..*(attn_(q|k|v|output)|ffn_(gate|up|down))\.weight$/.test(name);
-  const otherBytes = source.file.tensors.reduce((sum, { name, type, shape }) => {
-    const format = findTensorFormat(type);
-    return isLayers(name) || format === null ? sum : sum + Number(tensorBytes(format, shape) ?? 0n);
-  }, 0);
+  const otherBytes = makePlan(options.recipe, source.file)
+    .parts.flatMap(({ tensors }) => tensors)
+    .filter(({ matrixClass }) => matrixClass === null)
+    .reduce((sum, { source: { type, shape }, format }) => {
+      const info = findTensorFormat(format === null ? type : weightFormat(format).tensorType);
+      return info === null ? sum : sum + Number(tensorBytes(info, shape) ?? 0n);
+    }, 0);
   return { source, reference, windows, entries, ns, activationKl, otherBytes };
 }
 
@@ -228,13 +241,13 @@ async function tryChoices(
     const items = itemsOf(entries, source.file.architecture, ns, correction);
     const front = findFront(items, cost);
     const point = choose(front, budget, { bytes: otherBytes, kl: activationKl });
-    await writeStdout(frontTable(front, point, otherBytes, activationKl));
+    await options.print(frontTable(front, point, otherBytes, activationKl));
     const recipe = recipeOf(options.recipe, items, point);
     const quantized = await quantize({ ...options, recipe });
     onProgress('checking', 0, 1);
     const [kl = Number.NaN] = await divergences(options, reference, windows, [out], null);
     onProgress('checking', 1, 1);
-    await writeStdout(`expected KL ${(point.kl + activationKl).toFixed(4)}, measured ${kl.toFixed(4)}\n`);
+    await options.print(`expected KL ${(point.kl + activationKl).toFixed(4)}, measured ${kl.toFixed(4)}\n`);
     const isMet = budget.kind !== 'kl' || kl <= budget.most;
     const isUsed = budget.kind !== 'kl' || kl >= 0.8 * budget.most || point === front.at(-1);
     if (isMet && (isUsed || attempt >= TRIES)) return { quantized, kl, recipe };

@@ -115,7 +115,7 @@ async function run(flags: QuantizeFlags, command: Command): Promise<void> {
     const sensitivity = resolve(flags.sensitivity ?? `${out}.sensitivity.json`);
     const quantized = await (budget === null
       ? quantize(options)
-      : (await import('./quantize-auto.js')).quantizeAuto({ ...options, budget, sensitivity }));
+      : (await import('./quantize-auto.js')).quantizeAuto({ ...options, budget, sensitivity, print: writeStdout }));
     progress.stop();
     await writeStdout(describe(out, quantized));
   } finally {

@@ -10,9 +10,16 @@ import { prefill, randomTokens } from './native-logits.js';
 
 export const opener =
   (model: string): OpenSource =>
-  ({ activations, sequences, tokens }) =>
+  ({ activations, sequences, tokens, model: other }) =>
     openModel({
-      ...{ model, threads: 2, activations, kv: 'f16', contextTokens: tokens, kvTokens: sequences * (tokens + 16) },
+      ...{
+        model: other ?? model,
+        threads: 2,
+        activations,
+        kv: 'f16',
+        contextTokens: tokens,
+        kvTokens: sequences * (tokens + 16),
+      },
       ...{ maxSequences: sequences, maxWaiting: 64, maxWaitingTokens: 65_536, queueSeconds: 300, itlTarget: 1000 },
       ...{ speculate: 'off', packCacheBytes: 0, offline: true, home: null },
     });
