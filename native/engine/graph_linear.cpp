@@ -28,7 +28,7 @@ struct RowChunks {
   static size_t tiles(const Linear::Segment& s) noexcept { return row_tiles(s.weights.rows); }
   size_t size(const Linear::Segment& s) const noexcept {
     const size_t share = divide_up(tiles(s), 8 * threads_);
-    return columns_ < 8 ? share : std::clamp<size_t>(share / 2 * 2, 2, 8);  // with many columns kernels take pairs
+    return columns_ < 8 ? share : std::clamp<size_t>(share / 3 * 3, 3, 9);  // with many columns kernels take threes
   }
 
   struct Chunk {

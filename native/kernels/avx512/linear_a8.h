@@ -78,10 +78,8 @@ inline __attribute__((always_inline)) void store_tile(const LinearTask& task, si
   }
 }
 
-/// C columns of R row tiles. Two tiles at a time share the broadcast activations: on Zen 5 the products and fma then
-/// keep both multiplier ports busy 95 % of the time (8 vpdpbusd, 2 fma, 1 mul for 512 products).
-/// Tried: 1 × 8 (−5 %), 1 × 16 (−15 %: spills), 4 × 2 (−25 %: spills), one chain of 8 vpdpbusd instead of two of 4
-/// (same).
+/// C columns of R row tiles, which share the broadcast activations. Tried: 1 × 8 (−5 %), 1 × 16 (−15 %: spills), 4 × 2
+/// (−25 %: spills), one chain of 8 vpdpbusd instead of two of 4 (same).
 template <WeightFormat F, int R, int C>
 inline __attribute__((always_inline)) void linear_a8_tile(const LinearTask& task, const uint8_t* tile, size_t n,
                                                           size_t column, const uint8_t* next) {
@@ -151,12 +149,17 @@ inline void linear_a8_rows(const LinearTask& task, size_t n) {
   if (c < task.columns) linear_a8_tile<F, R, 1>(task, tile, n, c, next(c));
 }
 
+/// With fewer, the weights come from memory, and one stream of them arrives faster than two (+25 % at 1 column).
+constexpr size_t kManyColumns = 8;
+
+/// Groups of 16; groups of 32 with few columns.
 template <WeightFormat F>
-void linear_a8(const LinearTask& task) noexcept {
+void linear_a8_small(const LinearTask& task) noexcept {
   count_call();
-  // Few columns: the weights come from memory, and one stream of them arrives faster than two (+25 % at 1 column).
-  const size_t paired = task.columns >= 8 ? task.row_tiles / 2 * 2 : 0;
   size_t n = 0;
-  for (; n < paired; n += 2) linear_a8_rows<F, 2>(task, n);
+  if constexpr (A8Format<F>::kGroups == 2) {
+    const size_t paired = task.columns >= kManyColumns ? task.row_tiles / 2 * 2 : 0;
+    for (; n < paired; n += 2) linear_a8_rows<F, 2>(task, n);
+  }
   for (; n < task.row_tiles; ++n) linear_a8_rows<F, 1>(task, n);
 }

@@ -1,30 +1,31 @@
 #pragma once
-// Linear layers over int8 activations with AVX-512 VNNI, groups of 64 and 128. Included by table.cpp inside this
-// level's anonymous namespace, behind linear_a8.h.
+// Linear layers over int8 activations with AVX-512 VNNI: groups of 64 and 128, and those of 32 with many columns.
+// Included by table.cpp inside this level's anonymous namespace, behind linear_a8.h.
 //
 // Idea: as there, but the integer sums of all columns go on over the strips of a group, and only behind the last one
-// come the scale and the minimum. A quarter of the weights of a tile pair is unpacked at a time: 8 vectors, so that
-// 8 integer and 8 float sums stay in registers beside them.
+// come the scale and the minimum. Loads bound the rate, those of broadcast activations most of all: three row tiles
+// share each of them. Two vectors of weights for each row tile are unpacked at a time, so that 12 integer and 12 float
+// sums stay in registers beside them. On Zen 5, GMAC/s of one thread, w4g32a, K 576 and 64 columns: 335 as in
+// linear_a8_tile, 357 with 2 × 4, 361 with 3 × 4, 360 with 4 × 3, 344 with 4 × 2. Tried: weights unpacked once into a
+// panel for all columns (−10 %: more loads).
 
-/// Four chunks of strip `strip`, quarter 0 or 1 of it: chunk i holds the inputs from input(quarter, i) on.
+/// Two chunks of a strip, of 16 rows: chunk i holds the inputs from input(pair, i) on. Four pairs are a strip.
 template <WeightFormat F>
-struct QuarterOf {
+struct ChunkPair {
   using Format = A8Format<F>;
-  static constexpr size_t input(size_t quarter, size_t chunk) {
-    return Format::kInfo.bits == 4 ? 8 * quarter + 4 * (chunk / 2) + 16 * (chunk % 2) : 16 * quarter + 4 * chunk;
+  static constexpr size_t input(size_t pair, size_t i) {
+    return Format::kInfo.bits == 4 ? 4 * pair + 16 * i : 8 * pair + 4 * i;
   }
-  static void unpack(const uint8_t* codes, size_t quarter, __m512i (&w)[4]) {
+  static void unpack(const uint8_t* codes, size_t pair, __m512i (&w)[2]) {
     if constexpr (Format::kInfo.bits == 4) {
       const __m512i mask = _mm512_set1_epi8(15);
-      for (size_t i = 0; i < 2; ++i) {
-        const __m512i both = _mm512_loadu_si512(codes + 128 * quarter + 64 * i);
-        w[2 * i] = _mm512_and_si512(both, mask);
-        w[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
-      }
+      const __m512i both = _mm512_loadu_si512(codes + 64 * pair);
+      w[0] = _mm512_and_si512(both, mask);
+      w[1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
     } else {
-      const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
-      for (size_t i = 0; i < 4; ++i) {
-        w[i] = _mm512_xor_si512(_mm512_loadu_si512(codes + 256 * quarter + 64 * i), offset);
+      const __m512i offset = Format::kSigned ? _mm512_set1_epi8(static_cast<char>(0x80)) : _mm512_setzero_si512();
+      for (size_t i = 0; i < 2; ++i) {
+        w[i] = _mm512_xor_si512(_mm512_loadu_si512(codes + 128 * pair + 64 * i), offset);
       }
     }
   }
@@ -52,19 +53,18 @@ inline __attribute__((always_inline)) void linear_a8_groups_tile(const LinearTas
       for (int r = 0; r < R; ++r) dot[r][c] = Format::start(x[c * task.x_stride + g], 0);
     for (size_t strip = 0; strip < kStrips; ++strip) {
       const uint8_t* codes = tile + kInfo.header_bytes() + strip * kInfo.strip_bytes();
-      for (size_t at = 0; at < kInfo.strip_bytes(); at += 64) {
-        __builtin_prefetch(next + strip * kInfo.strip_bytes() + at, 0, kLocality);
+      for (size_t at = 0; at < kTileBytes / kStrips; at += 64) {
+        __builtin_prefetch(next + strip * (kTileBytes / kStrips) + at, 0, kLocality);
       }
-#pragma GCC unroll 2
-      for (size_t quarter = 0; quarter < 2; ++quarter) {
-        __m512i w[R][4];
-        for (int r = 0; r < R; ++r) QuarterOf<F>::unpack(codes + r * row_tile_bytes, quarter, w[r]);
+#pragma GCC unroll 4
+      for (size_t pair = 0; pair < 4; ++pair) {
+        __m512i w[R][2];
+        for (int r = 0; r < R; ++r) ChunkPair<F>::unpack(codes + r * row_tile_bytes, pair, w[r]);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
           const int8_t* q = x[c * task.x_stride + g + strip].q;
-#pragma GCC unroll 4
-          for (size_t i = 0; i < 4; ++i) {
-            const __m512i four = broadcast4(q + QuarterOf<F>::input(quarter, i));
+          for (size_t i = 0; i < 2; ++i) {
+            const __m512i four = broadcast4(q + ChunkPair<F>::input(pair, i));
             for (int r = 0; r < R; ++r) dot[r][c] = _mm512_dpbusd_epi32(dot[r][c], w[r][i], four);
           }
         }
@@ -103,8 +103,19 @@ inline void linear_a8_groups_rows(const LinearTask& task, size_t n) {
 template <WeightFormat F>
 void linear_a8_groups(const LinearTask& task) noexcept {
   count_call();
-  const size_t paired = task.columns >= 8 ? task.row_tiles / 2 * 2 : 0;
   size_t n = 0;
-  for (; n < paired; n += 2) linear_a8_groups_rows<F, 2>(task, n);
+  if (task.columns >= kManyColumns) {
+    for (; n + 3 <= task.row_tiles; n += 3) linear_a8_groups_rows<F, 3>(task, n);
+    for (; n + 2 <= task.row_tiles; n += 2) linear_a8_groups_rows<F, 2>(task, n);
+  }
   for (; n < task.row_tiles; ++n) linear_a8_groups_rows<F, 1>(task, n);
+}
+
+/// Groups of 16 and 32.
+template <WeightFormat F>
+void linear_a8(const LinearTask& task) noexcept {
+  if constexpr (A8Format<F>::kGroups == 1) {
+    if (task.columns >= kManyColumns) return linear_a8_groups<F>(task);
+  }
+  linear_a8_small<F>(task);
 }
