@@ -114,7 +114,11 @@ void read_activations(Napi::Env env, Reader& options, EngineOptions& out) {
   if (!options.value("agile").IsUndefined()) {
     Reader agile = options.object("agile");
     out.agile_thresholds = agile.floats("thresholds");
-    if (!agile.value("isRandom").IsUndefined()) out.agile_random = agile.boolean("isRandom");
+    if (!agile.value("choice").IsUndefined()) {
+      const std::string choice = agile.string("choice");
+      if (choice != "least" && choice != "random") agile.fail("choice", "'least' or 'random'");
+      out.agile_choice = choice == "least" ? AgileChoice::least : AgileChoice::random;
+    }
     options.merge(agile);
   }
   const Napi::Value linears = options.value("linears");

@@ -57,7 +57,7 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
     return status;
   }
   model_->wants_importance = model_->weights.any_agile();
-  model_->random_importance = options.agile_random;
+  model_->agile_choice = options.agile_choice;
   if (Status status = RopeTable::build(a.rope, options.context_tokens_max, model_->weights.rope_factors, model_->rope);
       !status.ok()) {
     return status;

@@ -30,7 +30,7 @@ struct EngineOptions {
   std::vector<LayerActivations> activations;  // [layers]
   ActivationKind head_activations = ActivationKind::a8;
   std::vector<float> agile_thresholds;  // [layers] where any is agile
-  bool agile_random = false;            // tokens are chosen by chance, `agile_thresholds` are shares
+  AgileChoice agile_choice = AgileChoice::most;
   KvFormats kv_formats;
   bool kv_rotates = true;
   size_t kv_block_count = 0;

@@ -240,7 +240,7 @@ void Graph::sum_importance(size_t layer, size_t thread) noexcept {
       if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) weigh_first_of_splits(t);
       float sum = 0.0f;
       for (size_t h = 0; h < heads; ++h) sum += first_weights_[t * heads + h];
-      importance_[t] = model_.random_importance ? chance(layer, batch_->positions[t]) : sum;
+      importance_[t] = model_.agile_choice == AgileChoice::random ? chance(layer, batch_->positions[t]) : sum;
       if (taps_.importance != nullptr) taps_.importance[layer * columns + t] = sum;
     }
   }

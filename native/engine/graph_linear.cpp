@@ -69,7 +69,10 @@ bool Graph::is_short(const Linear& linear, size_t token) const noexcept {
     case ActivationKind::tender4:
       return true;
     case ActivationKind::agile:
-      return importance_[token] < linear.threshold;
+      // Position 0 sees itself alone; what all others rest on keeps 8 bits.
+      if (batch_->positions[token] == 0) return false;
+      return model_.agile_choice == AgileChoice::least ? importance_[token] < linear.threshold
+                                                       : importance_[token] > linear.threshold;
   }
   return false;
 }

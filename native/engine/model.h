@@ -20,8 +20,8 @@ struct Model {
   std::unique_ptr<InputStudy> study;  // null unless inputs of linear layers are watched or changed
   const KernelTable* kernels = nullptr;
   const TenderKernels* tender = nullptr;
-  bool random_importance = false;  // in [0, 1), of layer and position alone: shows what importance gives
-  bool wants_importance = false;   // of each token in each layer: what a later input of the layer is quantized by
+  AgileChoice agile_choice = AgileChoice::most;
+  bool wants_importance = false;  // of each token in each layer: what a later input of the layer is quantized by
 
   /// Columns of the fused q, k, v output.
   size_t qkv_width() const noexcept { return (spec.heads + 2 * spec.kv_heads) * spec.head_dim; }

@@ -40,7 +40,7 @@ struct Linear {
   size_t outputs = 0;
   ActivationKind activations = ActivationKind::f32;  // of the segments that aren't floats
   size_t activation_group = kTileInputs;             // inputs that share a scale
-  float threshold = 0;                               // agile: rows of tokens less important than this get a4
+  float threshold = 0;                               // agile: rows whose importance exceeds this get a4
   TenderPlan tender;                                 // of tender8 and tender4; else empty
   size_t id = SIZE_MAX;  // of a layer's: 4 · layer + 0 qkv, 1 output, 2 gate and up, 3 down
 

@@ -24,9 +24,9 @@ export type ActivationFormat = 'a8' | 'f32';
 
 /**
  * How one linear layer reads its input: as it is (`f32`), or quantized per token and group of its weights, to codes of
- * at most 127 (`a8`) or 7 (`a4`); `agile` (not for qkv and head) is `a4` for tokens whose importance in the layer is
- * below the layer's threshold, and `a8` for the others. By Tender's groups of channels, to codes of at most 127 or 7:
- * `tender8`, `tender4`, where the file was made for them.
+ * at most 127 (`a8`) or 7 (`a4`); `agile` (not for qkv and head) is `a4` for tokens whose weight on position 0 in the
+ * layer exceeds the layer's threshold, and `a8` for the others and position 0. By Tender's groups of channels, to codes
+ * of at most 127 or 7: `tender8`, `tender4`, where the file was made for them.
  */
 export type ActivationKind = 'f32' | 'a8' | 'a4' | 'agile' | 'tender8' | 'tender4';
 
@@ -140,8 +140,11 @@ export type LoadOptions = {
   /** `[layers]` thresholds of `agile` activations, needed where there are any. */
   readonly agile?: {
     readonly thresholds: Float32Array;
-    /** Tokens are chosen by chance, `thresholds` are their shares: for evaluations, to show what importance gives. */
-    readonly isRandom?: boolean;
+    /**
+     * For evaluations, to show what the choice of tokens gives: those below the threshold instead of above it, or any,
+     * by chance (1 − `thresholds` are their shares).
+     */
+    readonly choice?: 'least' | 'random';
   };
   readonly kv: KvFormat;
   /** false: what has 4 bits isn't rotated, which is for evaluations alone: they show what rotation gives. */

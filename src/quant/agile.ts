@@ -1,7 +1,9 @@
 /**
- * Agile-Quant's choice between 4 and 8 bits by token (arXiv 2312.05693): rows of tokens that attend little to the first
- * token get 4 bits. The paper ranks the tokens of a sequence; here a row is judged alone, against a threshold of its
- * layer that a calibration text gives, so that no result depends on the batch (docs/arithmetic.md, "Methods").
+ * Agile-Quant's choice between 4 and 8 bits by token (arXiv 2312.05693): by how much a token attends to the first one.
+ * The paper ranks the tokens of a sequence and gives 4 bits to those that attend to it least. Here a row is judged
+ * alone, against a threshold of its layer that a calibration text gives, so that no result depends on the batch; and 4
+ * bits go to those that attend to it most: heads that rest on the first token have nothing to say about the others, and
+ * their rows bear rounding better (docs/methods/agile-quant.md has figures of both). The first token keeps 8 bits.
  */
 import { greedy } from '../engine/greedy.js';
 import { KV_BLOCK_TOKENS, STEP_TOKENS_MAX } from '../limits.js';
@@ -54,15 +56,17 @@ export async function collectImportance(
   return found;
 }
 
+/** What no importance exceeds, as a number that JSON has. */
+const NEVER = 2 ** 127;
+
 /**
- * For each layer the threshold below which lies `share` of the importances: ⌊share · n⌋ of n, fewer where values are
- * equal. A share of 0 gives 0, below which nothing lies.
+ * For each layer the threshold above which lies `share` of the importances: ⌊share · n⌋ of n, fewer where values are
+ * equal.
  */
 export function agileThresholds(importance: readonly Float32Array[], share: number): Float32Array {
   return Float32Array.from(importance, (values) => {
     const count = Math.floor(share * values.length);
-    if (count === 0) return 0;
-    if (count >= values.length) return Number.POSITIVE_INFINITY;
-    return Float32Array.from(values).sort()[count] ?? 0;
+    if (count === 0) return NEVER;
+    return count >= values.length ? 0 : (Float32Array.from(values).sort()[values.length - 1 - count] ?? NEVER);
   });
 }

@@ -303,13 +303,13 @@ test('eval choices: every task is scored, and what guessing gets is known', asyn
   assert.deepEqual([result.tasks, result.chance], [2, 0.375]);
 });
 
-test('eval agile: 4 bits for none, for a share by importance and by chance', async () => {
+test('eval agile: 4 bits for none, for a share by attention to the first token and by chance', async () => {
   const args = ['--model', model, '--data', text, '--calibration', text, '--window', '64', '--windows', '2'];
   const result = await run('eval-agile', 'eval', 'agile', ...args, '--shares', '0.4');
   const found = runsOf(result).map(({ selection, rowShare }) => [selection, Number(rowShare)] as const);
   assert.deepEqual(
     found.map(([selection]) => selection),
-    ['f32', 'a8', 'importance', 'random'],
+    ['f32', 'a8', 'most', 'least', 'random'],
   );
   const [f32, a8, ...agile] = found.map(([, rowShare]) => rowShare);
   assert.deepEqual([f32, a8], [0, 0]);

@@ -1,4 +1,4 @@
-/** Agile activations: rows of tokens below a threshold of importance get 4 bits, the others 8. */
+/** Agile activations: rows of tokens that attend to the first one more than a threshold get 4 bits, the others 8. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { type ActivationKind, type LayerLinears, readCounter } from '../../src/native/contract.js';
@@ -53,13 +53,21 @@ async function measure(options: KitOptions): Promise<{ importance: readonly Floa
   }
 }
 
-test('no importance is below 0, all are below infinity: a8 and a4 entirely', async () => {
-  assertSameRows(await logits(agileWith(0, 0)), await logits({ activations: 'a8' }), 'threshold 0');
+test('no importance is infinite, all are above 0: a8 entirely, and a4 but for position 0', async () => {
   const infinite = agileWith(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
-  assertSameRows(await logits(infinite), await logits({ linears: linearsOf('a8', 'a4') }), 'threshold infinity');
+  const a8 = await logits({ activations: 'a8' });
+  assertSameRows(await logits(infinite), a8, 'threshold infinity');
+  const [all, a4] = [await logits(agileWith(0, 0)), await logits({ linears: linearsOf('a8', 'a4') })];
+  assertSameRows(
+    new Map([[0, all.get(0) ?? new Float32Array(0)]]),
+    new Map([[0, a8.get(0) ?? new Float32Array(0)]]),
+    '0',
+  );
+  assert.throws(() => assertSameRows(all, a4, 'position 0 is seen by the others'));
+  assert.equal((await measure(agileWith(0, 0))).shortRows, 3 * LAYERS * (TOKENS - 1));
 });
 
-test('thresholds of a share leave that share below, counted once for each of three inputs', async () => {
+test('thresholds of a share leave that share above, counted once for each of three inputs', async () => {
   const { importance } = await measure({});
   assert.deepEqual(
     importance.map((values) => values[0]),
@@ -68,10 +76,17 @@ test('thresholds of a share leave that share below, counted once for each of thr
   );
   const thresholds = agileThresholds(importance, 0.25);
   const agile = await measure(agileWith(...thresholds));
-  const below = (layer: number) =>
-    (agile.importance[layer] ?? []).filter((value) => value < (thresholds[layer] ?? 0)).length;
-  assert.equal(below(0), TOKENS / 4, 'what the first layer attends to does not depend on its own inputs of 4 bits');
-  assert.equal(agile.shortRows, 3 * (below(0) + below(1)));
+  const above = (layer: number) =>
+    (agile.importance[layer] ?? []).filter((value) => value > (thresholds[layer] ?? 0)).length;
+  assert.equal(above(0), TOKENS / 4, 'what the first layer attends to does not depend on its own inputs of 4 bits');
+  // Position 0, above every threshold, keeps 8 bits.
+  assert.equal(agile.shortRows, 3 * (above(0) - 1 + above(1) - 1));
+  const least = await measure({
+    linears: linearsOf('a8', 'agile'),
+    agile: { thresholds: agileThresholds(importance, 0.75), choice: 'least' },
+  });
+  const below = (least.importance[0] ?? []).filter((value) => value < (agileThresholds(importance, 0.75)[0] ?? 0));
+  assert.equal(below.length, TOKENS / 4 - 1, 'the threshold itself is not below');
   assert.equal((await measure({})).shortRows, 0);
   assert.equal((await measure({ linears: linearsOf('a4', 'a4') })).shortRows, 4 * LAYERS * TOKENS);
 });
@@ -88,8 +103,8 @@ test('mixed rows: the same bits on every level, in one chunk and in many', async
 });
 
 test('tokens chosen by chance are as many as asked for, and others than by importance', async () => {
-  const thresholds = Float32Array.of(0.3, 0.3);
-  const random = { linears: linearsOf('a8', 'agile'), agile: { thresholds, isRandom: true } };
+  const thresholds = Float32Array.of(0.7, 0.7);
+  const random = { linears: linearsOf('a8', 'agile'), agile: { thresholds, choice: 'random' } } as const;
   const { shortRows, importance } = await measure(random);
   const share = shortRows / (3 * LAYERS * TOKENS);
   // 120 draws of probability 0.3 have a deviation of 0.042.
@@ -109,10 +124,10 @@ test('what makes no sense is refused', async () => {
   await refused(agileWith(1, -1));
 });
 
-test('thresholds: what lies below them is the share, rounded down', () => {
+test('thresholds: what lies above them is the share, rounded down', () => {
   const values = [Float32Array.of(3, 1, 2, 4), Float32Array.of(1, 1, 1, 1)];
-  assert.deepEqual([...agileThresholds(values, 0.5)], [3, 1]);
-  assert.deepEqual([...agileThresholds(values, 0.49)], [2, 1]);
-  assert.deepEqual([...agileThresholds(values, 0)], [0, 0]);
-  assert.deepEqual([...agileThresholds(values, 1)], [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
+  assert.deepEqual([...agileThresholds(values, 0.5)], [2, 1]);
+  assert.deepEqual([...agileThresholds(values, 0.49)], [3, 1]);
+  assert.deepEqual([...agileThresholds(values, 1)], [0, 0]);
+  assert.ok([...agileThresholds(values, 0)].every((threshold) => threshold > 1e30 && Number.isFinite(threshold)));
 });

@@ -1,4 +1,4 @@
-/** `nibble eval agile`: perplexity against the share of rows that get 4 bits, by importance and at random. */
+/** `nibble eval agile`: perplexity against the share of rows that get 4 bits, by which tokens get them. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
@@ -27,7 +27,8 @@ type AgileFlags = Readonly<Record<string, unknown>> & {
   readonly json?: boolean;
 };
 
-type Selection = 'f32' | 'a8' | 'importance' | 'random';
+/** Tokens of 4 bits: none, those that attend most or least to the first one, any. */
+type Selection = 'f32' | 'a8' | 'most' | 'least' | 'random';
 type Run = {
   readonly selection: Selection;
   /** Of tokens, asked for. */
@@ -96,7 +97,7 @@ async function curves(flags: AgileFlags): Promise<void> {
   try {
     const { windows, importance, layers, model, info } = await prepare(flags, config);
     const shares = flags.shares.filter((share) => share > 0);
-    progress.start('agile', 2 + 2 * shares.length);
+    progress.start('agile', 2 + 3 * shares.length);
     const run = async (selection: Selection, share: number, changes: Parameters<typeof openForEval>[2]) => {
       const opened = await openForEval(config, flags.window, changes);
       try {
@@ -111,10 +112,14 @@ async function curves(flags: AgileFlags): Promise<void> {
     await run('a8', 0, { activations: 'a8' });
     const linears = Array.from({ length: layers }, () => agileLayer);
     for (const share of shares) {
-      const byImportance: LoadOptions['agile'] = { thresholds: agileThresholds(importance, share) };
-      await run('importance', share, { activations: 'a8', linears, agile: byImportance });
-      const byChance: LoadOptions['agile'] = { thresholds: new Float32Array(layers).fill(share), isRandom: true };
-      await run('random', share, { activations: 'a8', linears, agile: byChance });
+      const choices: Readonly<Record<'most' | 'least' | 'random', LoadOptions['agile']>> = {
+        most: { thresholds: agileThresholds(importance, share) },
+        least: { thresholds: agileThresholds(importance, 1 - share), choice: 'least' },
+        random: { thresholds: new Float32Array(layers).fill(1 - share), choice: 'random' },
+      };
+      for (const [selection, choice] of Object.entries(choices)) {
+        await run(selection as keyof typeof choices, share, { activations: 'a8', linears, agile: choice });
+      }
     }
     progress.stop();
     await report(flags, model, info, runs);
@@ -148,13 +153,15 @@ async function report(
     `${perplexity.toFixed(4)} ± ${standardError.toFixed(4)}`,
     percent(perplexity / base - 1),
   ]);
-  await writeStdout(formatTable(['rows by', 'tokens', 'rows of 4 bits', 'perplexity', 'over f32'], rows));
+  await writeStdout(formatTable(['attending', 'tokens', 'rows of 4 bits', 'perplexity', 'over f32'], rows));
 }
 
 export function registerAgile(parent: Command): void {
   const command = parent
     .command('agile')
-    .description('Perplexity against the share of tokens whose rows get 4 bits, by importance and at random.')
+    .description(
+      'Perplexity against the share of tokens whose rows get 4 bits: those that attend most or least to the first, or any.',
+    )
     .requiredOption('--data <file>', 'text file')
     .requiredOption('--calibration <file>', 'text file that the thresholds are taken from')
     .option('--shares <list>', 'shares of tokens', parseShares, [0.1, 0.2, 0.3, 0.4, 0.5])
