@@ -158,6 +158,19 @@ test('scaled weights are quantized with the statistics of the scaled inputs', as
   assert.ok((await logitsOf(kit.path('awq4.gguf'))).flat().every(Number.isFinite));
 });
 
+test('agile: the file has a threshold for each layer, and rows below or above them are computed with 4 bits', async () => {
+  const set = [...calibration, 'rounding=rtn', 'clip=none', 'agile.share=0.5'];
+  await kit.run('f32.gguf', 'agile.gguf', { recipe: 'agile', set });
+  const thresholds = (await readModelFile(kit.path('agile.gguf'))).nibble?.recipe.agile?.thresholds ?? [];
+  assert.equal(thresholds.length, 3);
+  assert.ok(
+    thresholds.every((value) => value > 0),
+    'half of the tokens lie on either side',
+  );
+  const [agile, a8] = [await logitsOf(kit.path('agile.gguf')), await logitsOf(kit.path('agile.gguf'), 'a8')];
+  assert.notDeepEqual(agile, a8);
+});
+
 test('what can not be done is refused before anything is written', async () => {
   const text = await kit.write('short.txt', 'too short');
   await kit.write('there.gguf', 'precious');
