@@ -113,7 +113,7 @@ export const recipeSchema = Type.Object(
           thresholds: Type.Optional(
             Type.Array(Type.Number({ minimum: 0 }), {
               maxItems: 10_000,
-              description: 'Of each layer: the importance below which a token gets 4 bits. `quantize` measures them.',
+              description: 'Of each layer: the importance above which a token gets 4 bits. `quantize` measures them.',
             }),
           ),
         },

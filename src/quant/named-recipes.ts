@@ -50,7 +50,7 @@ const all: readonly (readonly [Recipe, string])[] = [
   [uniform('w4a8-g64', 'w4g64a', 'a8', gptq), '4-bit weights in affine groups of 64'],
   [uniform('w4a8-g128', 'w4g128a', 'a8', gptq), '4-bit weights in affine groups of 128'],
   [uniform('w4a4', 'w4g32a', 'a4', gptq), '4-bit weights and activations'],
-  [agile(), '8-bit activations, 4 bits for rows of tokens that matter least'],
+  [agile(), '8-bit activations, 4 bits for rows of tokens that rest on the first one'],
   [uniform('tender-int8', 'w8row', 'tender8', { tender: tender(8) }), '8 bits in groups of channels'],
   [uniform('tender-int4', 'w4row', 'tender4', { tender: tender(4) }), '4 bits in groups of channels'],
 ];

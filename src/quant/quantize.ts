@@ -104,7 +104,7 @@ function checkRoom(recipe: Recipe, contextLength: number): void {
   }
 }
 
-/** What `agile` needs to know of the model: from which importance on a token of a layer keeps 8 bits. */
+/** What `agile` needs to know of the model: from which importance on a token of a layer gets 4 bits. */
 async function withThresholds(recipe: Recipe, opened: OpenedModel, { windows }: CalibrationText): Promise<Recipe> {
   if (recipe.agile === undefined) return recipe;
   const { layers } = opened.modelFile.architecture;
