@@ -88,6 +88,25 @@ Napi::Value ModelObject::info(const Napi::CallbackInfo& info) {
   return info_.IsEmpty() ? info.Env().Undefined() : info_.Value().As<Napi::Value>();
 }
 
+namespace {
+
+void read_pruning(Reader& reader, Pruning& pruning) {
+  Reader object = reader.object("pruning");
+  pruning.windows = static_cast<uint32_t>(object.size("windows", UINT32_MAX));
+  const std::vector<int32_t> layers = object.int32s("layers");
+  const std::vector<int32_t> tokens = object.int32s("tokens", layers.size());
+  pruning.rank = object.boolean("isRandom") ? Pruning::Rank::random : Pruning::Rank::importance;
+  if (layers.size() > kPruningCutsMax) object.fail("layers", "at most 4 layers");
+  for (size_t i = 0; object.ok() && i < layers.size(); ++i) {
+    // Negative numbers become ones that are out of range.
+    pruning.cuts[i] = {static_cast<uint32_t>(layers[i]), static_cast<uint32_t>(tokens[i])};
+    pruning.cut_count = static_cast<uint32_t>(i + 1);
+  }
+  reader.merge(object);
+}
+
+}  // namespace
+
 Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Reader reader(env, info[0], "sampling");
@@ -110,6 +129,7 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
     settings.end_ids = reader.int32s("endIds");
   }
   if (!reader.value("constrained").IsUndefined()) settings.constrained = reader.boolean("constrained");
+  if (!reader.value("pruning").IsUndefined()) read_pruning(reader, settings.pruning);
   Status status = reader.status();
   // A closing model is closed: its thread is being joined elsewhere.
   if (!engine_ || closed_) status = Status::failure(ErrorCode::native_closed, "The model is closed.");

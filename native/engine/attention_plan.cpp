@@ -12,17 +12,17 @@ constexpr size_t kItemsPerThread = 8;
 
 }  // namespace
 
-void AttentionPlan::build(const StepBatch& batch, const ArchitectureSpec& a, size_t threads) {
-  const size_t sequences = batch.slots.size();
+void AttentionPlan::build(const StageTables& stage, const ArchitectureSpec& a, size_t threads) {
+  const size_t sequences = stage.seq_start.size() - 1;
   const size_t group = a.heads / a.kv_heads;
   const auto kv_heads = static_cast<int32_t>(a.kv_heads);
   const auto splits_of = [&](int32_t token) {
-    return batch.positions[static_cast<size_t>(token)] / static_cast<int32_t>(kSplitTokens) + 1;
+    return stage.positions[static_cast<size_t>(token)] / static_cast<int32_t>(kSplitTokens) + 1;
   };
   int64_t work = 0;  // splits of queries, over all KV heads
   for (size_t s = 0; s < sequences; ++s) {
-    const int64_t queries = batch.seq_start[s + 1] - batch.seq_start[s];
-    work += queries * splits_of(batch.seq_start[s + 1] - 1) * kv_heads;
+    const int64_t queries = stage.seq_start[s + 1] - stage.seq_start[s];
+    work += queries * splits_of(stage.seq_start[s + 1] - 1) * kv_heads;
   }
   // An item of this much work delays the end of the phase by little.
   const int64_t fair = std::max<int64_t>(1, work / static_cast<int64_t>(kItemsPerThread * threads));
@@ -30,14 +30,14 @@ void AttentionPlan::build(const StepBatch& batch, const ArchitectureSpec& a, siz
   items.clear();
   first_partial.assign(sequences, -1);
   split_count.resize(sequences);
-  token_sequence.resize(batch.tokens.size());
+  token_sequence.resize(stage.positions.size());
   decode_only = true;
   positions_read = macs = 0;
   int32_t partials = 0;
 
   for (size_t s = 0; s < sequences; ++s) {
-    const int32_t begin = batch.seq_start[s];
-    const int32_t end = batch.seq_start[s + 1];
+    const int32_t begin = stage.seq_start[s];
+    const int32_t end = stage.seq_start[s + 1];
     std::fill(token_sequence.begin() + begin, token_sequence.begin() + end, static_cast<int32_t>(s));
     decode_only = decode_only && end - begin == 1;
     const int32_t splits = splits_of(end - 1);
@@ -50,7 +50,7 @@ void AttentionPlan::build(const StepBatch& batch, const ArchitectureSpec& a, siz
       first_partial[s] = partials;
       partials += kv_heads * splits;
     }
-    add_items(batch, a, s, tile);
+    add_items(stage, a, s, tile);
   }
   // Longest first, so that no thread starts a long item when the others are done.
   std::stable_sort(items.begin(), items.end(), [](const AttentionItem& l, const AttentionItem& r) {
@@ -65,12 +65,12 @@ void AttentionPlan::build(const StepBatch& batch, const ArchitectureSpec& a, siz
 }
 
 /// The items of sequence `s`: tiles of queries, or the splits of its one query if its partials are reserved.
-void AttentionPlan::add_items(const StepBatch& batch, const ArchitectureSpec& a, size_t s, int32_t tile) {
-  const int32_t end = batch.seq_start[s + 1];
+void AttentionPlan::add_items(const StageTables& stage, const ArchitectureSpec& a, size_t s, int32_t tile) {
+  const int32_t end = stage.seq_start[s + 1];
   const int32_t splits = split_count[s];
-  for (int32_t first = batch.seq_start[s]; first < end; first += tile) {
+  for (int32_t first = stage.seq_start[s]; first < end; first += tile) {
     const int32_t queries = std::min(tile, end - first);
-    const int32_t position = batch.positions[static_cast<size_t>(first)];
+    const int32_t position = stage.positions[static_cast<size_t>(first)];
     const auto visible = static_cast<uint64_t>(position + queries);  // of the tile's last query
     positions_read += visible;
     for (int32_t q = 0; q < queries; ++q) macs += static_cast<uint64_t>(position + q + 1) * a.heads * a.head_dim * 2;

@@ -22,7 +22,7 @@ struct AttentionItem {
   bool owns_new_token;  // decode: this item rotates and stores the new key and value
 };
 
-/// How the attention of a step is cut into items, the same in every layer.
+/// How the attention of a step is cut into items, the same in every layer of a stage.
 struct AttentionPlan {
   std::vector<AttentionItem> items;
   /// [S] first partial of the sequence (then [kv_head][split]), or −1 if its items hold all splits.
@@ -35,10 +35,10 @@ struct AttentionPlan {
   uint64_t positions_read = 0;              // keys and values of all KV heads, per layer
   uint64_t macs = 0;                        // per layer, causal
 
-  void build(const StepBatch& batch, const ArchitectureSpec& spec, size_t threads);
+  void build(const StageTables& stage, const ArchitectureSpec& spec, size_t threads);
 
  private:
-  void add_items(const StepBatch& batch, const ArchitectureSpec& spec, size_t sequence, int32_t tile);
+  void add_items(const StageTables& stage, const ArchitectureSpec& spec, size_t sequence, int32_t tile);
 };
 
 }  // namespace nibble

@@ -78,6 +78,7 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
   if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
   const auto free = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.open; });
   if (free == slots_.end()) return invalid("No slot is free.");
+  if (Status status = check_pruning(settings.pruning); !status.ok()) return status;
   Status status = free->sampler.reset(settings.params, settings.bias_ids, settings.bias_values, settings.prompt_ids,
                                       settings.generated_ids, options_.architecture.vocab);
   if (status.ok()) status = free->sampler.forbid(settings.min_tokens, settings.end_ids, options_.architecture.vocab);
@@ -85,6 +86,7 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
   free->open = true;
   free->generated = static_cast<uint32_t>(settings.generated_ids.size());
   free->constrained = settings.constrained;
+  free->pruning = settings.pruning;
   free->left_out = free->is_void = false;
   free->mask_position = UINT32_MAX;  // no step of the slot runs
   slot = static_cast<size_t>(free - slots_.begin());
@@ -106,6 +108,23 @@ Status Engine::study_input(size_t id, InputRule&& rule) {
   }
   if (id >= model_->study->size()) return invalid("There is no such input.");
   return model_->study->set(id, std::move(rule));
+}
+
+Status Engine::check_pruning(const Pruning& p) const {
+  if (p.windows > options_.context_tokens_max / kPruningWindow) return invalid("A prompt has fewer windows to prune.");
+  if (p.windows > 0 && p.cut_count == 0) return invalid("Pruning needs a place where tokens are dropped.");
+  size_t layers = 0;
+  size_t tokens = kPruningWindow;
+  for (size_t i = 0; i < p.cut_count; ++i) {
+    const auto [after, keep] = p.cuts[i];
+    if (after <= layers || after >= options_.architecture.layers) return invalid("Pruning needs ascending layers.");
+    if (keep == 0 || keep > tokens || keep % kKvBlockTokens != 0) {
+      return invalid("Pruning keeps tokens of a window in whole KV blocks, and at no place more than before.");
+    }
+    layers = after;
+    tokens = keep;
+  }
+  return Status::success();
 }
 
 Status Engine::close_slot(size_t slot) {
@@ -162,6 +181,10 @@ Status Engine::check(const StepBatch& b) const {
     const int64_t last = static_cast<int64_t>(cached) + (end - begin);
     if (cached < 0 || last > static_cast<int64_t>(options_.context_tokens_max))
       return invalid("A position is beyond the context.");
+    const Pruning& pruning = slots_[slot].pruning;
+    if (!pruning.is_whole(static_cast<size_t>(cached)) || !pruning.is_whole(static_cast<size_t>(last))) {
+      return invalid("A step can't cut a window that is pruned.");
+    }
     const int32_t first_block = b.block_start[s];
     const int32_t last_block = b.block_start[s + 1];
     if (last_block < first_block || static_cast<size_t>(last_block) > b.blocks.size() ||
@@ -196,6 +219,10 @@ Status Engine::check_rows(const StepBatch& b) const {
     if (b.targets[r] < -1 || b.targets[r] >= static_cast<int32_t>(options_.architecture.vocab))
       return invalid("A target is not in the vocabulary.");
     while (row >= b.seq_start[s + 1]) ++s;
+    const auto position = static_cast<size_t>(b.positions[static_cast<size_t>(row)]);
+    if (!slots_[static_cast<size_t>(b.slots[s])].pruning.always_stays(position)) {
+      return invalid("A row is wanted of a token that may be dropped.");
+    }
     if (b.targets[r] != -1) continue;
     const bool is_first = sampled[s] < 0;
     if (!is_first && (row != sampled[s] + 1 || slots_[static_cast<size_t>(b.slots[s])].constrained)) {
@@ -249,6 +276,10 @@ void Engine::execute(Job& job) {
     slot.is_void = first == -1 && slot.left_out;
     if (!slot.is_void) slot.left_out = false;
     if (first == -1) first = slot.sampled;
+    if (slot.pruning.windows > 0) job.batch.pruning.resize(job.batch.slots.size());
+  }
+  for (size_t s = 0; s < job.batch.pruning.size(); ++s) {
+    job.batch.pruning[s] = slots_[static_cast<size_t>(job.batch.slots[s])].pruning;
   }
   StepResult result;
   RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);

@@ -64,6 +64,7 @@ class Engine {
     /// Tokens that the first `min_tokens` generated ones can't be.
     std::vector<int32_t> end_ids;
     uint32_t min_tokens = 0;
+    Pruning pruning;
   };
   Status open_slot(const SlotSettings& settings, size_t& slot);
   Status close_slot(size_t slot);
@@ -111,6 +112,7 @@ class Engine {
   void execute(Job& job);
   Status check(const StepBatch& batch) const;
   Status check_rows(const StepBatch& batch) const;
+  Status check_pruning(const Pruning& pruning) const;
   Status check_blocks(std::span<const int32_t> blocks, size_t bytes) const;
 
   EngineOptions options_;

@@ -83,30 +83,34 @@ void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowS
   sink_ = &sink;
   counters_ = &counters;
   const uint64_t start = now_ns();
-  weighs_ = model_.wants_importance || taps.importance != nullptr;
   taps_ = taps;
-  plan_.build(batch, model_.spec, team_.size());
-
-  const size_t columns = batch.tokens.size();
-  const size_t rows = batch.rows.size();
-  const ArchitectureSpec& a = model_.spec;
-  counters.kv_bytes = plan_.positions_read * model_.kv.bytes_per_token();
-  counters.fp32_macs = plan_.macs * a.layers;
-  for (const LayerWeights& layer : model_.weights.layers) {
-    for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
-      (linear->reads_codes() ? counters.int8_macs : counters.fp32_macs) += linear->macs() * columns;
-      counters.weight_bytes += linear->bytes();
-    }
-  }
-  const Linear& head = model_.weights.head;
-  (head.reads_codes() ? counters.int8_macs : counters.fp32_macs) += head.macs() * rows;
-  counters.weight_bytes += head.bytes() * divide_up(rows, kHeadRows);
+  stages_.build(batch, model_.spec, team_.size());
+  count_work(counters);
 
   for (ThreadBuffers& t : threads_) *t.clock = {.last = read_ticks(), .ticks = {}};
   const auto program = [this](size_t thread) noexcept { body(thread); };
   team_.run(program);
   counters.total_ns = now_ns() - start;
   share_time(counters);
+}
+
+void Graph::count_work(StepCounters& counters) const noexcept {
+  const size_t rows = batch_->rows.size();
+  for (const Stage& stage : stages_.all()) {
+    const size_t layers = stage.end_layer - stage.first_layer;
+    counters.kv_bytes += stage.plan.positions_read * model_.kv.bytes_per_token() * layers / model_.spec.layers;
+    counters.fp32_macs += stage.plan.macs * layers;
+    for (size_t i = stage.first_layer; i < stage.end_layer; ++i) {
+      const LayerWeights& layer = model_.weights.layers[i];
+      for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
+        (linear->reads_codes() ? counters.int8_macs : counters.fp32_macs) += linear->macs() * stage.columns();
+        counters.weight_bytes += linear->bytes();
+      }
+    }
+  }
+  const Linear& head = model_.weights.head;
+  (head.reads_codes() ? counters.int8_macs : counters.fp32_macs) += head.macs() * rows;
+  counters.weight_bytes += head.bytes() * divide_up(rows, kHeadRows);
 }
 
 /// The step's time by operator, from the ticks of all threads.
@@ -130,10 +134,14 @@ void Graph::body(size_t thread) noexcept {
   embed(thread);
   mark(Operator::embed, thread);
   barrier(thread);
-  for (size_t i = 0; i < model_.spec.layers; ++i) {
-    layer(i, thread);
-    // The stream is next written behind a barrier that thread 0 hasn't reached yet.
-    if (thread == 0 && taps_.hidden != nullptr) give_hidden(i);
+  for (Stage& stage : stages_.all()) {
+    threads_[thread].stage = &stage;
+    if (!stage.windows.empty()) begin_stage(stage, thread);
+    for (size_t i = stage.first_layer; i < stage.end_layer; ++i) {
+      layer(i, stage, thread);
+      // The stream is next written behind a barrier that thread 0 hasn't reached yet.
+      if (thread == 0 && taps_.hidden != nullptr) give_hidden(i);
+    }
   }
   head(thread);
 }
@@ -154,12 +162,13 @@ void Graph::embed(size_t thread) noexcept {
   }
 }
 
-void Graph::layer(size_t index, size_t thread) noexcept {
+void Graph::layer(size_t index, Stage& stage, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& k = *model_.kernels;
   const Weights& weights = model_.weights;
   const LayerWeights& w = weights.layers[index];
-  const size_t columns = tokens_->size();
+  const AttentionPlan& plan = stage.plan;
+  const size_t columns = stage.columns();
   const size_t attention_width = a.heads * a.head_dim;
 
   const auto normed = [&](const std::vector<float>& gain) {
@@ -172,21 +181,21 @@ void Graph::layer(size_t index, size_t thread) noexcept {
   mark(Operator::qkv, thread);
   barrier(thread);
 
-  if (!plan_.decode_only) {
-    rotate_and_store(index, thread);
+  if (!plan.decode_only) {
+    rotate_and_store(index, stage, thread);
     mark(Operator::rope, thread);
     barrier(thread);
   }
-  const size_t items = plan_.items.size();
-  for (size_t i; (i = team_.claim(thread, items, 1)) < items;) attend(index, plan_.items[i], thread);
+  const size_t items = plan.items.size();
+  for (size_t i; (i = team_.claim(thread, items, 1)) < items;) attend(index, stage, plan.items[i], thread);
   mark(Operator::attention, thread);
   barrier(thread);
-  if (weighs_) sum_importance(index, thread);
-  if (thread == 0) count_short_rows(w);
+  if (weighs(index)) sum_importance(index, stage, thread);
+  if (thread == 0) count_short_rows(w, stage.tables.positions);
 
   const auto attended = [&](size_t t, float* out) {
-    if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) {
-      merge_splits(t, out);
+    if (plan.first_partial[static_cast<size_t>(plan.token_sequence[t])] >= 0) {
+      merge_splits(plan, t, out);
     } else {
       std::memcpy(out, attention_ + t * attention_width, attention_width * sizeof(float));
     }
@@ -217,11 +226,12 @@ void Graph::head(size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& k = *model_.kernels;
   const Weights& w = model_.weights;
-  const size_t rows = batch_->rows.size();
+  const std::span<const int32_t> wanted = stages_.rows();
+  const size_t rows = wanted.size();
   for (size_t first = 0; first < rows; first += kHeadRows) {
     const size_t count = std::min(kHeadRows, rows - first);
     const auto normed = [&](size_t i, float* out) {
-      const float* x = x_ + static_cast<size_t>(batch_->rows[first + i]) * a.hidden;
+      const float* x = x_ + static_cast<size_t>(wanted[first + i]) * a.hidden;
       k.rmsnorm(x, w.output_norm.data(), a.hidden, a.rms_eps, out);
     };
     const Input input = prepare(w.head, count, thread, Operator::norm, normed);

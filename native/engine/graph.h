@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "../threads/team.h"
-#include "attention_plan.h"
 #include "model.h"
 #include "pages.h"
+#include "stages.h"
 #include "step.h"
 
 namespace nibble {
@@ -87,6 +87,7 @@ class Graph {
     uint64_t ticks[kOperatorCount];
   };
   struct ThreadBuffers {
+    const Stage* stage;  // whose layers it runs
     OperatorClock* clock;
     float* row;           // [widest input]
     A8Block* blocks;      // [kOwnElementsMax / 32 or one row]
@@ -99,24 +100,31 @@ class Graph {
     float* first_scores;  // [kAttentionColumnsMax] score of position 0, then what weighs it
   };
 
+  void count_work(StepCounters& counters) const noexcept;
   void share_time(StepCounters& counters) const noexcept;
   void body(size_t thread) noexcept;
-  void layer(size_t index, size_t thread) noexcept;
+  void begin_stage(const Stage& stage, size_t thread) noexcept;
+  void drop_tokens(const Stage& stage, size_t columns) noexcept;
+  void layer(size_t index, Stage& stage, size_t thread) noexcept;
   void head(size_t thread) noexcept;
   void embed(size_t thread) noexcept;
   void give_hidden(size_t layer) const noexcept;
-  void rotate_and_store(size_t layer, size_t thread) noexcept;
-  void attend(size_t layer, const AttentionItem& item, size_t thread) noexcept;
-  const float* rotate_decoded(size_t layer, const AttentionItem& item, float* row, size_t thread) noexcept;
-  void announce(size_t layer, AttentionTask& task, const AttentionItem* next, size_t split) const noexcept;
-  void merge_splits(size_t token, float* out) const noexcept;
+  void rotate_and_store(size_t layer, const Stage& stage, size_t thread) noexcept;
+  void attend(size_t layer, Stage& stage, const AttentionItem& item, size_t thread) noexcept;
+  const float* rotate_decoded(size_t layer, const Stage& stage, const AttentionItem& item, float* row,
+                              size_t thread) noexcept;
+  void announce(size_t layer, const Stage& stage, AttentionTask& task, const AttentionItem* next,
+                size_t split) const noexcept;
+  void merge_splits(const AttentionPlan& plan, size_t token, float* out) const noexcept;
   /// Scores of position 0 → its softmax weights: exp(s − m) · (1/l). @param m, l of all splits
   void weigh_first(float* scores, const float* m, const float* l, size_t columns) const noexcept;
-  void weigh_first_of_splits(size_t token) noexcept;
-  void sum_importance(size_t layer, size_t thread) noexcept;
+  void weigh_first_of_splits(const AttentionPlan& plan, size_t token) noexcept;
+  void sum_importance(size_t layer, const Stage& stage, size_t thread) noexcept;
+  /// Whether importances are wanted of the layer's tokens.
+  bool weighs(size_t layer) const noexcept;
   void rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
                     int32_t position) const noexcept;
-  void store(size_t layer, size_t kv_head, const float* k, float* v, int32_t sequence, int32_t position) noexcept;
+  void store(size_t layer, size_t kv_head, const float* k, float* v, const int32_t* blocks, int32_t position) noexcept;
   /// One head's output: o / l, rotated back if the values are stored rotated.
   void finish(const float* o, float l, float* y) const noexcept;
 
@@ -127,11 +135,11 @@ class Graph {
   void mark(Operator operation, size_t thread) noexcept;
   void barrier(size_t thread) noexcept;
   /// Whether the row of token `token` gets 4 bits.
-  bool is_short(const Linear& linear, size_t token) const noexcept;
-  void count_short_rows(const LayerWeights& weights) noexcept;
+  bool is_short(const Linear& linear, size_t token, int32_t position) const noexcept;
+  void count_short_rows(const LayerWeights& weights, std::span<const int32_t> positions) noexcept;
   /// Of layers whose weights are in Tender's order: one input row as codes, or as floats in that order; and the
   /// product.
-  void quantize_tender(const Linear& linear, size_t column, const float* row, A8Block* out) const noexcept;
+  void quantize_tender(const Linear& linear, int32_t position, const float* row, A8Block* out) const noexcept;
   void order_tender(const Linear& linear, const float* row, float* out) const noexcept;
   void linear_tender(const Linear& linear, const PackedView& weights, const LinearTask& task) const noexcept;
 
@@ -158,8 +166,7 @@ class Graph {
   RowSink* sink_ = nullptr;
   StepCounters* counters_ = nullptr;
   StepTaps taps_;
-  bool weighs_ = false;  // importances are wanted
-  AttentionPlan plan_;
+  Stages stages_;
 };
 
 }  // namespace nibble

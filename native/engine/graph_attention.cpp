@@ -15,6 +15,10 @@ float chance(size_t layer, int32_t position) noexcept {
   return static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-24f;
 }
 
+const int32_t* blocks_of(const Stage& stage, int32_t sequence) noexcept {
+  return stage.tables.blocks.data() + stage.tables.block_start[static_cast<size_t>(sequence)];
+}
+
 }  // namespace
 
 void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count, bool query,
@@ -34,8 +38,9 @@ void Graph::rotate_heads(const LayerWeights& weights, float* heads, size_t count
 }
 
 /// @param v is rotated in place if the format of values wants that
-void Graph::store(size_t layer, size_t kv_head, const float* k, float* v, int32_t sequence, int32_t position) noexcept {
-  const int32_t* blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(sequence)];
+/// @param blocks of the sequence, from position 0
+void Graph::store(size_t layer, size_t kv_head, const float* k, float* v, const int32_t* blocks,
+                  int32_t position) noexcept {
   const auto token = static_cast<size_t>(position) % kKvBlockTokens;
   const int32_t block = blocks[static_cast<size_t>(position) / kKvBlockTokens];
   const auto [keys, values] = model_.kv.formats();
@@ -46,21 +51,22 @@ void Graph::store(size_t layer, size_t kv_head, const float* k, float* v, int32_
 }
 
 /// Chunks: all queries and keys of the step are rotated in place and stored before any attention.
-void Graph::rotate_and_store(size_t layer, size_t thread) noexcept {
+void Graph::rotate_and_store(size_t layer, const Stage& stage, size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const LayerWeights& weights = model_.weights.layers[layer];
-  const size_t columns = tokens_->size();
+  const size_t columns = stage.columns();
   constexpr size_t kGrain = 8;
   for (size_t i; (i = team_.claim(thread, columns, kGrain)) < columns;) {
     for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
       float* q = qkv_ + t * model_.qkv_width();
       float* k = q + a.heads * a.head_dim;
       float* v = k + a.kv_heads * a.head_dim;
-      const int32_t position = batch_->positions[t];
+      const int32_t position = stage.tables.positions[t];
+      const int32_t* blocks = blocks_of(stage, stage.plan.token_sequence[t]);
       rotate_heads(weights, q, a.heads, true, position);
       rotate_heads(weights, k, a.kv_heads, false, position);
       for (size_t h = 0; h < a.kv_heads; ++h) {
-        store(layer, h, k + h * a.head_dim, v + h * a.head_dim, plan_.token_sequence[t], position);
+        store(layer, h, k + h * a.head_dim, v + h * a.head_dim, blocks, position);
       }
     }
   }
@@ -68,7 +74,8 @@ void Graph::rotate_and_store(size_t layer, size_t thread) noexcept {
 
 /// A decode's queries of one KV head, rotated into the thread's buffer; the item that owns the newest token also stores
 /// its key and value. Rotation is cheap enough to be repeated by the item of each split.
-const float* Graph::rotate_decoded(size_t layer, const AttentionItem& item, float* row, size_t thread) noexcept {
+const float* Graph::rotate_decoded(size_t layer, const Stage& stage, const AttentionItem& item, float* row,
+                                   size_t thread) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const LayerWeights& weights = model_.weights.layers[layer];
   float* heads = threads_[thread].heads;
@@ -81,18 +88,19 @@ const float* Graph::rotate_decoded(size_t layer, const AttentionItem& item, floa
     float* k = heads + group * d;
     std::memcpy(k, row + (a.heads + kv_head) * d, d * sizeof(float));
     rotate_heads(weights, k, 1, false, item.first_position);
-    store(layer, kv_head, k, row + (a.heads + a.kv_heads + kv_head) * d, item.sequence, item.first_position);
+    float* v = row + (a.heads + a.kv_heads + kv_head) * d;
+    store(layer, kv_head, k, v, blocks_of(stage, item.sequence), item.first_position);
   }
   return heads;
 }
 
 /// Tells the kernel which keys this thread reads next, to prefetch them: the next split, or the next item.
-void Graph::announce(size_t layer, AttentionTask& task, const AttentionItem* next, size_t split) const noexcept {
+void Graph::announce(size_t layer, const Stage& stage, AttentionTask& task, const AttentionItem* next,
+                     size_t split) const noexcept {
   task.next_count = 0;
-  if (next == plan_.items.data() + plan_.items.size()) return;
+  if (next == stage.plan.items.data() + stage.plan.items.size()) return;
   constexpr size_t kSplitBlocks = kSplitTokens / kKvBlockTokens;
-  const auto first = static_cast<size_t>(batch_->block_start[static_cast<size_t>(next->sequence)]);
-  task.next_blocks = batch_->blocks.data() + first + split * kSplitBlocks;
+  task.next_blocks = blocks_of(stage, next->sequence) + split * kSplitBlocks;
   const auto last_position = static_cast<size_t>(next->first_position + next->queries - 1);
   task.next_count = last_position / kKvBlockTokens + 1 - split * kSplitBlocks;  // the split begins at or before it
   task.next_keys = model_.kv.view(layer, static_cast<size_t>(next->kv_head)).keys;
@@ -104,7 +112,8 @@ void Graph::finish(const float* o, float l, float* y) const noexcept {
   if (model_.kv.rotates_values()) model_.kernels->hadamard(y, 1, d);
 }
 
-void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexcept {
+void Graph::attend(size_t layer, Stage& stage, const AttentionItem& item, size_t thread) noexcept {
+  AttentionPlan& plan = stage.plan;
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& kernels = *model_.kernels;
   ThreadBuffers& buffers = threads_[thread];
@@ -116,7 +125,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
   float* row = qkv_ + first_token * model_.qkv_width();
   const float* q = row + kv_head * group * d;
 
-  if (plan_.decode_only) q = rotate_decoded(layer, item, row, thread);
+  if (plan.decode_only) q = rotate_decoded(layer, stage, item, row, thread);
 
   const size_t columns = queries * group;
   AttentionTask task{
@@ -128,7 +137,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
       .scale = 1.0f / __builtin_sqrtf(static_cast<float>(d)),
       .first_position = static_cast<size_t>(item.first_position),
       .split = 0,
-      .blocks = batch_->blocks.data() + batch_->block_start[static_cast<size_t>(item.sequence)],
+      .blocks = blocks_of(stage, item.sequence),
       .kv = model_.kv.view(layer, kv_head),
       .formats = model_.kv.formats(),
       .next_blocks = nullptr,
@@ -137,21 +146,20 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
       .o = buffers.total_o,
       .m = buffers.partial_ml + 2 * kAttentionColumnsMax,
       .l = buffers.partial_ml + 3 * kAttentionColumnsMax,
-      .first_scores = weighs_ ? buffers.first_scores : nullptr,
+      .first_scores = weighs(layer) ? buffers.first_scores : nullptr,
       .scratch = buffers.scratch,
   };
   const AttentionItem* next = &item + 1;
-  const size_t next_split =
-      next == plan_.items.data() + plan_.items.size() ? 0 : static_cast<size_t>(next->first_split);
+  const size_t next_split = next == plan.items.data() + plan.items.size() ? 0 : static_cast<size_t>(next->first_split);
 
   if (item.partial >= 0) {
     const auto partial = static_cast<size_t>(item.partial);
     task.split = static_cast<size_t>(item.first_split);
-    task.o = plan_.partial_o.data() + partial * group * d;
-    task.m = plan_.partial_m.data() + partial * group;
-    task.l = plan_.partial_l.data() + partial * group;
-    if (weighs_) task.first_scores = first_weights_ + first_token * a.heads + kv_head * group;
-    announce(layer, task, next, next_split);
+    task.o = plan.partial_o.data() + partial * group * d;
+    task.m = plan.partial_m.data() + partial * group;
+    task.l = plan.partial_l.data() + partial * group;
+    if (weighs(layer)) task.first_scores = first_weights_ + first_token * a.heads + kv_head * group;
+    announce(layer, stage, task, next, next_split);
     kernels.attention(task);
     return;
   }
@@ -163,7 +171,7 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
   for (size_t split = 0; split < splits; ++split) {
     task.split = split;
     const bool last = split + 1 == splits;
-    announce(layer, task, last ? next : &item, last ? next_split : split + 1);
+    announce(layer, stage, task, last ? next : &item, last ? next_split : split + 1);
     kernels.attention(task);
     if (split > 0) kernels.attention_merge({total_o, total_m, total_l, task.o, task.m, task.l, columns, d});
     task.o = buffers.partial_o;
@@ -174,31 +182,31 @@ void Graph::attend(size_t layer, const AttentionItem& item, size_t thread) noexc
     float* out = attention_ + (first_token + c / group) * a.heads * d + (kv_head * group + c % group) * d;
     finish(total_o + c * d, total_l[c], out);
   }
-  if (!weighs_) return;
+  if (!weighs(layer)) return;
   weigh_first(buffers.first_scores, total_m, total_l, columns);
   for (size_t c = 0; c < columns; ++c)
     first_weights_[(first_token + c / group) * a.heads + kv_head * group + c % group] = buffers.first_scores[c];
 }
 
 /// Joins the partial results of one decoded token, splits left to right, heads side by side.
-void Graph::merge_splits(size_t token, float* out) const noexcept {
+void Graph::merge_splits(const AttentionPlan& plan, size_t token, float* out) const noexcept {
   const ArchitectureSpec& a = model_.spec;
   const KernelTable& kernels = *model_.kernels;
   const size_t d = a.head_dim;
   const size_t group = a.heads / a.kv_heads;
-  const auto sequence = static_cast<size_t>(plan_.token_sequence[token]);
-  const auto splits = static_cast<size_t>(plan_.split_count[sequence]);
+  const auto sequence = static_cast<size_t>(plan.token_sequence[token]);
+  const auto splits = static_cast<size_t>(plan.split_count[sequence]);
   float m[kAttentionColumnsMax], l[kAttentionColumnsMax];
   for (size_t h = 0; h < a.kv_heads; ++h) {
-    const size_t first = static_cast<size_t>(plan_.first_partial[sequence]) + h * splits;
+    const size_t first = static_cast<size_t>(plan.first_partial[sequence]) + h * splits;
     float* o = out + h * group * d;
-    std::memcpy(o, plan_.partial_o.data() + first * group * d, group * d * sizeof(float));
-    std::memcpy(m, plan_.partial_m.data() + first * group, group * sizeof(float));
-    std::memcpy(l, plan_.partial_l.data() + first * group, group * sizeof(float));
+    std::memcpy(o, plan.partial_o.data() + first * group * d, group * d * sizeof(float));
+    std::memcpy(m, plan.partial_m.data() + first * group, group * sizeof(float));
+    std::memcpy(l, plan.partial_l.data() + first * group, group * sizeof(float));
     for (size_t part = first + 1; part < first + splits; ++part) {
       const size_t column = part * group;
-      kernels.attention_merge({o, m, l, plan_.partial_o.data() + column * d, plan_.partial_m.data() + column,
-                               plan_.partial_l.data() + column, group, d});
+      kernels.attention_merge({o, m, l, plan.partial_o.data() + column * d, plan.partial_m.data() + column,
+                               plan.partial_l.data() + column, group, d});
     }
     for (size_t c = 0; c < group; ++c) finish(o + c * d, l[c], o + c * d);
   }
@@ -211,37 +219,46 @@ void Graph::weigh_first(float* scores, const float* m, const float* l, size_t co
 }
 
 /// The same for a decoded token whose splits are partial results: its scores are there, their maximum and sum aren't.
-void Graph::weigh_first_of_splits(size_t token) noexcept {
+void Graph::weigh_first_of_splits(const AttentionPlan& plan, size_t token) noexcept {
   const ArchitectureSpec& a = model_.spec;
   const size_t group = a.heads / a.kv_heads;
-  const auto sequence = static_cast<size_t>(plan_.token_sequence[token]);
-  const auto splits = static_cast<size_t>(plan_.split_count[sequence]);
+  const auto sequence = static_cast<size_t>(plan.token_sequence[token]);
+  const auto splits = static_cast<size_t>(plan.split_count[sequence]);
   float m[kAttentionColumnsMax], l[kAttentionColumnsMax];
   for (size_t h = 0; h < a.kv_heads; ++h) {
-    const size_t first = static_cast<size_t>(plan_.first_partial[sequence]) + h * splits;
-    std::memcpy(m, plan_.partial_m.data() + first * group, group * sizeof(float));
-    std::memcpy(l, plan_.partial_l.data() + first * group, group * sizeof(float));
+    const size_t first = static_cast<size_t>(plan.first_partial[sequence]) + h * splits;
+    std::memcpy(m, plan.partial_m.data() + first * group, group * sizeof(float));
+    std::memcpy(l, plan.partial_l.data() + first * group, group * sizeof(float));
     for (size_t part = first + 1; part < first + splits; ++part) {
-      model_.kernels->attention_merge({nullptr, m, l, nullptr, plan_.partial_m.data() + part * group,
-                                       plan_.partial_l.data() + part * group, group, 0});
+      model_.kernels->attention_merge({nullptr, m, l, nullptr, plan.partial_m.data() + part * group,
+                                       plan.partial_l.data() + part * group, group, 0});
     }
     weigh_first(first_weights_ + token * a.heads + h * group, m, l, group);
   }
 }
 
+bool Graph::weighs(size_t layer) const noexcept {
+  if (model_.wants_importance || taps_.importance != nullptr) return true;
+  const std::span<const Stage> stages = stages_.all();
+  return std::any_of(stages.begin(), stages.end(),
+                     [layer](const Stage& stage) { return !stage.windows.empty() && stage.first_layer == layer + 1; });
+}
+
 /// A phase: importance = Σ over the heads, ascending from +0, of the softmax weight that the token's own row gives
 /// position 0.
-void Graph::sum_importance(size_t layer, size_t thread) noexcept {
+void Graph::sum_importance(size_t layer, const Stage& stage, size_t thread) noexcept {
   constexpr size_t kGrain = 16;
   const size_t heads = model_.spec.heads;
-  const size_t columns = tokens_->size();
+  const AttentionPlan& plan = stage.plan;
+  const size_t columns = stage.columns();
   for (size_t i; (i = team_.claim(thread, columns, kGrain)) < columns;) {
     for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
-      if (plan_.first_partial[static_cast<size_t>(plan_.token_sequence[t])] >= 0) weigh_first_of_splits(t);
+      if (plan.first_partial[static_cast<size_t>(plan.token_sequence[t])] >= 0) weigh_first_of_splits(plan, t);
       float sum = 0.0f;
       for (size_t h = 0; h < heads; ++h) sum += first_weights_[t * heads + h];
-      importance_[t] = model_.agile_choice == AgileChoice::random ? chance(layer, batch_->positions[t]) : sum;
-      if (taps_.importance != nullptr) taps_.importance[layer * columns + t] = sum;
+      const bool random = model_.agile_choice == AgileChoice::random;
+      importance_[t] = random ? chance(layer, stage.tables.positions[t]) : sum;
+      if (taps_.importance != nullptr) taps_.importance[layer * tokens_->size() + t] = sum;
     }
   }
   mark(Operator::attention, thread);

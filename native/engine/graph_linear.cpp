@@ -59,7 +59,7 @@ struct RowChunks {
 
 }  // namespace
 
-bool Graph::is_short(const Linear& linear, size_t token) const noexcept {
+bool Graph::is_short(const Linear& linear, size_t token, int32_t position) const noexcept {
   switch (linear.activations) {
     case ActivationKind::f32:
     case ActivationKind::a8:
@@ -70,7 +70,7 @@ bool Graph::is_short(const Linear& linear, size_t token) const noexcept {
       return true;
     case ActivationKind::agile:
       // Position 0 sees itself alone; what all others rest on keeps 8 bits.
-      if (batch_->positions[token] == 0) return false;
+      if (position == 0) return false;
       return model_.agile_choice == AgileChoice::least ? importance_[token] < linear.threshold
                                                        : importance_[token] > linear.threshold;
   }
@@ -78,10 +78,10 @@ bool Graph::is_short(const Linear& linear, size_t token) const noexcept {
 }
 
 /// Of a layer, once the importance of its tokens is known. For one thread.
-void Graph::count_short_rows(const LayerWeights& weights) noexcept {
+void Graph::count_short_rows(const LayerWeights& weights, std::span<const int32_t> positions) noexcept {
   for (const Linear* linear : {&weights.qkv, &weights.output, &weights.gate_up, &weights.down}) {
     if (linear->activations != ActivationKind::a4 && linear->activations != ActivationKind::agile) continue;
-    for (size_t t = 0; t < tokens_->size(); ++t) counters_->short_rows += is_short(*linear, t) ? 1 : 0;
+    for (size_t t = 0; t < positions.size(); ++t) counters_->short_rows += is_short(*linear, t, positions[t]) ? 1 : 0;
   }
 }
 
@@ -99,14 +99,15 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   ThreadBuffers& buffers = threads_[thread];
   float* floats = own ? buffers.floats : floats_;
   A8Block* blocks = own ? buffers.blocks : blocks_;
+  const std::span<const int32_t> positions = buffers.stage->tables.positions;
   const auto row = [&](size_t i) {
     float* out = keep_floats && !ordered ? floats + i * inputs : buffers.row;
     produce(i, out);
     if (keep_floats && ordered) order_tender(linear, out, floats + i * inputs);
     if (!codes) return;
     A8Block* coded = blocks + i * (inputs / 32);
-    if (ordered) return quantize_tender(linear, i, out, coded);
-    const int32_t levels = is_short(linear, i) ? 7 : 127;
+    if (ordered) return quantize_tender(linear, positions[i], out, coded);
+    const int32_t levels = is_short(linear, i, positions[i]) ? 7 : 127;
     model_.kernels->quantize_a8(out, inputs, linear.activation_group, levels, coded);
   };
   if (own) {
@@ -121,10 +122,10 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   if (!own) barrier(thread);
   if (observer_ != nullptr) {
     const bool in_layer = &linear != &model_.weights.head;
-    observer_->collect(linear, floats, columns, in_layer ? batch_->positions.data() : nullptr, team_, thread);
+    observer_->collect(linear, floats, columns, in_layer ? positions.data() : nullptr, team_, thread);
   }
   if (studied) {
-    if (thread == 0) model_.study->apply(linear.id, floats_, batch_->positions);
+    if (thread == 0) model_.study->apply(linear.id, floats_, positions);
     barrier(thread);
   }
   return {floats, inputs, blocks, inputs / 32};

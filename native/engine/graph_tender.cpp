@@ -3,9 +3,9 @@
 
 namespace nibble {
 
-void Graph::quantize_tender(const Linear& linear, size_t column, const float* row, A8Block* out) const noexcept {
+void Graph::quantize_tender(const Linear& linear, int32_t position, const float* row, A8Block* out) const noexcept {
   const TenderPlan& plan = linear.tender;
-  const float scale = plan.scale(batch_->positions[column]);
+  const float scale = plan.scale(position);
   const float last = static_cast<float>(uint32_t{1} << (plan.groups() - 1));
   model_.tender->quantize(row,
                           {.order = plan.order.data(),

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "pruning.h"
 #include "sampler_state.h"
 
 namespace nibble {
@@ -14,6 +15,8 @@ struct Slot {
   uint32_t generated = 0;
   /// Written by the engine thread, read by the next step in place of −1.
   int32_t sampled = 0;
+  /// What is dropped of its prompt.
+  Pruning pruning;
   /// Whether a token may be sampled only under the mask of its position.
   bool constrained = false;
   /// The last mask given and the position it is for; guarded by the engine's MaskGate.

@@ -1,7 +1,10 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "pruning.h"
 
 namespace nibble {
 
@@ -20,7 +23,16 @@ struct StepBatch {
   bool want_logits = false;
   bool want_importance = false;
   bool want_hidden = false;
+  std::vector<Pruning> pruning;  // [S] of the slots; empty if none of them prunes
   uint32_t top_count = 0;
+};
+
+/// Where the tokens of a step stand in the layers of one stage, and the KV blocks of its sequences: as in StepBatch.
+struct StageTables {
+  std::span<const int32_t> seq_start;
+  std::span<const int32_t> positions;
+  std::span<const int32_t> block_start;
+  std::span<const int32_t> blocks;
 };
 
 /// What the threads of a step spend their time on, in the order of OPERATORS of src/native/contract.ts.

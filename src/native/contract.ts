@@ -190,9 +190,24 @@ export type SamplingSpec = {
   /** None of the first `minTokens` generated tokens is one of `endIds`. Both or neither. */
   readonly minTokens?: number;
   readonly endIds?: Int32Array;
+  readonly pruning?: PruningSpec;
 };
 
-/** One pruning stage of layers: its cached length and block table per slot. One stage unless tokens are pruned. */
+/**
+ * How a prompt loses tokens on its way through the layers (docs/arithmetic.md, "Methods"). A step never cuts a window,
+ * and wants rows only of windows' last tokens and of what is behind them. Later stages use a window's first blocks.
+ */
+export type PruningSpec = {
+  /** Whole windows of 256 tokens at the prompt's start that lose tokens. */
+  readonly windows: number;
+  /** [≤ 4] Behind how many layers, ascending from 1; how many tokens of a window stay: multiples of 16, descending. */
+  readonly layers: Int32Array;
+  readonly tokens: Int32Array;
+  /** By chance, not by importance: for evaluations. */
+  readonly isRandom: boolean;
+};
+
+/** Cached length and block table per slot, of whole sequences; the addon derives those of pruned stages. */
 export type StepStage = {
   /** [S] tokens of the slot already in the cache before this step. */
   readonly cachedTokens: Int32Array;
