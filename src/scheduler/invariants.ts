@@ -48,7 +48,8 @@ function assertSequence<T>(sequence: Sequence<T>, plans: readonly StepPlan<T>[],
   }
   check(sequence.inFlight === inFlight, `${name} counts ${sequence.inFlight} steps in flight, there are ${inFlight}`);
   check(pending === sampling, `${name} counts ${pending} pending tokens, there are ${sampling}`);
-  check(computed <= planned + (sequence.isRepeating ? 1 : 0), `${name} computed more than planned`);
+  const repeated = sequence.isRepeating ? known - sequence.repeatFrom : 0;
+  check(computed <= planned + repeated, `${name} computed more than planned`);
   check(planned <= sequence.computeLimit, `${name} was planned beyond its limit`);
   check(known <= sequence.tokenLimit, `${name} has more tokens than its limit`);
   check(sequence.cachedTokens < sequence.promptTokens, `${name} found all of its prompt in the cache`);
@@ -62,6 +63,8 @@ function assertSequence<T>(sequence: Sequence<T>, plans: readonly StepPlan<T>[],
   }
   check(planned <= blockCount * blockTokens, `${name} is planned beyond its blocks`);
   check(blockCount <= Math.ceil(sequence.tokenLimit / blockTokens), `${name} holds ${blockCount} blocks`);
+  const { windowsEnd, windowTokens } = sequence;
+  check(planned >= windowsEnd || planned % windowTokens === 0, `${name} was planned into a window`);
   check(planned <= known + (drafted > 0 ? drafted : pending), `${name} was planned beyond its tokens`);
   check(known + pending + drafted <= sequence.tokenLimit, `${name} samples beyond its limit`);
 }
@@ -93,7 +96,7 @@ function assertBlocks<T>({ kv, running, limits }: Scheduler<T>): void {
       holders[id] = (holders[id] as number) + 1;
       check(index.has(id) === at < indexedBlocks, `block ${id} is in the index, or isn't, against its table`);
       if (at >= indexedBlocks) continue;
-      const parent = at === 0 ? -1 : (blocks[at - 1] as number);
+      const parent = at === 0 ? sequence.root : (blocks[at - 1] as number);
       check(index.find(parent, tokens, at * blockTokens) === id, `block ${id} isn't found under its tokens`);
       check(index.isReady(id) === at < readyBlocks, `block ${id} is ready, or isn't, against its table`);
     }

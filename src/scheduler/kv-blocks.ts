@@ -18,6 +18,8 @@ export class KvBlocks<T> {
   readonly index: PrefixIndex;
   readonly pinned: PinnedPrefixes;
   private readonly blockTokens: number;
+  /** What `find` has found. */
+  private readonly found: number[] = [];
 
   constructor(limits: SchedulerLimits) {
     this.blockTokens = limits.blockTokens;
@@ -33,16 +35,17 @@ export class KvBlocks<T> {
 
   /** For a sequence without blocks: how many it would share, and how many of these now count as available. */
   lookUp(sequence: Sequence<T>): { readonly shared: number; readonly sharedAvailable: number } {
-    const { ids, cacheableTokens } = sequence;
+    const { ids, cacheableTokens, windowTokens } = sequence;
     let shared = 0;
     let sharedAvailable = 0;
-    let parent = -1;
-    for (let offset = 0; offset + this.blockTokens <= cacheableTokens; offset += this.blockTokens) {
-      const block = this.index.find(parent, ids, offset);
-      if (block < 0 || !this.index.isReady(block)) break;
-      shared++;
-      if (this.pool.referenceCount(block) === 0) sharedAvailable++;
-      parent = block;
+    let parent = sequence.root;
+    for (let offset = 0; offset + windowTokens <= cacheableTokens; offset += windowTokens) {
+      if (this.find(parent, ids, offset, windowTokens) !== 'ready') break;
+      for (const block of this.found) {
+        shared++;
+        if (this.pool.referenceCount(block) === 0) sharedAvailable++;
+        parent = block;
+      }
     }
     return { shared, sharedAvailable };
   }
@@ -52,24 +55,39 @@ export class KvBlocks<T> {
    * and planned; says what comes behind them. `pending`: another sequence is just computing the next block.
    */
   share(sequence: Sequence<T>): NextBlock {
-    const { index, blockTokens } = this;
+    const { blockTokens } = this;
+    const { windowTokens } = sequence;
     for (;;) {
       const offset = sequence.planned;
       if (offset !== sequence.indexedBlocks * blockTokens || sequence.readyBlocks !== sequence.indexedBlocks) {
         return 'absent';
       }
-      if (offset + blockTokens > sequence.cacheableTokens) return 'absent';
-      const block = index.find(this.lastIndexed(sequence), sequence.tokens, offset);
-      if (block < 0) return 'absent';
-      if (!index.isReady(block)) return 'pending';
-      this.pool.retain(block);
-      this.replaceOrAdd(sequence, sequence.indexedBlocks, block);
-      sequence.indexedBlocks++;
-      sequence.readyBlocks++;
-      sequence.planned += blockTokens;
-      sequence.computed += blockTokens;
-      if (sequence.preemptions === 0) sequence.cachedTokens += blockTokens;
+      if (offset + windowTokens > sequence.cacheableTokens) return 'absent';
+      const next = this.find(this.lastIndexed(sequence), sequence.tokens, offset, windowTokens);
+      if (next !== 'ready') return next;
+      for (const block of this.found) {
+        this.pool.retain(block);
+        this.replaceOrAdd(sequence, sequence.indexedBlocks, block);
+        sequence.indexedBlocks++;
+        sequence.readyBlocks++;
+      }
+      sequence.planned += windowTokens;
+      sequence.computed += windowTokens;
+      if (sequence.preemptions === 0) sequence.cachedTokens += windowTokens;
     }
+  }
+
+  /** Looks for the blocks of `tokens` ids from `offset` on, one behind the other; they are in `found` if all are ready. */
+  private find(parent: number, ids: Int32Array, offset: number, tokens: number): NextBlock {
+    let next: NextBlock = 'ready';
+    this.found.length = 0;
+    for (let at = offset, block = parent; at < offset + tokens; at += this.blockTokens) {
+      block = this.index.find(block, ids, at);
+      if (block < 0) return 'absent';
+      if (!this.index.isReady(block)) next = 'pending';
+      this.found.push(block);
+    }
+    return next;
   }
 
   /** Gives the sequence blocks for `tokens` tokens, as far as there are any; returns whether there were enough. */
@@ -85,7 +103,7 @@ export class KvBlocks<T> {
   /** Enters the known tokens that were just planned as pending, so that others wait for them instead of repeating. */
   announce(sequence: Sequence<T>): void {
     const { index, blockTokens } = this;
-    const end = Math.min(sequence.planned, sequence.known);
+    const end = Math.min(sequence.planned, sequence.known, sequence.indexableTokens);
     while ((sequence.indexedBlocks + 1) * blockTokens <= end) {
       const at = sequence.indexedBlocks;
       const parent = this.lastIndexed(sequence);
@@ -98,7 +116,8 @@ export class KvBlocks<T> {
   /** A step has returned: what it completed can be shared. A block that somebody else has completed too is given up. */
   publish(sequence: Sequence<T>): void {
     const { index, blockTokens, pool } = this;
-    while ((sequence.readyBlocks + 1) * blockTokens <= sequence.computed) {
+    const end = Math.min(sequence.computed, sequence.indexableTokens);
+    while ((sequence.readyBlocks + 1) * blockTokens <= end) {
       const at = sequence.readyBlocks;
       const own = sequence.blocks[at] as number;
       if (at === sequence.indexedBlocks) {
@@ -133,7 +152,7 @@ export class KvBlocks<T> {
   }
 
   private lastIndexed(sequence: Sequence<T>): number {
-    return sequence.indexedBlocks === 0 ? -1 : (sequence.blocks[sequence.indexedBlocks - 1] as number);
+    return sequence.indexedBlocks === 0 ? sequence.root : (sequence.blocks[sequence.indexedBlocks - 1] as number);
   }
 
   private replaceOrAdd(sequence: Sequence<T>, at: number, block: number): void {

@@ -1,5 +1,6 @@
 import type { BlockPool } from './block-pool.js';
 import type { PrefixIndex } from './prefix-index.js';
+import { wholeRoot } from './pruning.js';
 
 /**
  * Beginnings that stay in the cache for good: their blocks are held as if by a sequence that never ends, so they are
@@ -43,7 +44,7 @@ export class PinnedPrefixes {
   restore(ids: Int32Array, fill: (block: number) => void): boolean {
     const parents = this.pin(ids);
     const offset = parents.length * this.blockTokens;
-    const parent = parents.at(-1) ?? -1;
+    const parent = parents.at(-1) ?? wholeRoot;
     if (offset + this.blockTokens > ids.length) throw new RangeError('every block of the prefix is there already');
     if (this.index.find(parent, ids, offset) >= 0) return false;
     const block = this.pool.take();
@@ -69,7 +70,7 @@ export class PinnedPrefixes {
 
   private ready(ids: Int32Array): Int32Array {
     const blocks: number[] = [];
-    let parent = -1;
+    let parent = wholeRoot;
     for (let offset = 0; offset + this.blockTokens <= ids.length; offset += this.blockTokens) {
       parent = this.index.find(parent, ids, offset);
       if (parent < 0 || !this.index.isReady(parent)) break;

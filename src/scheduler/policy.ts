@@ -27,13 +27,13 @@ export type PolicyState<T> = {
 export function fillStep<T>(plan: StepPlan<T>, state: PolicyState<T>): void {
   const { running, limits } = state;
   const worthMs = tokenWorthMs(running, state.cost);
-  let spare = Math.min(limits.stepTokensMax, limits.stepRowsMax) - limits.sequencesMax;
+  let spare = Math.min(limits.stepTokensMax, limits.stepRowsMax) - limits.sequencesMax - windowTokensAhead(running);
   let prefilling = 0;
   for (let i = 0; i < running.length; i++) {
     const sequence = running[i] as Sequence<T>;
     if (sequence.state !== 'running') continue;
     if (!sequence.isDecoding) prefilling++;
-    else if (sequence.plannable > 0 && reserveOne(plan, i, state)) {
+    else if (sequence.plannable > 0 && reserveFewest(plan, i, state)) {
       const drafts = worthMs === 0 ? 0 : draftedTokens(sequence, worthMs, spare, state);
       plan.add(sequence, 1 + drafts, drafts);
       spare -= drafts;
@@ -52,6 +52,15 @@ export function fillStep<T>(plan: StepPlan<T>, state: PolicyState<T>): void {
   }
 }
 
+/** Tokens that a pruned prompt must find room for in a step, or it would never go on; 0 if there is none. */
+function windowTokensAhead<T>(running: readonly Sequence<T>[]): number {
+  let tokens = 0;
+  for (const { state, planned, windowsEnd, windowTokens } of running) {
+    if (state === 'running' && planned < windowsEnd) tokens = Math.max(tokens, windowTokens);
+  }
+  return tokens;
+}
+
 /** How many guesses go with a token that decodes; they take what blocks there are, and nobody's. */
 function draftedTokens<T>(sequence: Sequence<T>, worthMs: number, spare: number, { cost, kv, limits }: PolicyState<T>) {
   if (sequence.pending > 0) return 0;
@@ -64,10 +73,10 @@ function draftedTokens<T>(sequence: Sequence<T>, worthMs: number, spare: number,
 const chunkTokensMin = 16;
 
 /** How many tokens of a prompt may join without holding up those that decode beyond the target. */
-function timelyTokens<T>(plan: StepPlan<T>, first: number, { limits, cost }: PolicyState<T>): number {
+function timelyTokens<T>(plan: StepPlan<T>, sequence: Sequence<T>, { limits, cost }: PolicyState<T>): number {
   if (plan.decodeTokens === 0 || limits.itlTargetMs === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-  const timely = cost.tokensWithin(limits.itlTargetMs, plan.shape, first);
-  return Math.max(timely, chunkTokensMin - plan.prefillTokens);
+  const timely = cost.tokensWithin(limits.itlTargetMs, plan.shape, sequence.planned);
+  return Math.max(timely, Math.max(chunkTokensMin, sequence.fewestTokens) - plan.prefillTokens);
 }
 
 /** How many prompt tokens fit: scoring needs a row for each, anything else one row at the prompt's end only. */
@@ -75,20 +84,21 @@ function prefillCount<T>(plan: StepPlan<T>, at: number, state: PolicyState<T>): 
   const { limits, kv } = state;
   const sequence = state.running[at] as Sequence<T>;
   const rowsLeft = limits.stepRowsMax - plan.rowCount;
-  const budget = Math.min(limits.stepTokensMax - plan.tokenCount, timelyTokens(plan, sequence.planned, state));
+  const budget = Math.min(limits.stepTokensMax - plan.tokenCount, timelyTokens(plan, sequence, state));
   let count = Math.min(sequence.plannable, budget);
   if (sequence.scorePrompt) count = Math.min(count, rowsLeft);
   else if (rowsLeft === 0 && sequence.planned + count >= sequence.prefillTokens) count--;
-  if (count <= 0 || kv.reserve(sequence, sequence.planned + count)) return Math.max(0, count);
-  const held = sequence.blockCount * limits.blockTokens - sequence.planned;
+  count = sequence.wholeTokens(Math.max(0, count));
+  if (count === 0 || kv.reserve(sequence, sequence.planned + count)) return count;
+  const held = sequence.wholeTokens(sequence.blockCount * limits.blockTokens - sequence.planned);
   if (held > 0) return Math.min(count, held);
-  return reserveOne(plan, at, state) ? 1 : 0;
+  return reserveFewest(plan, at, state) ? sequence.fewestTokens : 0;
 }
 
-/** A block for the next token of the sequence in place `at`, if need be from others; false if there is none. */
-function reserveOne<T>(plan: StepPlan<T>, at: number, { running, kv, preempt }: PolicyState<T>): boolean {
+/** Blocks for the next tokens of the sequence in place `at`, if need be from others; false if there are none. */
+function reserveFewest<T>(plan: StepPlan<T>, at: number, { running, kv, preempt }: PolicyState<T>): boolean {
   const sequence = running[at] as Sequence<T>;
-  while (!kv.reserve(sequence, sequence.planned + 1)) {
+  while (!kv.reserve(sequence, sequence.planned + sequence.fewestTokens)) {
     let victim: Sequence<T> | null = null;
     for (let i = running.length - 1; i > at && victim === null; i--) {
       const other = running[i] as Sequence<T>;

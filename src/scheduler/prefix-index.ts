@@ -1,7 +1,8 @@
 /**
- * Which KV block holds which tokens: a tree whose nodes are blocks. A block's key is its parent block (−1 at the start
- * of a sequence) and its token ids; a hash table finds it, and the ids themselves are compared, so that a collision of
- * hashes can't join two texts. A node is `pending` while the step that fills it is in flight, then `ready`.
+ * Which KV block holds which tokens: trees whose nodes are blocks. A block's key is its parent block (at the start of a
+ * sequence the tree's own negative number) and its token ids; a hash table finds it, and the ids themselves are
+ * compared, so that a collision of hashes can't join two texts. A node is `pending` while the step that fills it is in
+ * flight, then `ready`.
  */
 export class PrefixIndex {
   private readonly blockTokens: number;

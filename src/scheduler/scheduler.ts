@@ -149,7 +149,7 @@ export class Scheduler<T> {
       if (row >= 0 && failed?.[row] === rowWithoutMask) {
         sequence.isBlocked = true;
         sequence.isRepeating = true;
-        if (sequence.inFlight === 0) sequence.planned = sequence.known - 1;
+        if (sequence.inFlight === 0) sequence.planned = sequence.repeatFrom;
       } else if (row >= 0 && (sequence.state === 'running' || sequence.state === 'preempted')) {
         sequence.isRepeating = false;
         this.takeSampled(sequence, plan, i, sampled);

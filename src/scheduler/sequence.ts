@@ -1,5 +1,6 @@
 import type { Drafter } from './drafter.js';
 import type { Account } from './fair-share.js';
+import { prunedRoot, wholeRoot } from './pruning.js';
 import type { SchedulerLimits, SeqId, SequenceSpec, SequenceState } from './types.js';
 
 const noIds = new Int32Array(0);
@@ -25,6 +26,12 @@ export class Sequence<T> {
   readonly computeLimit: number;
   readonly scorePrompt: boolean;
   readonly topCount: number;
+  /** Tokens that only come together, in steps and from the cache, as long as they begin before `windowsEnd`. */
+  readonly windowTokens: number;
+  /** Where the last whole window of a pruned prompt ends; 0: nothing is pruned. */
+  readonly windowsEnd: number;
+  /** Parent of its first block in the prefix index. */
+  readonly root: number;
   /** Until it is released. */
   drafter: Drafter | null;
 
@@ -75,6 +82,10 @@ export class Sequence<T> {
     this.computeLimit = sampledMax > 0 || spec.scorePrompt ? this.tokenLimit - 1 : 0;
     this.scorePrompt = spec.scorePrompt;
     this.topCount = spec.topCount;
+    const { windowTokens, policy } = spec.pruning ?? { windowTokens: limits.blockTokens, policy: 0 };
+    this.windowsEnd = spec.pruning === undefined ? 0 : Math.floor(promptTokens / windowTokens) * windowTokens;
+    this.windowTokens = this.windowsEnd > 0 ? windowTokens : limits.blockTokens;
+    this.root = this.windowsEnd > 0 ? prunedRoot(policy) : wholeRoot;
     this.drafter = spec.drafter ?? null;
     this.known = promptTokens;
     this.prefillTokens = promptTokens;
@@ -110,7 +121,29 @@ export class Sequence<T> {
    * prompt token that is to be scored.
    */
   get cacheableTokens(): number {
-    return this.scorePrompt ? Math.min(this.scored, this.known - 1) : this.known - 1;
+    const computable = this.scorePrompt ? Math.min(this.scored, this.known - 1) : this.known - 1;
+    return Math.min(computable, this.indexableTokens);
+  }
+
+  /** Tokens whose blocks others may share: behind pruned windows a block's content depends on where they ended. */
+  get indexableTokens(): number {
+    return this.windowsEnd > 0 ? this.windowsEnd : Number.POSITIVE_INFINITY;
+  }
+
+  /** Of `count` tokens from `planned` on, as many as a step may end with: it never cuts a window. */
+  wholeTokens(count: number): number {
+    if (this.planned + count >= this.windowsEnd) return count;
+    return Math.floor(count / this.windowTokens) * this.windowTokens;
+  }
+
+  /** The fewest tokens that the next step could take. */
+  get fewestTokens(): number {
+    return this.planned < this.windowsEnd ? this.windowTokens : 1;
+  }
+
+  /** Where the last known token has to be computed from, once more. */
+  get repeatFrom(): number {
+    return this.known > this.windowsEnd ? this.known - 1 : this.known - this.windowTokens;
   }
 
   /** Where its tokens are: the prompt as it came in until the first admission copies it. */

@@ -1,4 +1,5 @@
 import type { Drafter } from './drafter.js';
+import type { SequencePruning } from './pruning.js';
 
 /** What the scheduler is told, and what it answers. Counts are tokens unless named otherwise. */
 
@@ -36,6 +37,8 @@ export type SequenceSpec<T> = {
   readonly topCount: number;
   /** Guesses its tokens, for several to be computed in a step; absent: one a step. */
   readonly drafter?: Drafter | undefined;
+  /** Whole windows of its prompt are thinned out on their way through the model; absent: none. */
+  readonly pruning?: SequencePruning | undefined;
   /** Lower goes first. */
   readonly priority: number;
   /** For whom it runs: tenants of a priority share the machine evenly. */

@@ -3,7 +3,19 @@
  * by all the text up to its end. Property tests compare the real one with it, step by step.
  */
 import type { SchedulerLimits, SequenceSpec } from '../../src/scheduler/types.js';
-import { type Block, type Entry, type Flight, type Naive, sum } from './naive-sequence.js';
+import {
+  type Block,
+  type Entry,
+  type Flight,
+  makeNaive,
+  type Naive,
+  rowsOf,
+  shareable,
+  sum,
+  textOf,
+  usable,
+  whole,
+} from './naive-sequence.js';
 import { scriptedCount, scriptedGuess } from './scripted-drafter.js';
 
 export class NaiveScheduler {
@@ -51,16 +63,7 @@ export class NaiveScheduler {
   }
 
   submit(specs: readonly SequenceSpec<string>[]): boolean {
-    const arrivals = specs.map((spec): Naive => {
-      const prompt = [...spec.promptIds];
-      const limit = prompt.length + Math.min(spec.maxTokens, this.limits.contextTokens - prompt.length);
-      const { owner: name, scorePrompt: score, priority, tenant } = spec;
-      const guesses = spec.drafter !== undefined;
-      const rest = { state: 'waiting' as const, taken: 0, done: 0, scored: 0, preemptions: 0 };
-      const order = this.clock++;
-      const start = prompt.length;
-      return { name, order, prompt, limit, score, priority, tenant, guesses, sampled: [], blocks: [], start, ...rest };
-    });
+    const arrivals = specs.map((spec) => makeNaive(spec, this.limits, this.clock++));
     for (const one of arrivals) {
       if (one.prompt.length > this.limits.contextTokens || this.span(one.limit) > this.limits.blockCount) return false;
     }
@@ -110,6 +113,8 @@ export class NaiveScheduler {
     if (older?.some(({ name, samples }) => samples && this.draftsFor(this.get(name), 1, 7) > 0)) return null;
     const step: Entry[] = [];
     let spare = Math.min(this.limits.stepTokensMax, this.limits.stepRowsMax) - this.limits.sequencesMax;
+    const inWindows = this.admitted.map((name) => this.get(name)).filter((one) => one.taken < one.windowsEnd);
+    spare -= Math.max(0, ...inWindows.filter((one) => one.state === 'running').map((one) => one.window));
     const inPhase = (decodes: boolean) =>
       this.admitted.map((name) => this.get(name)).filter((one) => one.taken >= one.start === decodes);
     for (const one of [...inPhase(true), ...inPhase(false)]) {
@@ -181,15 +186,18 @@ export class NaiveScheduler {
     const known = one.prompt.length + one.sampled.length + this.pending(one.name);
     let count = Math.min(known, this.work(one.name)) - one.taken;
     count = Math.min(count, stepTokensMax - sum(step.map((entry) => entry.count)));
-    const rowsLeft = stepRowsMax - sum(step.map((entry) => this.rowsOf(this.get(entry.name), entry).length));
+    const rowsLeft = stepRowsMax - sum(step.map((entry) => rowsOf(this.get(entry.name), entry).length));
     if (one.score && !isDecode) count = Math.min(count, rowsLeft);
-    while (count > 0 && this.rowsOf(one, { first: one.taken, count }).length > rowsLeft) count--;
+    while (count > 0 && rowsOf(one, { first: one.taken, count }).length > rowsLeft) count--;
+    count = whole(one, count);
     if (count <= 0) return 0;
     while (one.blocks.length < this.span(one.taken + count) && this.takeBlock(one));
-    const held = one.blocks.length * blockTokens - one.taken;
+    const held = whole(one, one.blocks.length * blockTokens - one.taken);
     if (held > 0) return Math.min(count, held);
+    const fewest = one.taken < one.windowsEnd ? one.window : 1;
     for (;;) {
-      if (this.takeBlock(one)) return 1;
+      while (one.blocks.length < this.span(one.taken + fewest) && this.takeBlock(one));
+      if (one.blocks.length >= this.span(one.taken + fewest)) return fewest;
       const victims = this.admitted.slice(this.admitted.indexOf(one.name) + 1).map((name) => this.get(name));
       const victim = victims
         .filter((other) => other.state === 'running' && other.blocks.length > 0)
@@ -231,24 +239,32 @@ export class NaiveScheduler {
   /** Ready blocks are taken over, one after the other; true if the next one is just being computed by somebody. */
   private share(one: Naive): boolean {
     const { blockTokens } = this.limits;
-    const usable = this.usable(one);
     const isOwnReady = () => one.blocks.slice(0, one.taken / blockTokens).every((block) => block.ready);
-    while (one.taken % blockTokens === 0 && isOwnReady() && one.taken + blockTokens <= usable) {
-      const found = this.findBlock(this.text(one, one.taken + blockTokens));
-      if (found === undefined) return false;
-      if (!found.ready) return true;
-      this.hold(one, one.taken / blockTokens, found);
-      one.taken += blockTokens;
-      one.done += blockTokens;
+    while (one.taken % blockTokens === 0 && isOwnReady() && one.taken + one.window <= usable(one)) {
+      const next = this.nextWindow(one, one.taken);
+      if (next.some((block) => block === undefined)) return false;
+      if (next.some((block) => block?.ready === false)) return true;
+      for (const block of next) {
+        if (block !== undefined) this.hold(one, one.taken / blockTokens, block);
+        one.taken += blockTokens;
+        one.done += blockTokens;
+      }
     }
     return false;
   }
 
+  /** The blocks that continue a sequence for a window, as far as there are any. */
+  private nextWindow(one: Naive, from: number): readonly (Block | undefined)[] {
+    const { blockTokens } = this.limits;
+    const count = one.window / blockTokens;
+    return Array.from({ length: count }, (_, i) => this.findBlock(textOf(one, from + (i + 1) * blockTokens)));
+  }
+
   private announce(one: Naive): void {
-    const end = Math.min(one.taken, one.prompt.length + one.sampled.length);
+    const end = Math.min(one.taken, one.prompt.length + one.sampled.length, shareable(one));
     for (let at = 0; (at + 1) * this.limits.blockTokens <= end; at++) {
       const block = one.blocks[at];
-      const text = this.text(one, (at + 1) * this.limits.blockTokens);
+      const text = textOf(one, (at + 1) * this.limits.blockTokens);
       if (block === undefined) throw new Error('a planned token has no block');
       if (block.text === null && this.findBlock(text) !== undefined) return;
       block.text = text;
@@ -256,9 +272,10 @@ export class NaiveScheduler {
   }
 
   private publish(one: Naive): void {
-    for (let at = 0; (at + 1) * this.limits.blockTokens <= one.done; at++) {
+    const end = Math.min(one.done, shareable(one));
+    for (let at = 0; (at + 1) * this.limits.blockTokens <= end; at++) {
       const block = one.blocks[at];
-      const text = this.text(one, (at + 1) * this.limits.blockTokens);
+      const text = textOf(one, (at + 1) * this.limits.blockTokens);
       if (block === undefined) throw new Error('a computed token has no block');
       const other = this.findBlock(text);
       if (other !== undefined && other !== block) {
@@ -300,11 +317,11 @@ export class NaiveScheduler {
       const held = this.heldBlocks();
       let shared = 0;
       let heldAlready = 0;
-      for (let end = this.limits.blockTokens; end <= this.usable(one); end += this.limits.blockTokens) {
-        const block = this.findBlock(this.text(one, end));
-        if (block === undefined || !block.ready) break;
-        shared++;
-        if (held.has(block)) heldAlready++;
+      for (let end = one.window; end <= usable(one); end += one.window) {
+        const blocks = this.nextWindow(one, end - one.window);
+        if (!blocks.every((block) => block?.ready === true)) break;
+        shared += blocks.length;
+        heldAlready += blocks.filter((block) => block !== undefined && held.has(block)).length;
       }
       // Shared blocks that others hold cost nothing, but that is only looked at where it decides.
       if (left - needed < reserve) left += heldAlready;
@@ -347,31 +364,11 @@ export class NaiveScheduler {
     const known = [...one.prompt, ...one.sampled];
     const guess = (place: number) => (place > first ? scriptedGuess(known.length, place - known.length) : -1);
     const ids = Array.from({ length: count }, (_, i) => known[first + i] ?? guess(first + i));
-    return `${name} ${ids.join(',')} @${first} rows ${this.rowsOf(one, { first, count }).join(',')}`;
-  }
-
-  /** Targets of the rows wanted from tokens [first, first + count). */
-  private rowsOf(one: Naive, { first, count }: { readonly first: number; readonly count: number }): number[] {
-    const rows: number[] = [];
-    for (let p = first; p < first + count; p++) {
-      if (p < one.prompt.length - 1 && one.score && p >= one.scored) rows.push(one.prompt[p + 1] ?? Number.NaN);
-      if (p >= one.start - 1) rows.push(-1);
-    }
-    return rows;
+    return `${name} ${ids.join(',')} @${first} rows ${rowsOf(one, { first, count }).join(',')}`;
   }
 
   private pending(name: string): number {
     return this.flights.flat().filter((entry) => entry.name === name && entry.samples).length;
-  }
-
-  /** Tokens that may come from the cache. */
-  private usable(one: Naive): number {
-    const known = one.prompt.length + one.sampled.length - 1;
-    return one.score ? Math.min(one.scored, known) : known;
-  }
-
-  private text(one: Naive, end: number): string {
-    return [...one.prompt, ...one.sampled].slice(0, end).join(',');
   }
 
   private findBlock(text: string): Block | undefined {

@@ -10,6 +10,9 @@ import { NaiveScheduler } from '../support/naive-scheduler.js';
 import { admitAll, spec } from '../support/scheduler-kit.js';
 import { ScriptedDrafter } from '../support/scripted-drafter.js';
 
+/** Two blocks. */
+const windowTokens = 8;
+
 type Shape = {
   readonly promptTokens: number;
   /** Ids are 0 up to here, then `ending`: prompts share beginnings, with each other and with what is sampled. */
@@ -20,6 +23,8 @@ type Shape = {
   readonly priority: number;
   readonly tenant: string;
   readonly guesses: boolean;
+  /** Pruned by this policy, if it isn't negative and a window fits into steps. */
+  readonly policy: number;
 };
 type Command =
   | { readonly kind: 'submit'; readonly shapes: readonly Shape[] }
@@ -36,6 +41,7 @@ const shapes = fc.record({
   priority: fc.constantFrom(0, 0, 0, 1),
   tenant: fc.constantFrom('x', 'y', 'z'),
   guesses: fc.boolean(),
+  policy: fc.integer({ min: -2, max: 1 }),
 });
 
 const step = fc.constant<Command>({ kind: 'step' });
@@ -123,10 +129,13 @@ class Duel {
   }
 
   submit(wanted: readonly Shape[]): void {
-    const specs = wanted.map(({ promptTokens, turn, ending, maxTokens, guesses, ...more }) => {
+    const specs = wanted.map(({ promptTokens, turn, ending, maxTokens, guesses, policy, ...more }) => {
+      const { stepTokensMax, sequencesMax } = this.real.limits;
+      const isPruned = policy >= 0 && !more.scorePrompt && stepTokensMax - sequencesMax >= windowTokens;
+      const pruning = isPruned ? { windowTokens, policy } : undefined;
       const drafter = guesses ? new ScriptedDrafter() : undefined;
       const promptIds = Int32Array.from({ length: promptTokens }, (_, i) => (i < turn ? 0 : ending));
-      return spec(`s${this.nextName++}`, promptTokens, maxTokens, { promptIds, drafter, ...more });
+      return spec(`s${this.nextName++}`, promptTokens, maxTokens, { promptIds, drafter, pruning, ...more });
     });
     const submission = this.real.submit(specs);
     assert.equal(submission.kind === 'accepted', this.naive.submit(specs));
@@ -232,7 +241,15 @@ class Duel {
 }
 
 it('agrees with the naive model, leaks nothing, starves nobody and ends everything once', () => {
-  const seen = { preemptions: 0, cachedTokens: 0, evictions: 0, rightGuesses: 0, wrongGuesses: 0 };
+  const seen = {
+    preemptions: 0,
+    cachedTokens: 0,
+    cachedWindows: 0,
+    preemptedWindows: 0,
+    evictions: 0,
+    rightGuesses: 0,
+    wrongGuesses: 0,
+  };
   fc.assert(
     fc.property(limitsOf, commands, (limits, list) => {
       const duel = new Duel(limits);
@@ -242,11 +259,18 @@ it('agrees with the naive model, leaks nothing, starves nobody and ends everythi
       const { draftTokens, acceptedTokens } = duel.real.speculation;
       seen.rightGuesses += acceptedTokens;
       seen.wrongGuesses += draftTokens - acceptedTokens;
-      for (const sequence of duel.seen.values()) seen.cachedTokens += sequence.cachedTokens;
+      for (const { cachedTokens, windowsEnd, preemptions } of duel.seen.values()) {
+        seen.cachedTokens += cachedTokens;
+        if (windowsEnd === 0) continue;
+        seen.cachedWindows += cachedTokens / windowTokens;
+        seen.preemptedWindows += preemptions;
+      }
       seen.evictions += duel.naive.evictions;
     }),
     { numRuns: 10_000, includeErrorInReport: true },
   );
   // The commands do reach what they are meant to.
-  for (const [what, count] of Object.entries(seen)) assert.ok(count > 500, `${what}: ${count}`);
+  for (const [what, count] of Object.entries(seen)) {
+    assert.ok(count > (what.endsWith('Windows') ? 50 : 500), `${what}: ${count}`);
+  }
 });
