@@ -181,6 +181,12 @@ export const settingsSchema = Type.Object(
       'JSON file of the prices of energy and of this machine (see docs/operations.md).',
     ),
     coreWatts: integer(1, 1000, 10, 'Power of one busy core, in watts, where nothing measures energy.'),
+    tokenPruning: Type.Enum(['on', 'off'], {
+      default: 'on',
+      description:
+        'Whether requests (`token_pruning`) and recipes may have tokens of long prompts left out of later layers.',
+      expected: '"on" or "off"',
+    }),
     drainSeconds: integer(
       0,
       3600,

@@ -4,10 +4,12 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.js';
 import type { LoadedModel, PreparedModel } from '../engine/model-registry.js';
 import type { OpenedModel, PrepareModel } from '../engine/open-types.js';
+import { planPruning } from '../engine/pruning.js';
 import { DEFAULT_ALIAS } from '../engine/routing.js';
 import type { EngineObserver } from '../engine/types.js';
 import { warmUp } from '../engine/warm-up.js';
 import { NibbleError } from '../errors.js';
+import { PRUNING_WINDOW_TOKENS, STEP_TOKENS_MAX } from '../limits.js';
 import { modelWorkOf } from '../metering/model-work.js';
 import { compositionOf } from '../model/composition.js';
 import { activationsOf } from '../model/recipe.js';
@@ -63,6 +65,17 @@ function servedRecipe(file: ModelFile, wanted: Config['activations']): ModelReci
   if (file.nibble === null) return { ...compositionOf(file), activations };
   const { name, classes, layers } = file.nibble.recipe;
   return { ...compositionOf(file), activations, name, classes, ...(layers === undefined ? {} : { layers }) };
+}
+
+/** A window must fit into a step beside every sequence that decodes. */
+function servedPruning({ architecture, nibble }: ModelFile, config: Config): ServedModel['pruning'] {
+  const { layers } = architecture;
+  const recipe = nibble?.recipe.pruning;
+  return {
+    isAllowed: config.tokenPruning === 'on' && config.maxSequences + PRUNING_WINDOW_TOKENS <= STEP_TOKENS_MAX,
+    layers,
+    usual: recipe === undefined ? null : planPruning(recipe, layers),
+  };
 }
 
 /** Opens models for the server: with its settings, its metrics and its log. */
@@ -137,8 +150,8 @@ export class ModelOpener {
 
   #served(id: string, content: string, opened: OpenedModel, onSequenceEnd: ServedModel['onSequenceEnd']): ServedModel {
     const { modelFile, tokenizer, engine, chatTemplate, encodeLong } = opened;
-    const { activations, kv } = this.#config;
-    const identity = [packageVersion(), content, activations, kv].join('\n');
+    const { activations, kv, tokenPruning } = this.#config;
+    const identity = [packageVersion(), content, activations, kv, tokenPruning].join('\n');
     return {
       id,
       createdSeconds: Math.floor(Date.now() / 1000),
@@ -147,6 +160,7 @@ export class ModelOpener {
       tokenizer,
       recipe: servedRecipe(modelFile, activations),
       chat: chatTemplate,
+      pruning: servedPruning(modelFile, this.#config),
       infill: modelFile.tokenizer.infill ?? null,
       onSequenceEnd,
       encodeLong,

@@ -12,7 +12,7 @@ export function retrySeconds(waitMs: number): number {
  */
 export function checkRequests(requests: readonly GenerationRequest[], vocabSize: number): void {
   let checked: Int32Array | null = null;
-  for (const { promptIds, maxTokens, logprobs } of requests) {
+  for (const { promptIds, maxTokens, logprobs, scorePrompt, pruning } of requests) {
     if (promptIds.length === 0) throw invalid('The prompt is empty.', 'prompt');
     if (!(maxTokens >= 0)) throw invalid('max_tokens must be at least 0.', 'max_tokens');
     if (Number.isFinite(maxTokens) && !Number.isInteger(maxTokens)) {
@@ -20,6 +20,12 @@ export function checkRequests(requests: readonly GenerationRequest[], vocabSize:
     }
     if (logprobs !== null && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= 20)) {
       throw invalid('logprobs must be an integer from 0 to 20.', 'logprobs');
+    }
+    if (scorePrompt && pruning !== undefined) {
+      throw invalid(
+        'A prompt that is pruned has no log-probabilities; with "token_pruning": {"keep": 1} it is not.',
+        'token_pruning',
+      );
     }
     // The choices of one request share their prompt array.
     if (promptIds !== checked) checkIds(promptIds, vocabSize);

@@ -5,6 +5,7 @@ import {
   ITL_TARGET_MS,
   KV_BLOCK_TOKENS,
   LOOK_AHEAD_TOKENS_MAX,
+  PRUNING_WINDOW_TOKENS,
   QUEUE_SECONDS,
   SEQUENCES_MAX,
   STEP_ROWS_MAX,
@@ -17,6 +18,7 @@ import { type NativeModel, readCounter, type StepResult } from '../native/contra
 import { assertInvariants } from '../scheduler/invariants.js';
 import { NgramDrafter } from '../scheduler/ngram-drafter.js';
 import type { PinnedPrefixes } from '../scheduler/pinned-prefixes.js';
+import type { SequencePruning } from '../scheduler/pruning.js';
 import { QueueEstimate } from '../scheduler/queue-estimate.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
@@ -25,6 +27,7 @@ import { checkRequests, refusalError, retrySeconds } from './check-request.js';
 import { Constrained } from './constrained.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
+import { type PruningPlan, pruningSpec } from './pruning.js';
 import { StepLoop } from './step-loop.js';
 import { stepParts } from './step-parts.js';
 import type { Engine, EngineGauges, EngineObserver, FinishReason, Generation, GenerationRequest } from './types.js';
@@ -140,6 +143,7 @@ class StepEngine implements PinningEngine {
         maxTokens: live.request.maxTokens,
         scorePrompt: live.request.scorePrompt,
         topCount: live.topCount,
+        pruning: schedulerPruning(live.request.pruning),
         drafter: this.speculates && live.canSpeculate ? new NgramDrafter() : undefined,
         priority: live.request.priority ?? 0,
         tenant: live.request.tenant ?? '',
@@ -220,14 +224,16 @@ class StepEngine implements PinningEngine {
 
   private start(sequence: Sequence<LiveSequence>, nowMs: number): void {
     const live = sequence.owner;
-    const { sampling, promptIds, constraint } = live.request;
+    const { sampling, promptIds, constraint, pruning } = live.request;
     live.start(this.tokenizer, nowMs);
     try {
       if (constraint !== undefined) live.constrained ??= this.constrain(sequence, constraint);
       const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
       const earliestEnd = live.earliestEnd(this.tokenizer.endIds);
       const constrained = constraint !== undefined;
-      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, promptIds, generatedIds, constrained });
+      const ids = { promptIds, generatedIds };
+      const pruned = pruning === undefined ? {} : { pruning: pruningSpec(pruning, promptIds.length) };
+      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, ...ids, ...pruned, constrained });
       this.giveMask(sequence);
     } catch (error) {
       this.fail(sequence, engineFailed(error));
@@ -338,6 +344,10 @@ class StepEngine implements PinningEngine {
     live.report(this.observer, reason, this.now());
     this.notifyIfIdle();
   }
+}
+
+function schedulerPruning(plan: PruningPlan | undefined): SequencePruning | undefined {
+  return plan === undefined ? undefined : { windowTokens: PRUNING_WINDOW_TOKENS, policy: plan.policy };
 }
 
 function noConstraints(): never {

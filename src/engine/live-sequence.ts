@@ -3,6 +3,7 @@ import type { SamplingSpec } from '../native/contract.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import type { Constrained } from './constrained.js';
 import { EventChannel } from './event-channel.js';
+import { prunedTokens } from './pruning.js';
 import { StopMatcher } from './stop-matcher.js';
 import { TextOutput } from './text-output.js';
 import type { EngineObserver, FinishReason, GenerationRequest, SequenceSummary, TokenLogprob } from './types.js';
@@ -115,14 +116,23 @@ export class LiveSequence {
     const stopped = this.output?.finish() === true;
     const final = stopped && reason === 'length' ? 'stop' : reason;
     const cachedTokens = this.sequence?.cachedTokens ?? 0;
-    this.channel.pushEnd({ kind: 'end', reason: final, completionTokens: this.completionTokens, cachedTokens });
+    const { completionTokens } = this;
+    this.channel.pushEnd({ kind: 'end', reason: final, completionTokens, cachedTokens, ...this.pruned });
     return final;
+  }
+
+  /** What an end says of pruning: nothing where no token was pruned. */
+  private get pruned(): { readonly prunedTokens?: number } {
+    const { pruning, promptIds } = this.request;
+    const tokens = pruning === undefined ? 0 : prunedTokens(pruning, promptIds.length);
+    return tokens === 0 ? {} : { prunedTokens: tokens };
   }
 
   report(observer: EngineObserver, reason: FinishReason | 'error', nowMs: number): void {
     const summary: SequenceSummary = {
       reason,
       promptTokens: this.request.promptIds.length,
+      ...this.pruned,
       completionTokens: this.completionTokens,
       queueSeconds: ((this.admittedMs ?? nowMs) - this.submittedMs) / 1000,
       firstTokenSeconds: this.firstTokenMs === null ? null : (this.firstTokenMs - this.submittedMs) / 1000,

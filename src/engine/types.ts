@@ -2,9 +2,13 @@ import type { CostAccount } from '../cost/attribution.js';
 import type { Constraint } from '../grammar/types.js';
 import type { StepWork } from '../metering/energy-monitor.js';
 import type { SamplingSpec, StepCounters } from '../native/contract.js';
+import type { PruningPlan } from './pruning.js';
 
 /** Sampling as requested; ids of prompt and history are added by the engine. */
-export type SamplingRequest = Omit<SamplingSpec, 'promptIds' | 'generatedIds' | 'constrained' | 'minTokens' | 'endIds'>;
+export type SamplingRequest = Omit<
+  SamplingSpec,
+  'promptIds' | 'generatedIds' | 'constrained' | 'minTokens' | 'endIds' | 'pruning'
+>;
 
 /** One sequence: one prompt, one continuation. `n` choices are `n` requests. */
 export type GenerationRequest = {
@@ -29,6 +33,8 @@ export type GenerationRequest = {
   readonly keepSpecial?: boolean;
   /** What the text must be; `checkConstraint` has accepted it. Ends the sequence once it is complete. */
   readonly constraint?: Constraint;
+  /** Tokens of its prompt that don't go through all layers; not together with `scorePrompt`. */
+  readonly pruning?: PruningPlan;
   /** Lower goes first; 0 if left out. */
   readonly priority?: number;
   /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
@@ -43,6 +49,8 @@ export type GenerationRequest = {
 export type SequenceSummary = {
   readonly reason: FinishReason | 'error';
   readonly promptTokens: number;
+  /** Prompt tokens that the last layers didn't see; absent: none. */
+  readonly prunedTokens?: number;
   readonly completionTokens: number;
   /** Seconds: from submission to admission, to the first token, to the end. */
   readonly queueSeconds: number;
@@ -78,6 +86,8 @@ export type GenerationEvent =
       readonly reason: FinishReason;
       readonly completionTokens: number;
       readonly cachedTokens: number;
+      /** Prompt tokens that the last layers didn't see; absent: none. */
+      readonly prunedTokens?: number;
     };
 
 /** Iterated once. Throws a NibbleError from the iterator when the sequence fails. */

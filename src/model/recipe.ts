@@ -90,6 +90,9 @@ export function layerRecipe(recipe: Recipe, layer: number): LayerRecipe {
 export function checkLayers(recipe: Recipe, layers: number): void {
   const beyond = Object.keys(recipe.layers ?? {}).find((layer) => Number(layer) >= layers);
   if (beyond !== undefined) throw invalid(`layer ${beyond}: the model has layers 0 to ${layers - 1}`);
+  const { afterLayer = 0, stages = 0 } = recipe.pruning ?? {};
+  if (afterLayer + stages < layers) return;
+  throw invalid(`pruning after layer ${afterLayer} in ${stages} stages: the model has ${layers} layers`);
 }
 
 /** What a model computes with: one format for all layers, or what the recipe in its file says. */

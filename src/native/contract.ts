@@ -8,9 +8,11 @@
 
 import type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
 import type { StudiesInputs } from './input-study.js';
+import type { PruningSpec } from './pruning-spec.js';
 import type { Calibrates, Quantizes } from './quant-types.js';
 
 export type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+export type { PruningSpec } from './pruning-spec.js';
 export * from './quant-types.js';
 
 /** Instruction-set levels, slowest first. `NIBBLE_ISA` caps the level that dispatch may choose. */
@@ -191,20 +193,6 @@ export type SamplingSpec = {
   readonly minTokens?: number;
   readonly endIds?: Int32Array;
   readonly pruning?: PruningSpec;
-};
-
-/**
- * How a prompt loses tokens on its way through the layers (docs/arithmetic.md, "Methods"). A step never cuts a window,
- * and wants rows only of windows' last tokens and of what is behind them. Later stages use a window's first blocks.
- */
-export type PruningSpec = {
-  /** Whole windows of 256 tokens at the prompt's start that lose tokens. */
-  readonly windows: number;
-  /** [≤ 4] Behind how many layers, ascending from 1; how many tokens of a window stay: multiples of 16, descending. */
-  readonly layers: Int32Array;
-  readonly tokens: Int32Array;
-  /** By chance, not by importance: for evaluations. */
-  readonly isRandom: boolean;
 };
 
 /** Cached length and block table per slot, of whole sequences; the addon derives those of pruned stages. */

@@ -1,3 +1,4 @@
+import type { PruningPlan } from '../engine/pruning.js';
 import type { Engine } from '../engine/types.js';
 import type { Composition } from '../model/composition.js';
 import type { ModelActivations } from '../model/recipe.js';
@@ -26,6 +27,13 @@ export type ServedModel = {
     readonly source: string;
     render(variables: Readonly<Record<string, unknown>>): Promise<string>;
   } | null;
+  readonly pruning: {
+    /** Whether requests may ask for it, and the model's recipe may. */
+    readonly isAllowed: boolean;
+    readonly layers: number;
+    /** What the recipe says; null: nothing. */
+    readonly usual: PruningPlan | null;
+  };
   /** Tokens for filling a gap in a text; null if the model has none. */
   readonly infill: InfillIds | null;
   /** Told of every sequence that ended. */

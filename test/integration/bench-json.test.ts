@@ -326,6 +326,22 @@ test('eval activations: every scheme, Tender by its groups', async () => {
   assert.deepEqual(found, [...names.split(',', 5).map((name) => `${name} null`), ...tender]);
 });
 
+test('eval pruning: a suffix behind contexts that are whole, pruned by importance, by chance, cut', async () => {
+  const args = ['--model', model, '--data', text, '--window', '512', '--windows', '1', '--questions', '1'];
+  const result = await run('eval-pruning', 'eval', 'pruning', ...args, '--keeps', '0.5', '--after-layer', '0');
+  const runs = runsOf(result);
+  assert.deepEqual(
+    runs.map(({ selection, keep }) => [selection, keep]),
+    [
+      ['all', 1],
+      ['importance', 0.5],
+      ['random', 0.5],
+      ['recent', 0.5],
+    ],
+  );
+  assert.equal(new Set(runs.map(({ perplexity }) => perplexity)).size, 4, 'four different contexts');
+});
+
 test('eval teacher-forced: every token of a continuation is a position', async () => {
   const path = join(folder, 'forced.jsonl');
   writeFileSync(path, '{"prompt":[40,41,42],"continuation":[43,44]}\n{"prompt":[50],"continuation":[51,52,53]}\n');

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { ModelRegistry } from '../../src/engine/model-registry.js';
+import type { PruningPlan } from '../../src/engine/pruning.js';
 import { DEFAULT_ALIAS, Routing } from '../../src/engine/routing.js';
 import { NibbleError } from '../../src/errors.js';
 import type { InfillIds, Tokenizer } from '../../src/model/types.js';
@@ -35,6 +36,8 @@ export type FakeServerOptions = FakeEngineOptions &
     readonly chat?: ServedModel['chat'];
     readonly loading?: boolean;
     readonly costs?: ServedModel['costs'];
+    readonly allowsPruning?: boolean;
+    readonly usualPruning?: PruningPlan;
   };
 
 /** Renders a conversation as JSON: what a test expects of a template it can read off the prompt. */
@@ -59,6 +62,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     tokenizer,
     recipe: { architecture: 'llama', weights: { Q4_1: 1 }, activations: 'a8' },
     chat: options.chat === undefined ? fakeChat : options.chat,
+    pruning: { isAllowed: options.allowsPruning ?? true, layers: 30, usual: options.usualPruning ?? null },
     infill: options.infill ?? null,
     costs: options.costs ?? null,
     onSequenceEnd: (prompt, cached) => modelMetrics.countPrefixCache(prompt, cached),

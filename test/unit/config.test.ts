@@ -61,6 +61,7 @@ test('defaults', () => {
     queueSeconds: 300,
     itlTarget: 100,
     speculate: 'ngram',
+    tokenPruning: 'on',
     energyMeter: 'auto',
     prices: null,
     coreWatts: 10,

@@ -1,4 +1,4 @@
-/** Sequences whose prompts are pruned by windows: steps never cut one, nobody starves, the cache has whole ones only. */
+/** Prompts that are pruned by windows: steps never cut one, nobody starves, the cache has whole ones only. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { assertInvariants } from '../../src/scheduler/invariants.js';

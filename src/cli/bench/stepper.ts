@@ -7,6 +7,7 @@ import { greedy } from '../../engine/greedy.js';
 import { KV_BLOCK_TOKENS } from '../../limits.js';
 import {
   type NativeModel,
+  type PruningSpec,
   ROW_SAMPLE,
   type SamplingSpec,
   type StepBatch,
@@ -52,8 +53,8 @@ export class Stepper {
   }
 
   /** Opens a greedy sequence with room for `tokensMax` tokens. */
-  open(tokensMax: number): DirectSequence {
-    const slot = this.#model.openSlot(greedySlot);
+  open(tokensMax: number, pruning?: PruningSpec): DirectSequence {
+    const slot = this.#model.openSlot(pruning === undefined ? greedySlot : { ...greedySlot, pruning });
     const first = this.#nextBlock;
     const blocks = Int32Array.from({ length: Math.ceil(tokensMax / KV_BLOCK_TOKENS) }, (_, i) => first + i);
     this.#nextBlock += blocks.length;

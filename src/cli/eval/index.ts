@@ -6,6 +6,7 @@ import { registerChoices } from './choices.js';
 import { registerCompare } from './compare/index.js';
 import { registerGate } from './gate.js';
 import { registerPerplexity } from './perplexity.js';
+import { registerPruning } from './pruning.js';
 import { registerTeacherForced } from './teacher-forced.js';
 
 /** Adds `nibble eval` and its subcommands; docs/json.md describes what they print with `--json`. */
@@ -19,4 +20,5 @@ export function registerEval(program: Command): void {
   registerChoices(parent);
   registerTeacherForced(parent);
   registerAgile(parent);
+  registerPruning(parent);
 }

@@ -3,7 +3,7 @@ import type { Config } from '../../config.js';
 import type { OpenedModel, OpenModelOptions } from '../../engine/open-types.js';
 import { NibbleError } from '../../errors.js';
 import { KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../../limits.js';
-import type { NativeModel, StepResult } from '../../native/contract.js';
+import type { NativeModel, PruningSpec, StepResult } from '../../native/contract.js';
 import { nativeCall } from '../bench/native-call.js';
 import { type StepOutputs, Stepper } from '../bench/stepper.js';
 import { openOptions } from '../open-options.js';
@@ -46,10 +46,11 @@ export async function* scoreSequence(
   tokens: Int32Array,
   firstRow: number,
   outputs: StepOutputs & { readonly rowsMax?: number },
+  pruning?: PruningSpec,
 ): AsyncGenerator<ScoredRows, void, undefined> {
   const chunk = Math.min(STEP_TOKENS_MAX, STEP_ROWS_MAX, outputs.rowsMax ?? STEP_ROWS_MAX);
   const stepper = new Stepper(model);
-  const sequence = stepper.open(tokens.length);
+  const sequence = stepper.open(tokens.length, pruning);
   try {
     // The last token is only a target: nothing is asked of its own row.
     for (let at = 0; at < tokens.length - 1; ) {

@@ -86,7 +86,7 @@ export async function* readChat(
       yield* splitter.push(event.text);
     } else if (event.kind === 'end') {
       yield* splitter.finish();
-      usage.add(event.completionTokens, index === 0 ? event.cachedTokens : 0);
+      usage.add(event, index === 0);
       onSequenceEnd(plan.promptIds.length, event.cachedTokens);
       const isCall = splitter.callCount > 0 && event.reason === 'stop';
       yield { kind: 'end', reason: isCall ? 'tool_calls' : event.reason };

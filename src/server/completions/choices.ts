@@ -87,7 +87,7 @@ export async function* readChoice(
         };
         break;
       case 'end':
-        usage.add(event.completionTokens, index % plan.bestOf === 0 ? event.cachedTokens : 0);
+        usage.add(event, index % plan.bestOf === 0);
         context.onSequenceEnd(prompt.ids.length, event.cachedTokens);
         yield { kind: 'end', reason: event.reason, meanLogprob: count === 0 ? 0 : sum / count };
         return;

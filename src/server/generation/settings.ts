@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { fitsLayers, planPruning } from '../../engine/pruning.js';
 import type { GenerationRequest, SamplingRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import { LOGIT_BIAS_MAX } from '../../limits.js';
@@ -13,7 +14,16 @@ export const unsupported = (parameter: string, message: string) =>
 /** What the fields common to all endpoints say about each sequence of a request. */
 export type Settings = Pick<
   GenerationRequest,
-  'stop' | 'ignoreEos' | 'minTokens' | 'stopIds' | 'includeStop' | 'keepSpecial' | 'priority' | 'tenant' | 'accounts'
+  | 'stop'
+  | 'ignoreEos'
+  | 'minTokens'
+  | 'stopIds'
+  | 'includeStop'
+  | 'keepSpecial'
+  | 'pruning'
+  | 'priority'
+  | 'tenant'
+  | 'accounts'
 > & {
   readonly sampling: Omit<SamplingRequest, 'choice'>;
 };
@@ -74,6 +84,28 @@ function openAccount({ costs }: ServedModel): CostAccount {
   return costs.open();
 }
 
+/** What the request wants, or else what the model does by itself. */
+function readPruning(
+  wanted: SettingsFields['token_pruning'] | null,
+  model: ServedModel['pruning'],
+): Pick<Settings, 'pruning'> {
+  if (!model.isAllowed && wanted) {
+    throw unsupported('token_pruning', 'this server computes every prompt token in all layers.');
+  }
+  if (!wanted) return model.isAllowed && model.usual !== null ? { pruning: model.usual } : {};
+  // A quarter of the layers have seen everything by then.
+  const afterLayer = wanted.after_layer ?? Math.floor(model.layers / 4);
+  const settings = { keep: wanted.keep, afterLayer, stages: wanted.stages ?? 1 };
+  if (!fitsLayers(settings, model.layers)) {
+    throw invalid(
+      'token_pruning.after_layer',
+      `'token_pruning' starts behind layer ${afterLayer}, in ${settings.stages} stages, of ${model.layers} layers.`,
+    );
+  }
+  const pruning = planPruning(settings, model.layers);
+  return pruning === null ? {} : { pruning };
+}
+
 /** Reads the fields that all endpoints share. Throws `invalid_request`, `unsupported_parameter`. */
 export function readSettings(body: SettingsFields, model: ServedModel): Settings {
   const { vocabSize } = model.tokenizer;
@@ -86,6 +118,7 @@ export function readSettings(body: SettingsFields, model: ServedModel): Settings
     ...(stopIds.size === 0 ? {} : { stopIds }),
     ...(body.include_stop_str_in_output === true ? { includeStop: true } : {}),
     ...(body.skip_special_tokens === false ? { keepSpecial: true } : {}),
+    ...readPruning(body.token_pruning ?? null, model.pruning),
     priority: body.priority ?? 0,
     tenant: body.user ?? '',
     ...(body.cost === true ? { accounts: [openAccount(model)] } : {}),

@@ -15,12 +15,15 @@ export interface CostDesk {
   bill(account: CostAccount): CostBody;
 }
 
+type EndCounts = Pick<EndEvent, 'completionTokens' | 'cachedTokens' | 'prunedTokens'>;
+
 /** Tokens of a response, counted while its sequences end. Prompts count once, however many choices they have. */
 export class UsageCounter {
   readonly #promptTokens: number;
   #completionTokens = 0;
   #cachedTokens = 0;
   readonly #bill: () => CostBody | null;
+  #prunedTokens = 0;
 
   /** @param requests the sequences of the response; they share an account if its cost is asked for */
   constructor(promptTokens: number, requests: readonly GenerationRequest[], costs: CostDesk | null) {
@@ -33,9 +36,12 @@ export class UsageCounter {
     return this.#completionTokens;
   }
 
-  add(completionTokens: number, cachedTokens: number): void {
+  /** `isFirst`: of the choices of its prompt. */
+  add({ completionTokens, cachedTokens, prunedTokens = 0 }: EndCounts, isFirst: boolean): void {
     this.#completionTokens += completionTokens;
+    if (!isFirst) return;
     this.#cachedTokens += cachedTokens;
+    this.#prunedTokens += prunedTokens;
   }
 
   body(): UsageBody {
@@ -44,7 +50,10 @@ export class UsageCounter {
       prompt_tokens: this.#promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: this.#promptTokens + this.#completionTokens,
-      prompt_tokens_details: { cached_tokens: this.#cachedTokens },
+      prompt_tokens_details: {
+        cached_tokens: this.#cachedTokens,
+        ...(this.#prunedTokens > 0 ? { pruned_tokens: this.#prunedTokens } : {}),
+      },
       ...(cost === null ? {} : { nibble_cost: cost }),
     };
   }

@@ -22,7 +22,11 @@ export const UsageBody = Type.Object(
     prompt_tokens: Type.Integer(),
     completion_tokens: Type.Integer(),
     total_tokens: Type.Integer(),
-    prompt_tokens_details: Type.Object({ cached_tokens: Type.Integer() }, closed),
+    /** `pruned_tokens`: those that the last layers didn't see, if there are any. */
+    prompt_tokens_details: Type.Object(
+      { cached_tokens: Type.Integer(), pruned_tokens: Type.Optional(Type.Integer()) },
+      closed,
+    ),
     nibble_cost: Type.Optional(CostBody),
   },
   closed,

@@ -3,7 +3,13 @@
  * messages and documentation. As in OpenAI's contract, null means "not given" for every optional field but `user`.
  */
 import Type, { type Static, type TSchema } from 'typebox';
-import { CONTEXT_TOKENS_MAX, STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, STOP_TOKEN_IDS_MAX } from '../../limits.js';
+import {
+  CONTEXT_TOKENS_MAX,
+  PRUNING_STAGES_MAX,
+  STOP_STRING_LENGTH_MAX,
+  STOP_STRINGS_MAX,
+  STOP_TOKEN_IDS_MAX,
+} from '../../limits.js';
 
 /** An optional field that may be null. */
 export const field = <T extends TSchema>(schema: T, expected: string) =>
@@ -46,6 +52,19 @@ export const samplingFields = {
   user: Type.Optional(Type.String({ expected: 'a string' })),
 };
 
+/** How prompts are thinned out for speed (docs/methods/token-pruning.md); Nibble's own. */
+const tokenPruning = field(
+  Type.Object(
+    {
+      keep: Type.Number({ exclusiveMinimum: 0, maximum: 1, expected: 'a number above 0, at most 1' }),
+      after_layer: integerFrom(0, 10_000),
+      stages: integerFrom(1, PRUNING_STAGES_MAX),
+    },
+    { additionalProperties: false },
+  ),
+  'an object with "keep", and "after_layer" and "stages" if need be',
+);
+
 /** Extensions, with the names that vLLM uses. */
 export const extensionFields = {
   top_k: field(Type.Integer({ minimum: -1 }), 'an integer; 0 and -1 mean off'),
@@ -65,6 +84,7 @@ export const extensionFields = {
   return_token_ids: flag(),
   priority: integerFrom(-100, 100),
   cost: flag(),
+  token_pruning: tokenPruning,
 };
 
 /** The fields that `readSettings` understands, as every endpoint that generates has them. */
