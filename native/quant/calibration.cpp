@@ -107,7 +107,7 @@ void Calibration::collect_channels(InputStatistics& statistics, const float* row
   for (size_t t = 0; t < columns; ++t) {
     const float* x = rows + t * inputs + first;
     const size_t position = positions == nullptr ? 0 : static_cast<size_t>(positions[t]);
-    const size_t chunk = std::min(position / options_.chunk_tokens, options_.chunks - 1);
+    const size_t chunk = position == 0 ? 0 : std::min(1 + position / options_.chunk_tokens, options_.chunks - 1);
     float* low = statistics.minima.data() + chunk * inputs + first;
     float* high = statistics.maxima.data() + chunk * inputs + first;
     double* square = statistics.squares.data() + first;

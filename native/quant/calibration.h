@@ -29,8 +29,9 @@ struct InputStatistics {
 };
 
 struct CalibrationOptions {
-  /// Minima and maxima are kept apart for tokens at positions [i · chunk_tokens, (i + 1) · chunk_tokens); positions
-  /// behind the last chunk count for the last.
+  /// Minima and maxima are kept apart for position 0, whose inputs are unlike all others in most models, and for the
+  /// others of [i · chunk_tokens, (i + 1) · chunk_tokens), which are chunk 1 + i; what is behind the last counts for
+  /// it.
   size_t chunk_tokens = 256;
   size_t chunks = 1;
   /// [layers + 1] whether Σ x·xᵀ is wanted for the inputs of a layer; the last is the head.

@@ -125,7 +125,7 @@ export const recipeSchema = Type.Object(
         {
           groups: integer(1, 16, 'Groups of channels.'),
           bits: Type.Enum([4, 8], { description: 'Bits of an activation.' }),
-          chunkTokens: integer(16, 4096, 'Tokens that share statistics.'),
+          chunkTokens: Type.Literal(256, { description: 'Positions that share the steps of activations.' }),
         },
         { ...closed, description: 'For activations `tender8` and `tender4`.' },
       ),

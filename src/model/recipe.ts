@@ -1,7 +1,7 @@
 /** Checks recipes, wherever they come from, and says what they mean for each layer. */
 import { Value } from 'typebox/value';
 import { NibbleError } from '../errors.js';
-import type { ActivationFormat, ActivationKind, LayerLinears, LinearSpec, LoadOptions } from '../native/contract.js';
+import type { ActivationFormat, LayerLinears, LinearSpec, LoadOptions } from '../native/contract.js';
 import {
   type ActivationKindName,
   type LayerClass,
@@ -43,6 +43,7 @@ function checkLinear(where: string, matrixClass: MatrixClass, linear: LinearReci
   }
   if (activations === 'agile' && recipe.agile === undefined) throw refuse('needs "agile": {"share": …}');
   if (isTender(linear) && recipe.tender === undefined) throw refuse('needs "tender": {"groups": …, …}');
+  if (isTender(linear) && !isRow(weights)) throw refuse('goes with a scale for a whole row');
 }
 
 /**
@@ -131,14 +132,7 @@ export function activationsFor(file: WithRecipe, wanted: ActivationFormat | null
   return layerRecipe(recipe, matrix.layer)[matrix.matrixClass].activations;
 }
 
-/** What the engine computes; the rest of the kinds is for recipes of other versions. */
-const computed: readonly ActivationKind[] = ['f32', 'a8', 'a4', 'agile'];
-
-function linearSpec({ activations }: LinearRecipe): LinearSpec {
-  const kind = computed.find((name) => name === activations);
-  if (kind === undefined) throw invalid(`this version doesn't compute activations '${activations}'`);
-  return { activations: kind };
-}
+const linearSpec = ({ activations }: LinearRecipe): LinearSpec => ({ activations });
 
 type Linears = Pick<LoadOptions, 'linears' | 'head' | 'agile'>;
 

@@ -5,7 +5,7 @@ export const LAYER_INPUTS = ['qkv', 'output', 'gateUp', 'down'] as const;
 export type LayerInput = (typeof LAYER_INPUTS)[number];
 
 export type CalibrationOptions = {
-  /** Minima and maxima are kept apart for tokens at positions `[i · chunkTokens, (i + 1) · chunkTokens)`. */
+  /** Minima and maxima are kept apart for position 0, and the others of `[i · chunkTokens, (i + 1) · chunkTokens)`. */
   readonly chunkTokens: number;
   /** Positions behind the last chunk count for the last. */
   readonly chunks: number;

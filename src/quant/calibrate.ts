@@ -105,7 +105,8 @@ export async function calibrate(
   const longest = windows.reduce((most, { length }) => Math.max(most, length), 0);
   if (longest === 0) throw new NibbleError('data_too_short', { path: 'calibration', tokens: 0, neededTokens: 1 });
   const chunkTokens = options.chunkTokens ?? longest;
-  const chunks = Math.ceil(longest / chunkTokens);
+  // Position 0 is a chunk of its own.
+  const chunks = options.chunkTokens === undefined ? 1 : 1 + Math.ceil(longest / chunkTokens);
   const collected: Collected = { chunkTokens, chunks, hessianLayers: Int32Array.from(options.hessianLayers ?? []) };
   const tokens = windows.reduce((sum, { length }) => sum + length, 0);
   const { layers, head = false } = options;

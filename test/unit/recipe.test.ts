@@ -87,6 +87,8 @@ test('formats that do not go together are refused', async () => {
   await refused(['classes.down.weights=f16'], /down: f16 × a8: float weights/);
   await refused(['classes.down.weights=w8row'], /scale for a whole row/);
   await refused(['classes.down.activations=tender8'], /needs "tender"/);
+  const tender = 'tender={"groups":4,"bits":8,"chunkTokens":256}';
+  await refused([tender, 'classes.down.activations=tender8'], /w4g32a × tender8: goes with a scale for a whole row/);
   await refused(['classes.down.activations=agile'], /needs "agile"/);
   await refused(['agile={"share":0.1}', 'classes.qkv.activations=agile'], /behind the attention/);
   await refused(['agile={"share":0.1}', 'classes.head.activations=agile'], /the head/);
