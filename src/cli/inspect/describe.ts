@@ -47,7 +47,8 @@ function seen(file: ModelFile, { name, type, shape }: TensorSpec, isExpected: bo
   if (shape.length === 1) return { matrixClass: 'vectors', ...none };
   const isTied = name === 'token_embd.weight' && !file.tensors.some((tensor) => tensor.name === 'output.weight');
   if (name === 'token_embd.weight' && !isTied) return { matrixClass: 'embedding', ...none };
-  const activations = activationsFor(file, null, name);
+  const isFloat = ['F32', 'F16', 'BF16'].includes(typeName);
+  const activations = isFloat ? 'f32' : activationsFor(file, null, name);
   const kernels = kernelFamily(typeName, activations) ?? activations;
   return { matrixClass: matrix?.matrixClass ?? 'head', type: typeName, activations, kernels };
 }
