@@ -171,7 +171,6 @@ export async function quantize(options: QuantizeOptions): Promise<Quantized> {
     source: options.calibration === null ? 'self' : 'text',
   } as const;
   const plan = makePlan({ ...options.recipe, calibration }, source.file);
-  transformsOf(plan.recipe, source.file.architecture);
   checkRoom(plan.recipe, source.file.architecture.contextLength);
   const sourceSha256 = await fileSha256(model);
   const key = {

@@ -5,7 +5,6 @@ import type { LayerTransform } from './layer.js';
 import { scalingTransform } from './scaling.js';
 import { tenderTransform } from './tender/layer-transform.js';
 
-/** Throws `recipe_invalid` for what can't be done. */
 export function transformsOf(recipe: Recipe, shape: HeadShape): readonly LayerTransform[] {
   const scaling = recipe.scaling === 'none' ? [] : [scalingTransform(recipe.scaling, shape)];
   return recipe.tender === undefined ? scaling : [...scaling, tenderTransform(recipe)];
