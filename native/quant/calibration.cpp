@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 namespace nibble {
@@ -10,6 +9,9 @@ namespace {
 
 /// Channels that a thread looks at together: a cache line of each token's row, and a row tile of the products.
 constexpr size_t kChannels = kTileRows;
+/// Tokens whose products are summed before they are added to the Hessian: both operands of a work item stay in the L1
+/// cache, and neighbouring channels don't compete for the same lines of it.
+constexpr size_t kSliceTokens = 64;
 /// Columns and row tiles of one work item of the products.
 constexpr size_t kColumnBlock = 64;
 constexpr size_t kTileChunk = 8;
@@ -22,6 +24,18 @@ size_t magnitude_bin(float magnitude) noexcept {
   if (!(magnitude > 0)) return 0;
   const int exponent = std::isfinite(magnitude) ? std::ilogb(magnitude) : 64;
   return static_cast<size_t>(std::clamp(exponent + 32, 0, static_cast<int>(InputStatistics::kMagnitudeBins) - 1));
+}
+
+/// n % 16 == 0.
+float largest_magnitude(const float* x, size_t n) noexcept {
+  float largest[16] = {};
+  for (size_t i = 0; i < n; i += 16) {
+    for (size_t lane = 0; lane < 16; ++lane) {
+      const float magnitude = std::fabs(x[i + lane]);
+      largest[lane] = magnitude > largest[lane] ? magnitude : largest[lane];
+    }
+  }
+  return *std::max_element(largest, largest + 16);
 }
 
 }  // namespace
@@ -50,7 +64,7 @@ Calibration::Calibration(const Model& model, const CalibrationOptions& options, 
   }
   add(model.weights.head, layers.size());
   if (widest == 0) return;
-  const size_t bytes = widest * divide_up(columns_max, kTileInputs) * kTileInputs * sizeof(float);
+  const size_t bytes = widest * divide_up(columns_max, kSliceTokens) * kSliceTokens * sizeof(float);
   tiles_ = Pages(bytes);
   channels_ = Pages(bytes);
   ok_ &= tiles_.data() != nullptr && channels_.data() != nullptr;
@@ -82,9 +96,7 @@ void Calibration::collect(const Linear& linear, const float* rows, size_t column
     }
     const size_t first = (i - channel_items) * kChannels;
     for (size_t t = first; t < std::min(first + kChannels, columns); ++t) {
-      float largest = 0;
-      for (size_t c = 0; c < inputs; ++c) largest = std::max(largest, std::fabs(rows[t * inputs + c]));
-      magnitudes_[t] = largest;
+      magnitudes_[t] = largest_magnitude(rows + t * inputs, inputs);
     }
   }
   team.barrier(thread);
@@ -100,36 +112,52 @@ void Calibration::collect(const Linear& linear, const float* rows, size_t column
 void Calibration::collect_channels(InputStatistics& statistics, const float* rows, size_t columns,
                                    const int32_t* positions, size_t first) noexcept {
   const size_t inputs = statistics.inputs;
-  const bool products = statistics.hessian.data() != nullptr;
-  const size_t padded = divide_up(columns, kTileInputs) * kTileInputs;
-  float* tile = reinterpret_cast<float*>(tiles_.data()) + first * padded;
-  float* channels = reinterpret_cast<float*>(channels_.data()) + first * padded;
-  for (size_t t = 0; t < columns; ++t) {
-    const float* x = rows + t * inputs + first;
-    const size_t position = positions == nullptr ? 0 : static_cast<size_t>(positions[t]);
-    const size_t chunk = position == 0 ? 0 : std::min(1 + position / options_.chunk_tokens, options_.chunks - 1);
-    float* low = statistics.minima.data() + chunk * inputs + first;
-    float* high = statistics.maxima.data() + chunk * inputs + first;
-    double* square = statistics.squares.data() + first;
-    for (size_t c = 0; c < kChannels; ++c) low[c] = x[c] < low[c] ? x[c] : low[c];
-    for (size_t c = 0; c < kChannels; ++c) high[c] = x[c] > high[c] ? x[c] : high[c];
-    for (size_t c = 0; c < kChannels; ++c) square[c] += static_cast<double>(x[c]) * static_cast<double>(x[c]);
-    if (!products) continue;
-    std::memcpy(tile + t * kChannels, x, kChannels * sizeof(float));
-    for (size_t c = 0; c < kChannels; ++c) channels[c * padded + t] = x[c];
+  double square[kChannels];
+  std::copy_n(statistics.squares.data() + first, kChannels, square);
+  for (size_t t = 0; t < columns;) {
+    const size_t chunk = chunk_of(positions, t);
+    float low[kChannels], high[kChannels];
+    float* minima = statistics.minima.data() + chunk * inputs + first;
+    float* maxima = statistics.maxima.data() + chunk * inputs + first;
+    std::copy_n(minima, kChannels, low);
+    std::copy_n(maxima, kChannels, high);
+    for (; t < columns && chunk_of(positions, t) == chunk; ++t) {
+      const float* x = rows + t * inputs + first;
+      for (size_t c = 0; c < kChannels; ++c) low[c] = x[c] < low[c] ? x[c] : low[c];
+      for (size_t c = 0; c < kChannels; ++c) high[c] = x[c] > high[c] ? x[c] : high[c];
+      for (size_t c = 0; c < kChannels; ++c) square[c] += static_cast<double>(x[c]) * static_cast<double>(x[c]);
+    }
+    std::copy_n(low, kChannels, minima);
+    std::copy_n(high, kChannels, maxima);
   }
-  if (!products) return;
-  std::memset(tile + columns * kChannels, 0, (padded - columns) * kChannels * sizeof(float));
-  for (size_t c = 0; c < kChannels; ++c) {
-    std::memset(channels + c * padded + columns, 0, (padded - columns) * sizeof(float));
+  std::copy_n(square, kChannels, statistics.squares.data() + first);
+  if (statistics.hessian.data() != nullptr) lay_out(rows, inputs, columns, first);
+}
+
+size_t Calibration::chunk_of(const int32_t* positions, size_t token) const noexcept {
+  const size_t position = positions == nullptr ? 0 : static_cast<size_t>(positions[token]);
+  return position == 0 ? 0 : std::min(1 + position / options_.chunk_tokens, options_.chunks - 1);
+}
+
+/// Sixteen channels as a tile of weights and as rows, for each slice of tokens; what is behind the last token is 0.
+void Calibration::lay_out(const float* rows, size_t inputs, size_t columns, size_t first) noexcept {
+  for (size_t slice = 0; slice < divide_up(columns, kSliceTokens); ++slice) {
+    float* tile = reinterpret_cast<float*>(tiles_.data()) + (slice * inputs + first) * kSliceTokens;
+    float* channels = reinterpret_cast<float*>(channels_.data()) + (slice * inputs + first) * kSliceTokens;
+    const size_t count = std::min(kSliceTokens, columns - slice * kSliceTokens);
+    for (size_t t = 0; t < kSliceTokens; ++t) {
+      float x[kChannels] = {};
+      if (t < count) std::copy_n(rows + (slice * kSliceTokens + t) * inputs + first, kChannels, x);
+      std::copy_n(x, kChannels, tile + t * kChannels);
+      for (size_t c = 0; c < kChannels; ++c) channels[c * kSliceTokens + t] = x[c];
+    }
   }
 }
 
-/// Adds x·xᵀ of the step: a linear layer whose weights are the channels' tiles and whose tokens are the channels.
-/// Products above the diagonal are left out, block by block.
+/// Adds x·xᵀ of the step: a linear layer whose weights are the channels' tiles and whose tokens are the channels, a
+/// slice of tokens after the other. Products above the diagonal are left out, block by block.
 void Calibration::add_products(InputStatistics& statistics, size_t columns, Team& team, size_t thread) noexcept {
   const size_t inputs = statistics.inputs;
-  const size_t padded = divide_up(columns, kTileInputs) * kTileInputs;
   const auto chunks_of = [&](size_t block) {  // row tiles up to the block's last column
     return divide_up(std::min((block + 1) * kColumnBlock, inputs), kTileChunk * kTileRows);
   };
@@ -143,18 +171,21 @@ void Calibration::add_products(InputStatistics& statistics, size_t columns, Team
     const size_t column = block * kColumnBlock;
     const size_t column_end = std::min(column + kColumnBlock, inputs);
     const size_t tile = chunk * kTileChunk;
-    kernels_.linear_f32[static_cast<size_t>(WeightFormat::f32)]({
-        .tiles = tiles_.data() + tile * kTileRows * padded * sizeof(float),
-        .groups = padded / kTileInputs,
-        .row_tiles = std::min(kTileChunk, divide_up(column_end, kTileRows) - tile),
-        .x = reinterpret_cast<const float*>(channels_.data()) + column * padded,
-        .x_stride = padded,
-        .columns = column_end - column,
-        .y = reinterpret_cast<float*>(statistics.hessian.data()) + column * inputs + tile * kTileRows,
-        .y_stride = inputs,
-        .bias = nullptr,
-        .accumulate = true,
-    });
+    for (size_t slice = 0; slice < divide_up(columns, kSliceTokens); ++slice) {
+      const size_t start = slice * inputs * kSliceTokens;
+      kernels_.linear_f32[static_cast<size_t>(WeightFormat::f32)]({
+          .tiles = tiles_.data() + (start + tile * kTileRows * kSliceTokens) * sizeof(float),
+          .groups = kSliceTokens / kTileInputs,
+          .row_tiles = std::min(kTileChunk, divide_up(column_end, kTileRows) - tile),
+          .x = reinterpret_cast<const float*>(channels_.data()) + start + column * kSliceTokens,
+          .x_stride = kSliceTokens,
+          .columns = column_end - column,
+          .y = reinterpret_cast<float*>(statistics.hessian.data()) + column * inputs + tile * kTileRows,
+          .y_stride = inputs,
+          .bias = nullptr,
+          .accumulate = true,
+      });
+    }
   }
 }
 

@@ -39,7 +39,7 @@ struct CalibrationOptions {
 };
 
 /// The sums don't depend on the number of threads or the instruction set: a channel's tokens are added in order, and
-/// Σ x·xᵀ is a product of f32 matrices (docs/arithmetic.md) per step, added to the f32 sum of the steps before.
+/// Σ x·xᵀ is a product of f32 matrices (docs/arithmetic.md) per 64 tokens of a step, added to the f32 sum before.
 class Calibration final : public InputObserver {
  public:
   static constexpr size_t kInputsPerLayer = 4;  // qkv, output, gate_up, down
@@ -60,6 +60,8 @@ class Calibration final : public InputObserver {
  private:
   void collect_channels(InputStatistics& statistics, const float* rows, size_t columns, const int32_t* positions,
                         size_t first) noexcept;
+  size_t chunk_of(const int32_t* positions, size_t token) const noexcept;
+  void lay_out(const float* rows, size_t inputs, size_t columns, size_t first) noexcept;
   void add_products(InputStatistics& statistics, size_t columns, Team& team, size_t thread) noexcept;
 
   const KernelTable& kernels_;
@@ -67,8 +69,8 @@ class Calibration final : public InputObserver {
   std::vector<InputStatistics> inputs_;              // [layers · 4 + 1]
   std::unordered_map<const Linear*, size_t> index_;  // into inputs_
   std::vector<float> magnitudes_;                    // [columns_max] of the input at hand
-  Pages tiles_;                                      // [K / 16][tokens padded to 32][16]
-  Pages channels_;                                   // [K][tokens padded to 32]
+  Pages tiles_;                                      // [slices of 64 tokens][K / 16][64][16]
+  Pages channels_;                                   // [slices][K][64]
   bool ok_ = true;
 };
 
