@@ -26,6 +26,8 @@ const packedBits: Readonly<Record<string, number>> = {
   NB_W4G128A: 4.25,
   NB_W8G64: 8.25,
   NB_W8G128: 8.125,
+  NB_W8ROW: 8,
+  NB_W4ROW: 4,
 };
 
 /** About what the weights take in memory once they are packed, bytes. */

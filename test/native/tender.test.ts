@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { copyFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { readModelFile } from '../../src/model/gguf.js';
+import { packedBytes } from '../../src/model/packed-bytes.js';
 import type { ActivationKind, LayerLinears, NativeModel } from '../../src/native/contract.js';
 import type { InputRule } from '../../src/native/input-study.js';
 import { planTender, type TenderPlan } from '../../src/quant/tender/plan.js';
@@ -76,6 +77,10 @@ for (const bits of [8, 4] as const) {
     const [tender, floats] = [`${source}.tender${bits}`, `${source}.floats${bits}`];
     await writeTender(source, plans, bits, { tender, floats });
     const kind = bits === 8 ? 'tender8' : 'tender4';
+    const loaded = await NativeKit.open(tender, { activations: 'f32', linears: linearsOf(kind) });
+    const estimate = packedBytes((await readModelFile(tender)).tensors) / loaded.model.info.packedBytes;
+    await loaded.close();
+    assert.ok(estimate > 0.9 && estimate < 1.1, `memory is known beforehand: ${estimate}`);
     const got = await logits(tender, kind);
 
     // The same weights as f32, the inputs rounded by the study: other sums of the same numbers.

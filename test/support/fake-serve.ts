@@ -34,7 +34,10 @@ async function openModel(): Promise<OpenedModel> {
     engine,
     tokenizer,
     // Of file and native model `serve` reads no more than this.
-    modelFile: { id: 'fake-model', fileBytes: 1, tokenizer: {}, tensors: [] } as unknown as OpenedModel['modelFile'],
+    modelFile: {
+      ...{ id: 'fake-model', fileBytes: 1, tokenizer: {}, tensors: [], nibble: null },
+      architecture: { layers: 1, heads: 1, headDim: 16 },
+    } as unknown as OpenedModel['modelFile'],
     nativeModel: { info } as OpenedModel['nativeModel'],
     chatTemplate: null,
     encodeLong: async (text, encodeOptions) => tokenizer.encode(text, encodeOptions),
