@@ -33,13 +33,17 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   native: [],
   scheduler: [],
   cost: [],
+  report: [],
   metering: [...common, 'cost'],
   model: common,
   grammar: [...common, 'model'],
   engine: [...common, 'config.ts', 'scheduler', 'grammar', 'model', 'cost', 'metering', 'native'],
   quant: [...common, 'config.ts', 'engine', 'model', 'native'],
   server: [...common, 'config.ts', 'engine'],
-  cli: [...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
+  cli: [
+    ...[...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
+    'report',
+  ],
 };
 /** Lower folders of which `server` may name the types that the engine hands it. */
 const typeArrows: Readonly<Record<string, readonly string[]>> = { server: ['model', 'grammar', 'metering'] };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseHTML } from 'linkedom';
+import { renderReport } from '../../src/cli/eval/compare/report.js';
 import type { Comparison } from '../../src/cli/eval/compare/result.js';
-import { renderReport } from '../../src/cli/eval/report/page.js';
-import { paretoFront } from '../../src/cli/eval/report/plots.js';
+import { paretoFront } from '../../src/report/plots.js';
 
 const scored = { perplexity: 15, standardError: 0.2, tokens: 1000 };
 const spread = { median: 100, min: 90, max: 110 };

@@ -139,7 +139,7 @@ async function report(flags: CompareFlags, { config, found, sha256, windows, ene
     candidates,
   };
   if (flags.out !== undefined) {
-    const { renderReport } = await import('../report/page.js');
+    const { renderReport } = await import('./report.js');
     await writeFile(flags.out, renderReport(comparison));
   }
   if (flags.json === true) {

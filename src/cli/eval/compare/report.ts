@@ -1,35 +1,8 @@
-/** The report of a comparison: one HTML file without scripts or links, for light and dark screens and for paper. */
-import { tableHeads, tableRows } from '../compare/present.js';
-import type { ComparedModel, Comparison } from '../compare/result.js';
-import { drawIntervals, drawLayers, drawPareto } from './plots.js';
-
-export const escapeHtml = (text: string): string =>
-  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
-
-const STYLE = `
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d5dae1; --soft: #59636e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --paper: #14171c; --line: #363d47; --soft: #9aa4b1; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1360px; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
-p, dd { max-width: 75ch; } .soft, dt { color: var(--soft); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: 13px; }
-th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
-figure { margin: 0; } figcaption { color: var(--soft); font-size: 14px; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 1.5rem; }
-svg { --plot-background: var(--paper); max-width: 100%; height: auto; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-@media print { :root { --ink: #000; --paper: #fff; --line: #bbb; --soft: #444; color-scheme: light; }
-  body { max-width: none; padding: 0; font-size: 11px; } table { font-size: 9px; } th, td { padding: .2rem .35rem; }
-  figure, tr { break-inside: avoid; } .wide { overflow: visible; } .plots { grid-template-columns: 1fr 1fr; } }
-`;
-
-const figure = (svg: string, caption: string): string =>
-  `<figure>${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
+/** The report of a comparison. */
+import { renderFacts, renderFigure, renderPage, renderPlots, renderTable } from '../../../report/page.js';
+import { drawIntervals, drawLayers, drawPareto } from '../../../report/plots.js';
+import { tableHeads, tableRows } from './present.js';
+import type { ComparedModel, Comparison } from './result.js';
 
 /** More names than this would cover each other in a plot: numbers stand for them then, as in the table. */
 const NAMES_MAX = 8;
@@ -43,15 +16,10 @@ function labeled(comparison: Comparison): { readonly model: Candidate; readonly 
 
 function table(comparison: Comparison): string {
   const numbers = comparison.candidates.length > NAMES_MAX;
-  const heads = tableHeads.map((head) => `<th scope="col">${escapeHtml(head)}</th>`).join('');
-  const rows = tableRows(comparison).map((row, i) => {
-    const cells = row.map((cell, column) => {
-      const text = column === 0 && numbers && i > 0 ? `${i}. ${cell}` : cell;
-      return `<td>${escapeHtml(text)}</td>`;
-    });
-    return `<tr>${cells.join('')}</tr>`;
+  const rows = tableRows(comparison).map(([name = '', ...cells], i) => {
+    return [numbers && i > 0 ? `${i}. ${name}` : name, ...cells];
   });
-  return `<div class="wide"><table><thead><tr>${heads}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+  return renderTable(tableHeads, rows);
 }
 
 function paretoPlots(comparison: Comparison): string {
@@ -66,7 +34,7 @@ function paretoPlots(comparison: Comparison): string {
       ];
     });
     if (points.length === 0) return '';
-    return figure(
+    return renderFigure(
       drawPareto(points, { x, y: kl, better }),
       `Error against ${x}; the dashed line joins what nothing beats.`,
     );
@@ -77,7 +45,7 @@ function paretoPlots(comparison: Comparison): string {
     plot('prefill of 2048 tokens, tokens/s', 'more', ({ speed }) => speed?.prefill2048?.median),
     plot('decode, tokens/s', 'more', ({ speed }) => speed?.decode.median),
   ];
-  return `<div class="plots">${plots.join('')}</div>`;
+  return renderPlots(plots);
 }
 
 function ratios({ candidates }: Comparison): string {
@@ -86,7 +54,7 @@ function ratios({ candidates }: Comparison): string {
   });
   const caption =
     'Perplexity ÷ that of the reference, with the standard error of the paired differences of token losses.';
-  return figure(drawIntervals(intervals, 'perplexity ÷ reference'), caption);
+  return renderFigure(drawIntervals(intervals, 'perplexity ÷ reference'), caption);
 }
 
 function layers({ candidates }: Comparison): string {
@@ -97,7 +65,7 @@ function layers({ candidates }: Comparison): string {
   const caption =
     'Error of the residual stream behind each layer, relative to its own size (root of Σ(x′ − x)² ÷ Σx²): what the ' +
     'layers so far have added up to. A step shows the layer that costs.';
-  return `<h2>Where the error comes from</h2>${figure(drawLayers(models), caption)}`;
+  return `<h2>Where the error comes from</h2>${renderFigure(drawLayers(models), caption)}`;
 }
 
 function facts(comparison: Comparison): string {
@@ -112,20 +80,14 @@ function facts(comparison: Comparison): string {
     ['version', comparison.commit],
     ['command', comparison.command],
   ];
-  return `<dl>${rows.map(([name, text]) => `<dt>${name}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`;
+  return renderFacts(rows);
 }
 
 /** The whole report. Every text that comes from outside (names, paths, the command line) is escaped. */
 export function renderReport(comparison: Comparison): string {
   const { reference, candidates, date } = comparison;
   const title = `${candidates.length} ${candidates.length === 1 ? 'model' : 'models'} beside ${reference.name}`;
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
-<h1>${escapeHtml(title)}</h1>
-<p class="soft">The reference is computed with f32 activations. ${escapeHtml(date)}</p>
-${table(comparison)}
+  const body = `${table(comparison)}
 <p class="soft">KL is KL(reference‖candidate) per token in nats. Same top: share of tokens for which both find the same
 token most likely. Greedy tokens: how many are the same before the first that differs, median over prompts.</p>
 <h2>Quality against size and speed</h2>
@@ -134,7 +96,6 @@ ${paretoPlots(comparison)}
 ${ratios(comparison)}
 ${layers(comparison)}
 <h2>How it was measured</h2>
-${facts(comparison)}
-</body></html>
-`;
+${facts(comparison)}`;
+  return renderPage({ title, lead: `The reference is computed with f32 activations. ${date}`, body });
 }

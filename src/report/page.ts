@@ -1,0 +1,76 @@
+/** The frame of every report: one HTML file that needs nothing else, for light and dark screens and for paper. */
+import { createHash } from 'node:crypto';
+
+export const escapeHtml = (text: string): string =>
+  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d5dae1; --soft: #59636e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --paper: #14171c; --line: #363d47; --soft: #9aa4b1; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1360px; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
+p, dd { max-width: 75ch; } .soft, dt { color: var(--soft); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: 13px; }
+th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
+figure { margin: 0; } figcaption { color: var(--soft); font-size: 14px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 1.5rem; }
+svg { --plot-background: var(--paper); max-width: 100%; height: auto; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
+dd { margin: 0; overflow-wrap: anywhere; }
+@media print { :root { --ink: #000; --paper: #fff; --line: #bbb; --soft: #444; color-scheme: light; }
+  body { max-width: none; padding: 0; font-size: 11px; } table { font-size: 9px; } th, td { padding: .2rem .35rem; }
+  figure, tr { break-inside: avoid; } .wide { overflow: visible; } .plots { grid-template-columns: 1fr 1fr; } }
+`;
+
+/** @param svg trusted: drawn by plots.ts, which escapes what it writes */
+export const renderFigure = (svg: string, caption: string): string =>
+  `<figure>${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
+
+/** Figures side by side where there is room. */
+export const renderPlots = (figures: readonly string[]): string => `<div class="plots">${figures.join('')}</div>`;
+
+/** A table of texts; `ids`, one per row, let a script find the row of an item. */
+export function renderTable(
+  heads: readonly string[],
+  rows: readonly (readonly string[])[],
+  ids: readonly string[] = [],
+): string {
+  const head = heads.map((text) => `<th scope="col">${escapeHtml(text)}</th>`).join('');
+  const body = rows.map((row, i) => {
+    const id = ids[i] === undefined ? '' : ` data-item="${escapeHtml(ids[i])}"`;
+    return `<tr${id}>${row.map((cell) => `<td>${escapeHtml(cell)}</td>`).join('')}</tr>`;
+  });
+  return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
+}
+
+/** What a report rests on: data, machine, command. */
+export const renderFacts = (facts: readonly (readonly [string, string])[]): string =>
+  `<dl>${facts.map(([name, text]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`;
+
+export type Page = {
+  readonly title: string;
+  /** One line below the title. */
+  readonly lead: string;
+  /** HTML in which every text from outside is escaped already. */
+  readonly body: string;
+  /** Runs in the page, which allows this one script and nothing from elsewhere. */
+  readonly script?: string;
+};
+
+export function renderPage({ title, lead, body, script }: Page): string {
+  const hash = script === undefined ? null : createHash('sha256').update(script).digest('base64');
+  const policy = `default-src 'none'; style-src 'unsafe-inline'${hash === null ? '' : `; script-src 'sha256-${hash}'`}`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
+<h1>${escapeHtml(title)}</h1>
+<p class="soft">${escapeHtml(lead)}</p>
+${body}
+${script === undefined ? '' : `<script>${script}</script>`}</body></html>
+`;
+}
