@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Energy, readPrices } from '../../src/cli/serve-energy.js';
+import { readPrices } from '../../src/cli/prices.js';
+import { Energy } from '../../src/cli/serve-energy.js';
 import type { CostAccount } from '../../src/cost/attribution.js';
 import { EnergyMonitor } from '../../src/metering/energy-monitor.js';
 import type { CostBody } from '../../src/server/schemas/cost.js';
@@ -103,7 +104,13 @@ test('a bill: what the account has come to, and its worth by the file of prices'
   const { energy: power, hardware, total, currency } = bill.price ?? assert.fail('no price');
   assert.deepEqual([power, hardware, total, currency], [0.36, 1, 0.36 + hardware, 'EUR']);
   const wrong: readonly unknown[] = ['{', {}, { currency: 'EUR' }, { currency: 'euro', tariffPerKwh: 1 }];
-  const more: readonly object[] = [{ tariffPerKwh: -1 }, { pue: 0.5 }, { unknown: 1 }, { tariffHours: [{ from: 1 }] }];
+  const more: readonly object[] = [
+    { tariffPerKwh: -1 },
+    { pue: 0.5 },
+    { unknown: 1 },
+    { tariffHours: [{ from: 1 }] },
+    { timeZone: 'Mars' },
+  ];
   for (const content of [...wrong, ...more.map((change) => ({ currency: 'EUR', tariffPerKwh: 1, ...change }))]) {
     assert.throws(() => readPrices(file(content)), { code: 'config_invalid' }, JSON.stringify(content));
   }
