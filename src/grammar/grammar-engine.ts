@@ -10,7 +10,7 @@ import {
 } from '../limits.js';
 import { packMetadata } from '../model/tokenizer/worker-messages.js';
 import type { TokenizerMetadata } from '../model/types.js';
-import { startThread } from '../model/worker-thread.js';
+import { startThread } from '../worker-thread.js';
 import type { GrammarAnswer, GrammarRequest, GrammarThreadData } from './messages.js';
 import { checkSize } from './source.js';
 import { type Constraint, ConstraintError } from './types.js';

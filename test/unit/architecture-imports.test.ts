@@ -23,12 +23,13 @@ const show = ({ from, to }: Import): string => `${from} imports ${to}`;
 
 /** The contract is types and a few constants: it may be seen from everywhere, unlike the rest of its folder. */
 const contract = 'src/native/contract.ts';
-const common = ['errors.ts', 'limits.ts'];
+const common = ['errors.ts', 'limits.ts', 'worker-thread.ts'];
 
 /** Folders whose code a folder may use. Types of a lower folder may be named from further up. */
 const arrows: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
   'limits.ts': [],
+  'worker-thread.ts': [],
   'config.ts': common,
   native: [],
   scheduler: [],

@@ -10,7 +10,7 @@ import {
   CHAT_TEMPLATE_MS_MAX,
   CHAT_TEMPLATE_WAITING_MAX,
 } from '../../limits.js';
-import { startThread } from '../worker-thread.js';
+import { startThread } from '../../worker-thread.js';
 import type { TemplateAnswer, TemplateSource } from './messages.js';
 
 type Variables = Readonly<Record<string, unknown>>;

@@ -1,7 +1,7 @@
 /** Streams that run in the background of a measurement until they are no longer wanted. */
 import type { Worker } from 'node:worker_threads';
 import { NibbleError } from '../../../errors.js';
-import { startThread } from '../../../model/worker-thread.js';
+import { startThread } from '../../../worker-thread.js';
 import { randomTokens } from '../random-tokens.js';
 import type { ReaderData, ReaderMessage } from './stream-reader.js';
 
