@@ -2,10 +2,10 @@
  * An output-stationary array of processing elements with three double-buffered on-chip memories: the model that all
  * arrays here share.
  *
- * A fold computes rows × columns outputs, in k cycles if an element does one product in a cycle. While it runs, operands
- * of the next come from memory, so a product takes the longer of computing and of moving its bytes. Which bytes move
- * depends on what stays on chip: rows of activations, columns of weights, or outputs while k streams by; whatever moves
- * least is taken.
+ * A fold computes rows × columns outputs, in k cycles if an element does one product in a cycle. While it runs,
+ * operands of the next come from memory, so a product takes the longer of computing and of moving its bytes. Which
+ * bytes move depends on what stays on chip: rows of activations, columns of weights, or outputs while k streams by;
+ * whatever moves least is taken.
  */
 import type { Sram } from './sram.js';
 import type { Evaluation, GemmShape } from './types.js';

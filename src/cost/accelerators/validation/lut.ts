@@ -4,8 +4,8 @@
  *
  * The model is a roofline of a layer: matrices on tensor cores, attention on FP16 ones, and passes over memory for
  * what isn't fused. One parameter is fitted, the share of the peak that tensor cores reach, to the *FP16* time of
- * BS1024 SEQ1; times with tables, and all ratios, follow. Which run the lower end of the published range belongs to isn't
- * known to us: it is compared with 4-bit weights, where bit-serial tables gain least.
+ * BS1024 SEQ1; times with tables, and all ratios, follow. Which run the lower end of the published range belongs to
+ * isn't known to us: it is compared with 4-bit weights, where bit-serial tables gain least.
  */
 import type { Parameter } from '../types.js';
 import type { Check } from './types.js';
