@@ -249,6 +249,11 @@ export const errorTable = {
     'invalid_request_error',
     (p) => `${p.path}, line ${p.line}: ${p.message}`,
   ),
+  scenario_invalid: row<{ path: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `The scenario ${p.path}: ${p.message}.`,
+  ),
   quality_gate_failed: row<{ name: string; excess: readonly string[] }>(
     400,
     'invalid_request_error',

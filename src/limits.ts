@@ -146,6 +146,9 @@ export const ROLLOUT_SAMPLES_MAX = 1024;
 /** Bytes of a recipe, in a file of its own or in a model file: one with every layer spelt out has some 20 kB. */
 export const RECIPE_BYTES_MAX = 1024 * 1024;
 
+/** Bytes of a cost plan's scenario: one of 32 options has some 50 kB. */
+export const SCENARIO_BYTES_MAX = 1024 * 1024;
+
 /** Prompt tokens that are pruned together, as the addon has it: steps hold one window beside all that decodes. */
 export const PRUNING_WINDOW_TOKENS = 256;
 /** Places in a model where tokens are dropped, as the addon has it. */

@@ -11,6 +11,7 @@ import { registerPull } from './pull.js';
 import { registerQuantize } from './quantize.js';
 import { registerServe } from './serve.js';
 import { registerSimulate } from './simulate/index.js';
+import { registerTco } from './tco/index.js';
 
 function createProgram(): Command {
   const program = new Command('nibble')
@@ -31,6 +32,7 @@ function createProgram(): Command {
   registerInspect(program);
   registerCalibrate(program);
   registerSimulate(program);
+  registerTco(program);
   return program;
 }
 

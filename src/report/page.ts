@@ -26,9 +26,15 @@ dd { margin: 0; overflow-wrap: anywhere; }
   figure, tr { break-inside: avoid; } .wide { overflow: visible; } .plots { grid-template-columns: 1fr 1fr; } }
 `;
 
-/** @param svg trusted: drawn by plots.ts, which escapes what it writes */
-export const renderFigure = (svg: string, caption: string): string =>
-  `<figure>${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
+/**
+ * A plot and its caption, which is also what a screen reader says in its place.
+ * @param svg trusted: drawn by plots.ts, which escapes what it writes
+ */
+export function renderFigure(svg: string, caption: string): string {
+  const text = escapeHtml(caption);
+  const named = svg.replaceAll('<svg ', () => `<svg role="img" aria-label="${text}" `);
+  return `<figure>${named}<figcaption>${text}</figcaption></figure>`;
+}
 
 /** Figures side by side where there is room. */
 export const renderPlots = (figures: readonly string[]): string => `<div class="plots">${figures.join('')}</div>`;
@@ -44,7 +50,9 @@ export function renderTable(
     const id = ids[i] === undefined ? '' : ` data-item="${escapeHtml(ids[i])}"`;
     return `<tr${id}>${row.map((cell) => `<td>${escapeHtml(cell)}</td>`).join('')}</tr>`;
   });
-  return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
+  // Keys can scroll only what can be reached by them.
+  const table = `<table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table>`;
+  return `<div class="wide" tabindex="0" role="region" aria-label="Table">${table}</div>`;
 }
 
 /** What a report rests on: data, machine, command. */

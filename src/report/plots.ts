@@ -20,11 +20,15 @@ export function paretoFront<T extends { readonly x: number; readonly y: number }
   });
 }
 
-function draw(options: Plot.PlotOptions): string {
+/** Any plot as the text of an SVG. */
+export function draw(options: Plot.PlotOptions): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   // A name may be a number: it is still no quantity.
   const color = { type: 'categorical' } as const;
-  return Plot.plot({ ...options, color, document, style: { background: 'none', fontSize: '12px' } }).outerHTML;
+  const plot = Plot.plot({ ...options, color, document, style: { background: 'none', fontSize: '12px' } });
+  // Plot labels its groups, which only elements with a role may have.
+  for (const group of plot.querySelectorAll('g[aria-label]')) group.setAttribute('role', 'group');
+  return plot.outerHTML;
 }
 
 /** Zero has no place on a logarithmic axis: it is drawn well below what is more, and so is rounding. */

@@ -37,8 +37,8 @@ const axePath = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 type Finding = { readonly id: string; readonly impact: string | null; readonly nodes: readonly { html: string }[] };
 
 /**
- * What axe-core finds wrong for people who use a keyboard or a screen reader, its two severest kinds: one line each. The
- * page's policy forbids foreign scripts, so axe comes through the debugging protocol, which no policy binds.
+ * What axe-core finds wrong for people who use a keyboard or a screen reader, its two severest kinds: one line each.
+ * The page's policy forbids foreign scripts, so axe comes through the debugging protocol, which no policy binds.
  */
 export async function seriousFindings(page: Page): Promise<readonly string[]> {
   await page.evaluate(await readFile(axePath, 'utf8'));
