@@ -1,10 +1,12 @@
-// Bundles src and what it needs of node_modules into dist/cli (docs/decisions/0016-bundled-program.md). All files lie
-// in one folder, two levels below the root as their sources do, so that paths relative to `import.meta.url` stay right.
+// Bundles src and what it needs of node_modules into dist/cli (docs/decisions/0016-bundled-program.md), and the page
+// into dist/page.html. All files of the program lie in one folder, two levels below the root as their sources do, so
+// that paths relative to `import.meta.url` stay right.
 // Usage: node tools/build-ts.mjs
 import { chmodSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { buildPage } from './build-page.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -49,3 +51,4 @@ await build({
   },
 });
 chmodSync(join(root, 'dist/cli/main.js'), 0o755);
+await buildPage();

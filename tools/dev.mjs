@@ -9,6 +9,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { tsImport } from 'tsx/esm/api';
 import { addonPath, buildNative, isNativeStale } from './build-native.mjs';
+import { buildPage } from './build-page.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const require = createRequire(import.meta.url);
@@ -44,6 +45,7 @@ async function main(args) {
   const options = args.filter((argument) => argument !== '--tiny');
   if (isTiny) options.push('--model', await tinyModel());
   if (isNativeStale() && buildNative() !== 0) return process.exit(1);
+  await buildPage();
   const watchOptions = ['watch', '--clear-screen=false', '--include', relative(root, addonPath('release'))];
   const children = [
     start([require.resolve('tsx/cli'), ...watchOptions, 'src/cli/main.ts', 'serve', ...options]),

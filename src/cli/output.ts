@@ -38,6 +38,12 @@ export function packageVersion(): string {
   return typeof version === 'string' ? version : 'unknown';
 }
 
+/** The page that the server has at `/`; null where it isn't built, as in a fresh checkout. */
+export function readPage(): string | null {
+  const path = `${packageRoot}/dist/page.html`;
+  return existsSync(path) ? readFileSync(path, 'utf8') : null;
+}
+
 /** The commit of the checkout that this program runs from; the package version where there is no checkout or git. */
 export async function sourceCommit(): Promise<string> {
   if (!existsSync(`${packageRoot}/.git`)) return packageVersion();

@@ -7,7 +7,7 @@ import { KV_BLOCK_TOKENS } from '../limits.js';
 import type { Models } from '../server/models.js';
 import { SETTLE_MS, startSmall } from './heap.js';
 import { isOpenToAll, listen, onHangup, originsOf, readTls } from './listen.js';
-import { packageVersion, writeStdout } from './output.js';
+import { packageVersion, readPage, writeStdout } from './output.js';
 import { AdminKeys, startAdmin } from './serve-admin.js';
 import { startEnergy } from './serve-energy.js';
 import { becomeReady, createModels, ModelOpener, namedSources, openFirst } from './serve-models.js';
@@ -76,6 +76,13 @@ function firstSignal(): Promise<NodeJS.Signals> {
   });
 }
 
+/** What the application takes of the settings. */
+const appSettings = (config: Config) => ({
+  requestMsMax: config.requestSeconds === null ? null : config.requestSeconds * 1000,
+  corsOrigins: originsOf(config),
+  page: readPage(),
+});
+
 /**
  * Serves until a signal comes, then ends the process with code 0. Rejects when it can't listen or load; the caller then
  * has to end the process, because the HTTP server may be up.
@@ -103,11 +110,10 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const opening = openFirst(opener, config, sources, loading.signal);
   opening.catch(() => undefined);
   const { buildApp } = await import('../server/app.js');
-  const requestMsMax = config.requestSeconds === null ? null : config.requestSeconds * 1000;
   const models = await createModels(opener, config);
   const { createTracing } = await import('../server/tracing.js');
   const tracing = await createTracing(process.env, packageVersion(), logger);
-  const app = buildApp({ models, metrics, tracing, logger, keys, tls, requestMsMax, corsOrigins: originsOf(config) });
+  const app = buildApp({ models, metrics, tracing, logger, keys, tls, ...appSettings(config) });
   const server: Server = { app, config, logger, models };
 
   // Listening doesn't wait for the model: probes should see "loading", not a refused connection.

@@ -23,6 +23,7 @@ import { registerDocs } from './routes/docs.js';
 import { registerHealth } from './routes/health.js';
 import { registerMetrics } from './routes/metrics.js';
 import { registerModels } from './routes/models.js';
+import { registerPage } from './routes/page.js';
 import { registerResponses } from './routes/responses.js';
 import { registerTokens } from './routes/tokens.js';
 import { registerVersion } from './routes/version.js';
@@ -41,6 +42,8 @@ export type AppOptions = {
   readonly tls?: TlsFiles | null;
   /** By default there are none. */
   readonly tracing?: Tracing | null;
+  /** The page at `/`, HTML; without one (the default: null) there is none. */
+  readonly page?: string | null;
   /** Longest time from a request to the end of its answer, ms; without one (the default: null) it may last. */
   readonly requestMsMax?: number | null;
   /** Times of the event streams, ms; by default those in limits.ts. */
@@ -127,5 +130,6 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerTokens(app, models);
   registerVersion(app, metrics.version);
   registerDocs(app, metrics.version, keys);
+  registerPage(app, options.page ?? null);
   return app;
 }

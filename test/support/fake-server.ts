@@ -30,7 +30,7 @@ export type FakeServer = {
 };
 
 export type FakeServerOptions = FakeEngineOptions &
-  Pick<AppOptions, 'keys' | 'tracing' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs'> & {
+  Pick<AppOptions, 'keys' | 'tracing' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs' | 'page'> & {
     readonly tokenizer?: Tokenizer;
     readonly infill?: InfillIds;
     readonly chat?: ServedModel['chat'];
@@ -87,9 +87,10 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     readiness.becomeReady();
     modelMetrics.attach({ id: model.id, engine, level: 'avx2', threads: 2 });
   }
+  const page = '<!doctype html><title>A page</title><style>p{}</style><script>1</script>';
   const log: string[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(line) });
-  const app = buildApp({ ...options, models, metrics, logger });
+  const app = buildApp({ page, ...options, models, metrics, logger });
   return { app, engine, readiness, models, metrics, modelMetrics, model, longTexts, log };
 }
 

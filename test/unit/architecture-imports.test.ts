@@ -35,6 +35,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   scheduler: [],
   cost: [],
   report: [],
+  ui: [],
   metering: [...common, 'cost'],
   model: common,
   grammar: [...common, 'model'],
@@ -44,6 +45,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   cli: [
     ...[...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
     'report',
+    'ui',
   ],
 };
 /** Lower folders of which `server` may name the types that the engine hands it. */

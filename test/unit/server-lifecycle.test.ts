@@ -85,7 +85,7 @@ test('readiness moves one way', () => {
 test('unknown routes get 404, wrong methods 405 with Allow, both as error objects', async () => {
   const { app } = createFakeServer();
   for (const [method, url, status, allow] of [
-    ['GET', '/', 404, undefined],
+    ['GET', '/v2', 404, undefined],
     ['POST', '/v1/chat', 404, undefined],
     ['GET', `/${'x'.repeat(5000)}`, 404, undefined],
     ['GET', '/v1/completions', 405, 'POST'],

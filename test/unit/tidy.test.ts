@@ -16,7 +16,7 @@ const fileBytesMax = 512 * 1024;
 type Ratchet = Readonly<Record<'fileLines' | 'longLines' | 'functionLines', Readonly<Record<string, number>>>>;
 const ratchet = JSON.parse(readFileSync(new URL('tidy-ratchet.json', import.meta.url), 'utf8')) as Ratchet;
 
-const sources = trackedFiles('*.ts', '*.mjs', '*.cpp', '*.h', '*.c', '*.py', '*.css', '*.html');
+const sources = trackedFiles('*.ts', '*.tsx', '*.mjs', '*.cpp', '*.h', '*.c', '*.py', '*.css', '*.html');
 const texts = new Map(sources.map((file) => [file, readSource(file)]));
 const linesOf = (text: string): readonly string[] => text.replace(/\n$/, '').split('\n');
 
@@ -102,7 +102,7 @@ test('types are never switched off', () => {
     '@ts-(igno' + 're|noche' + 'ck)',
     'biome-igno' + 're',
   );
-  for (const [file, text] of texts) if (file.endsWith('.ts')) assert.doesNotMatch(text, untyped, file);
+  for (const [file, text] of texts) if (/\.tsx?$/.test(file)) assert.doesNotMatch(text, untyped, file);
 });
 
 test("no path of somebody's machine", () => {

@@ -182,4 +182,12 @@ export const operations: readonly Operation[] = [
     errors: [],
     isOpen: true,
   },
+  {
+    method: 'get',
+    path: '/',
+    summary: 'A page to try the models on, and to watch the server.',
+    ok: { mediaType: 'text/html' },
+    errors: [],
+    isOpen: true,
+  },
 ];
