@@ -17,7 +17,7 @@ const buffer = (bytes: number, read: number, write: number, leakageWatts: number
 const design: ArrayDesign = {
   ...{ rows: 2, columns: 2, frequencyHz: 1e9, isSkewed: false, readsPerProduct: false, bubbles: 0 },
   element: {
-    ...{ weightBits: 8, activationBits: 8, leastBits: 4, productsPerCycle: 1 },
+    ...{ weightBits: 8, activationBits: 8, leastWeightBits: 4, leastActivationBits: 4, productsPerCycle: 1 },
     ...{ dynamicPj: 1, leakageWatts: 0.25, areaMm2: 0.1 },
   },
   ...{ weightBits: 8, storedWeightBits: 8, activationBits: 8, cacheBits: 8, outputBits: 16 },

@@ -11,11 +11,12 @@ import type { Sram } from './sram.js';
 import type { Evaluation, GemmShape } from './types.js';
 
 export type Element = {
-  /** Operands of one product, and the least width that is told apart: narrower ones fill an element no better. */
+  /** Operands of one product, and widths down to which several products share an element. */
   readonly weightBits: number;
   readonly activationBits: number;
-  readonly leastBits: number;
-  /** Products along k that an element adds up in a cycle; below one where it takes several. */
+  readonly leastWeightBits: number;
+  readonly leastActivationBits: number;
+  /** Products along k that an element adds up in a cycle. */
   readonly productsPerCycle: number;
   /** In a cycle that computes, picojoules. */
   readonly dynamicPj: number;
@@ -58,7 +59,8 @@ type Bits = { readonly weights: number; readonly stored: number; readonly activa
 
 function bitsOf(shape: GemmShape, design: ArrayDesign): Bits {
   const { bits, operand } = shape;
-  if (bits !== undefined) return { weights: bits.weights, stored: bits.weights, activations: bits.activations };
+  if (bits !== undefined)
+    return { weights: bits.weights, stored: bits.stored ?? bits.weights, activations: bits.activations };
   if (operand === 'cache') {
     return { weights: design.cacheBits, stored: design.cacheBits, activations: design.activationBits };
   }
@@ -109,8 +111,8 @@ export function evaluateArray(design: ArrayDesign, layers: readonly GemmShape[])
   for (const shape of layers) {
     const { m, k, n, count } = shape;
     const bits = bitsOf(shape, design);
-    const tall = along(rows, element.activationBits, bits.activations, element.leastBits);
-    const wide = along(columns, element.weightBits, bits.weights, element.leastBits);
+    const tall = along(rows, element.activationBits, bits.activations, element.leastActivationBits);
+    const wide = along(columns, element.weightBits, bits.weights, element.leastWeightBits);
     const [downs, acrosses] = [Math.ceil(m / tall), Math.ceil(n / wide)];
     const skew = design.isSkewed ? rows + columns - 2 : 0;
     const compute = downs * acrosses * (Math.ceil(k / element.productsPerCycle) + design.bubbles + skew);

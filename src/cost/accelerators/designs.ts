@@ -34,14 +34,11 @@ type Own = {
   readonly element: ElementName;
   readonly rows: Parameter;
   readonly columns: Parameter;
-  /** Operands of one element's product. */
-  readonly widths: { readonly weights: number; readonly activations: number; readonly least?: number };
   readonly weightBits: number;
   readonly activationBits: number;
   /** Bits of a weight with its share of scale and zero point; the weight's own if there are none. */
   readonly storedWeightBits?: number;
   readonly cacheBits?: number;
-  readonly productsPerCycle?: number;
   readonly bubbles?: number;
   readonly isSkewed?: boolean;
   /** Part of the products that runs in 8 bits, and 8-bit products that come on top, as shares. */
@@ -65,7 +62,7 @@ export function designOf(own: Own, changes: Changes = {}): ArrayDesign {
     rows: changes.rows ?? own.rows.value,
     columns: changes.columns ?? own.columns.value,
     frequencyHz: changes.frequencyHz ?? common.frequency.value,
-    element: element(own.element, own.widths, own.productsPerCycle),
+    element: element(own.element),
     weightBits: own.weightBits,
     storedWeightBits: own.storedWeightBits ?? own.weightBits,
     activationBits: own.activationBits,
@@ -148,54 +145,54 @@ const tenderBubbles = published('bubbles of a fold', 7, 'cycles', `${tenderSourc
 export const arrayOwn = {
   fp16: {
     ...{ name: 'fp16', about: 'FP16 array: dequantizes weights, multiplies floats', element: 'fp16' },
-    ...{ rows: rows(32), columns: columns(28), widths: { weights: 16, activations: 16 } },
+    ...{ rows: rows(32), columns: columns(28) },
     ...{ weightBits: 16, activationBits: 16 },
   },
   int8: {
     ...{ name: 'int8', about: 'INT8 array', element: 'int8', rows: rows(32), columns: columns(32) },
-    ...{ widths: { weights: 8, activations: 8 }, weightBits: 8, storedWeightBits: 8 + GROUPED.symmetric },
+    ...{ weightBits: 8, storedWeightBits: 8 + GROUPED.symmetric },
     activationBits: 8,
   },
   'mixpe-w4a8': {
     ...{ name: 'mixpe-w4a8', about: 'MixPE: shift-and-add, 4-bit weights, 8-bit activations', element: 'w4a8' },
-    ...{ rows: rows(64), columns: columns(64), widths: { weights: 4, activations: 8 } },
+    ...{ rows: rows(64), columns: columns(64) },
     ...{ weightBits: 4, storedWeightBits: 4 + GROUPED.affine, activationBits: 8 },
   },
   'mixpe-w4a16': {
     ...{ name: 'mixpe-w4a16', about: 'MixPE: shift-and-add, 4-bit weights, FP16 activations', element: 'w4a16' },
-    ...{ rows: rows(32), columns: columns(32), widths: { weights: 4, activations: 16 } },
+    ...{ rows: rows(32), columns: columns(32) },
     ...{ weightBits: 4, storedWeightBits: 4 + GROUPED.affine, activationBits: 16 },
   },
   bitfusion: {
     ...{ name: 'bitfusion', about: 'BitFusion: 8-bit elements that split into 4-bit ones', element: 'fused' },
-    ...{ rows: rows(32), columns: columns(40), widths: { weights: 8, activations: 8, least: 4 } },
+    ...{ rows: rows(32), columns: columns(40) },
     ...{ weightBits: 8, activationBits: 8 },
   },
   ant: {
     ...{ name: 'ant', about: 'ANT: adaptive 4-bit types, 8 bits where they fail', element: 'ant' },
-    ...{ ...equalArea('ant'), widths: { weights: 4, activations: 4, least: 4 }, weightBits: 4, activationBits: 4 },
+    ...{ ...equalArea('ant'), weightBits: 4, activationBits: 4 },
     wide: { share: share(6 / 32), extra },
   },
   olaccel: {
     ...{ name: 'olaccel', about: 'OLAccel: 4 bits, outliers apart in 16', element: 'olaccel' },
-    ...{ ...equalArea('olaccel'), widths: { weights: 4, activations: 4, least: 4 }, weightBits: 4, activationBits: 4 },
+    ...{ ...equalArea('olaccel'), weightBits: 4, activationBits: 4 },
     wide: { share: share(0), extra },
   },
   olive: {
     ...{ name: 'olive', about: 'OliVe: 4 bits, outliers in the place of their neighbours', element: 'olive' },
-    ...{ ...equalArea('olive'), widths: { weights: 4, activations: 4, least: 4 }, weightBits: 4, activationBits: 4 },
+    ...{ ...equalArea('olive'), weightBits: 4, activationBits: 4 },
   },
   tender: {
     ...{ name: 'tender', about: 'Tender: 4-bit array, groups of channels requantized by a one-bit shift' },
     ...{ element: 'tender', rows: rows(64, tenderSource), columns: columns(64, tenderSource) },
-    ...{ widths: { weights: 4, activations: 4, least: 4 }, weightBits: 4, activationBits: 4 },
+    ...{ weightBits: 4, activationBits: 4 },
     ...{ bubbles: tenderBubbles.value, parameters: [tenderBubbles] },
   },
   'lut-w2': {
     ...{ name: 'lut-w2', about: 'LUT Tensor Core: tables of four activations, a bit of 2-bit weights a cycle' },
     ...{ element: 'table', rows: rows(2 * 16, 'LUT Tensor Core, arXiv 2408.06003: 16 tiles of M2 N64 K4') },
     columns: columns(64, 'LUT Tensor Core, arXiv 2408.06003'),
-    ...{ widths: { weights: 2, activations: 8 }, weightBits: 2, storedWeightBits: 2 + GROUPED.affine },
-    ...{ activationBits: 8, productsPerCycle: 4 / 2 },
+    ...{ weightBits: 2, storedWeightBits: 2 + GROUPED.affine },
+    ...{ activationBits: 8 },
   },
 } as const satisfies Readonly<Record<string, Own>>;

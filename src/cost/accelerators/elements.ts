@@ -46,13 +46,16 @@ function scaledElement({ integer, exponent }: { readonly integer: number; readon
 /** Sixteen elements with a seventeenth for outliers (OLAccel, ISCA 2018); per six such groups one of 16-bit inputs. */
 const outlierElement = (): number => (17 * (6 * integerElement(4, 4, ROW_BITS) + integerElement(16, 4, 40))) / (16 * 6);
 
-/** Four sums of activations, chosen by four one-bit weights: half a table of 8 entries, shared by 64 columns. */
+/** Activations that a table has all sums of. */
+const TABLE_DEPTH = 4;
+
+/** A sum of four activations, chosen by four one-bit weights: half a table, of 8 entries, shared by 64 columns. */
 function tableElement(): number {
   const table = { entries: 8, bits: 8, columns: 64, sumBits: 24 } as const;
   const choose = (table.entries - 1) * table.bits * cellParameters.multiplexer.value;
   const shared = registers(table.entries * table.bits) / table.columns;
   const negate = table.bits * cellParameters.halfAdder.value;
-  return registers(4 + table.sumBits) + shared + choose + negate + adder(table.sumBits);
+  return registers(TABLE_DEPTH + table.sumBits) + shared + choose + negate + adder(table.sumBits);
 }
 
 /** Area of each element in NAND gates. */
@@ -74,19 +77,35 @@ export const elementGates = {
 
 export type ElementName = keyof typeof elementGates;
 
+/** Widths of an element's operands; it splits for narrower ones down to `least`. */
 type Widths = { readonly weights: number; readonly activations: number; readonly least?: number };
 
+const widths: Readonly<Record<ElementName, Widths>> = {
+  fp16: { weights: 16, activations: 16 },
+  w4a16: { weights: 4, activations: 16 },
+  int8: { weights: 8, activations: 8 },
+  w4a8: { weights: 4, activations: 8 },
+  int4: { weights: 4, activations: 4 },
+  tender: { weights: 4, activations: 4 },
+  fused: { weights: 8, activations: 8, least: 4 },
+  ant: { weights: 4, activations: 4 },
+  olive: { weights: 4, activations: 4 },
+  olaccel: { weights: 4, activations: 4 },
+  // Bit-serial: what has b bits takes b of them.
+  table: { weights: 1, activations: 8 },
+};
+
 /** An element of counted area; what no synthesis is published of draws power as a W4A8 element per gate does. */
-export function element(name: ElementName, widths: Widths, productsPerCycle = 1): Element {
+export function element(name: ElementName): Element {
   const gates = elementGates[name];
   const known = name === 'fp16' || name === 'w4a16' || name === 'w4a8' ? powerParameters[name] : null;
   const scale = known === null ? gates / elementGates.w4a8 : 1;
   const { dynamic, leakage } = known ?? powerParameters.w4a8;
+  const { weights, activations, least } = widths[name];
   return {
-    weightBits: widths.weights,
-    activationBits: widths.activations,
-    leastBits: widths.least ?? 1,
-    productsPerCycle,
+    ...{ weightBits: weights, activationBits: activations },
+    ...{ leastWeightBits: least ?? weights, leastActivationBits: least ?? activations },
+    productsPerCycle: name === 'table' ? TABLE_DEPTH : 1,
     dynamicPj: scale * picojoules(dynamic),
     leakageWatts: scale * leakage.value * 1e-9,
     areaMm2: gates * NAND_UM2_28NM * 1e-6,

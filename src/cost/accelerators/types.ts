@@ -17,8 +17,8 @@ export type GemmShape = {
   readonly count: number;
   /** Where the second operand comes from: the model, or keys and values of the sequence itself. */
   readonly operand: 'weights' | 'cache';
-  /** Widths of this product where they aren't those of the accelerator. */
-  readonly bits?: { readonly weights: number; readonly activations: number };
+  /** Widths of this product where they aren't those of the accelerator; `stored` with scales. */
+  readonly bits?: { readonly weights: number; readonly activations: number; readonly stored?: number };
 };
 
 /** Joules by part. */

@@ -56,7 +56,14 @@ const afterGroup = (design: MixpeDesign): boolean => design === 'mixpe-w4a8' || 
 function elementOf({ high, low }: Configuration): Element {
   const power = high === 8 ? powerParameters.w4a8 : low === 8 ? powerParameters.w4a16 : powerParameters.fp16;
   return {
-    ...{ weightBits: high, activationBits: high, leastBits: low, productsPerCycle: 1, areaMm2: 0 },
+    ...{
+      weightBits: high,
+      activationBits: high,
+      leastWeightBits: low,
+      leastActivationBits: low,
+      productsPerCycle: 1,
+      areaMm2: 0,
+    },
     ...{ dynamicPj: picojoules(power.dynamic), leakageWatts: power.leakage.value * 1e-9 },
   };
 }
