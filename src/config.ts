@@ -114,6 +114,7 @@ export const settingsSchema = Type.Object(
       'physical cores, within the CPU quota',
       'Threads that compute. More than the physical cores seldom helps.',
     ),
+    nice: integer(0, 19, 0, 'How far behind other programs the server stands when they want the same cores: 19 last.'),
     activations: Type.Union([Type.Enum(['a8', 'f32']), Type.Null()], {
       default: null,
       auto: 'by the recipe in the model file; without one, a8',

@@ -232,6 +232,11 @@ export const errorTable = {
   ),
   interrupted: row<object>(500, 'server_error', () => 'It was interrupted; --resume goes on where it stopped.'),
   // Benches and evaluation
+  server_unreachable: row<{ url: string; message: string }>(
+    502,
+    'server_error',
+    (p) => `The server at ${p.url} can't be asked: ${p.message}`,
+  ),
   bench_failed: row<{ message: string }>(500, 'server_error', (p) => `The bench failed: ${p.message}`),
   peer_failed: row<{ peer: string; message: string }>(502, 'server_error', (p) => `The peer ${p.peer}: ${p.message}`),
   data_unreadable: row<{ path: string; message: string }>(

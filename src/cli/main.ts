@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { NibbleError } from '../errors.js';
 import { registerBench } from './bench/index.js';
 import { registerCalibrate } from './calibrate.js';
+import { registerDoctor } from './doctor/index.js';
 import { registerEval } from './eval/index.js';
 import { registerGenerate } from './generate.js';
 import { registerInspect } from './inspect/index.js';
@@ -12,6 +13,7 @@ import { registerQuantize } from './quantize.js';
 import { registerServe } from './serve.js';
 import { registerSimulate } from './simulate/index.js';
 import { registerTco } from './tco/index.js';
+import { registerTop } from './top/index.js';
 
 function createProgram(): Command {
   const program = new Command('nibble')
@@ -30,6 +32,8 @@ function createProgram(): Command {
   registerEval(program);
   registerQuantize(program);
   registerInspect(program);
+  registerDoctor(program);
+  registerTop(program);
   registerCalibrate(program);
   registerSimulate(program);
   registerTco(program);

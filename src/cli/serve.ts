@@ -1,10 +1,11 @@
+import { setPriority } from 'node:os';
 import type { Command } from 'commander';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { type Config, loadConfig, settingKeys } from '../config.js';
-import type { OpenedModel, PrepareModel } from '../engine/open-types.js';
-import { KV_BLOCK_TOKENS } from '../limits.js';
+import type { PrepareModel } from '../engine/open-types.js';
 import type { Models } from '../server/models.js';
+import { bannerOf } from './banner.js';
 import { SETTLE_MS, startSmall } from './heap.js';
 import { isOpenToAll, listen, onHangup, originsOf, readTls } from './listen.js';
 import { packageVersion, readPage, writeStdout } from './output.js';
@@ -20,22 +21,6 @@ type Server = {
   readonly logger: Logger;
   readonly models: Models;
 };
-
-/** The one line that says what is running, and where. */
-function readyLine(url: string, adminUrl: string | null, name: string, opened: OpenedModel): string {
-  const { level, threads, kvBytes, loadNs } = opened.nativeModel.info;
-  const kvTokens = opened.engine.gauges().kvBlocksTotal * KV_BLOCK_TOKENS;
-  const kvMiB = Math.round(kvBytes / 1024 / 1024);
-  const parts = [
-    `model ${name}`,
-    `isa ${level}`,
-    `${threads} thread${threads === 1 ? '' : 's'}`,
-    `KV pool ${kvTokens} tokens (${kvMiB} MiB)`,
-    `loaded in ${Math.round(loadNs / 1e6)} ms`,
-    ...(adminUrl === null ? [] : [`admin ${adminUrl}`]),
-  ];
-  return `nibble: ready on ${url} · ${parts.join(' · ')}\n`;
-}
 
 /** Resolves after `ms` without keeping the process alive. */
 const after = (ms: number): Promise<'late'> =>
@@ -89,6 +74,8 @@ const appSettings = (config: Config) => ({
  */
 export async function serve(config: Config, prepareModel: PrepareModel): Promise<void> {
   const stopped = firstSignal();
+  // Before there are threads: they get what their maker has.
+  if (config.nice > 0) setPriority(config.nice);
   const endOfStart = startSmall();
   const tls = readTls(config);
   const sources = namedSources(config);
@@ -135,7 +122,8 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
     process.exit(0);
   }
   becomeReady(models, first, sources);
-  await writeStdout(readyLine(url, admin?.url ?? null, first.name, first.loaded.opened));
+  const addresses = { url, adminUrl: admin?.url ?? null };
+  await writeStdout(bannerOf(addresses, first, energy?.monitor ?? null, process.stdout.isTTY === true));
   setTimeout(endOfStart, SETTLE_MS).unref();
   const signal = await stopped;
   logger.info({ signal }, 'draining');

@@ -64,14 +64,14 @@ function post(url: string, extra: object = {}): Promise<Response> {
 const running = async (url: string): Promise<boolean> =>
   /nibble_sequences_running\S* 1\n/.test(await (await fetch(`${url}/metrics`)).text());
 
-test('the ready line names address, model, instruction set, threads, KV pool and time to load', async () => {
-  const server = new ServerProcess({});
+test('the ready line names address, model, instruction set, threads, memory, energy and time to load', async () => {
+  const server = new ServerProcess({ energyMeter: 'off' });
   await withServer(server, async () => {
     await server.match('stdout', /(\n)/);
     const url = await server.url();
     assert.equal(
       server.stdout,
-      `nibble: ready on ${url} · model fake-model · isa avx2 · 2 threads · KV pool 1024 tokens (3 MiB) · loaded in 12 ms\n`,
+      `nibble: ready on ${url} · model fake-model · isa avx2 · 2 threads · weights 0 MiB · KV pool 1024 tokens (3 MiB) · energy not metered · loaded in 12 ms\n`,
     );
     assert.equal((await post(url)).status, 200);
   });

@@ -50,6 +50,7 @@ test('defaults', () => {
     corsOrigins: null,
     requestSeconds: null,
     threads: null,
+    nice: 0,
     activations: null,
     kv: 'f16',
     contextTokens: null,
