@@ -11,7 +11,7 @@ const run = promisify(execFile);
 const folderOfScripts = fileURLToPath(new URL('../../tools/reference/', import.meta.url));
 
 /** Sets of libraries by their files in tools/reference; each has an environment of its own, made when it is needed. */
-export type Libraries = 'requirements' | 'requirements-clients' | 'requirements-harness';
+export type Libraries = 'requirements' | 'requirements-clients' | 'requirements-harness' | 'requirements-train';
 
 /** $NIBBLE_HOME/reference-venv, else nibble/reference-venv in the XDG cache. */
 function cacheFolder(): string {
@@ -27,11 +27,23 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
+/** PyTorch is too large to be installed for a test: Debian's interpreter has it from the package `python3-torch`. */
+async function pythonWithTorch(): Promise<string> {
+  const python = '/usr/bin/python3';
+  try {
+    await run(python, ['-c', 'import torch']);
+  } catch (error) {
+    throw new Error(`${python} has no PyTorch: install the Debian package python3-torch`, { cause: error });
+  }
+  return python;
+}
+
 /**
  * Path of a Python interpreter that has these libraries installed. The folder is named after the content of their
  * file and appears under its name only when complete, so test files may ask for it at the same time.
  */
 export async function ensurePythonEnv(libraries: Libraries = 'requirements'): Promise<string> {
+  const base = libraries === 'requirements-train' ? await pythonWithTorch() : 'python3';
   const requirements = join(folderOfScripts, `${libraries}.txt`);
   const wanted = createHash('sha256')
     .update(await readFile(requirements))
@@ -43,7 +55,7 @@ export async function ensurePythonEnv(libraries: Libraries = 'requirements'): Pr
   await mkdir(cacheFolder(), { recursive: true });
   const draft = await mkdtemp(join(cacheFolder(), 'draft-'));
   try {
-    await run('python3', ['-m', 'venv', draft]);
+    await run(base, ['-m', 'venv', ...(base === 'python3' ? [] : ['--system-site-packages']), draft]);
     const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input', '-r', requirements];
     await run(join(draft, 'bin', 'python'), pip);
     await rename(draft, folder).catch(async (error: unknown) => {
