@@ -108,7 +108,7 @@ def arguments() -> argparse.ArgumentParser:
     added.add_argument("--steps", type=int, required=True)
     added.add_argument("--batch", type=int, default=64, help="sequences of a step")
     added.add_argument("--parts", type=int, default=2, help="pieces of a batch that are in memory at once")
-    added.add_argument("--rate", type=float, default=5e-4, help="the highest learning rate")
+    added.add_argument("--rate", type=float, default=4e-3, help="highest, for weights in units of their rows")
     added.add_argument("--group", type=int, default=64, choices=(64, 128), help="inputs that share four levels")
     added.add_argument("--four-bits", action="store_true", help="every second part with a4 activations and kv4")
     added.add_argument("--seed", type=int, default=1)

@@ -45,7 +45,7 @@ def codebook_tensors(student: Llama) -> "dict[str, tuple[int, np.ndarray]]":
     for layer, block in enumerate(student.blocks):
         for kind, linear in block.linears.items():
             scale, levels = (part.cpu() for part in linear.levels.stored_levels())
-            blocks = codebook_blocks(scale, levels, linear.levels.codes(linear.weight).cpu())
+            blocks = codebook_blocks(scale, levels, linear.levels.codes(linear.whole_weight()).cpu())
             pieces = np.split(blocks, np.cumsum(sizes[kind])[:-1])
             for name, piece in zip(PARTS[kind], pieces):
                 tensors[f"blk.{layer}.{name}.weight"] = (CODEBOOK_TYPES[linear.levels.group], piece)

@@ -33,11 +33,22 @@ class Linear(nn.Module):
         self.compute = compute
 
     def quantize(self, group: int) -> None:
+        """From here on the parameter is the weight in units of its row's root mean square.
+
+        Rows of a model differ a hundredfold in size, and a step of Adam has the same size for all.
+        """
         self.levels = LearnedLevels(self.weight, group)
+        unit = self.weight.detach().square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-6)
+        self.register_buffer("unit", unit)
+        self.weight.data = self.weight.data / unit
+
+    def whole_weight(self) -> torch.Tensor:
+        """Before it takes the levels' values."""
+        return self.weight if self.levels is None else self.weight * self.unit
 
     def forward(self, x: torch.Tensor, is_low: bool) -> torch.Tensor:
         """`is_low`: the input in four bits. Float32."""
-        weight = self.weight
+        weight = self.whole_weight()
         if self.levels is not None:
             weight = self.levels(weight)
             if is_low:

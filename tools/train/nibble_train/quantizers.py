@@ -37,7 +37,7 @@ def lloyd_max(groups: torch.Tensor, rounds: int = 24) -> torch.Tensor:
 class LearnedLevels(nn.Module):
     """Learnable clipping and direct partitioning of the groups of a matrix (RCP, arXiv 2502.15779).
 
-    The range of a group is h = gamma·max − beta·min of the weights that training begins with, and sigmoids split it into
+    The range of a group is h = gamma·max − beta·min of the weights that training begins with. Sigmoids split it into
     h·S1, h·(1 − S1)·S2 and h·(1 − S1)·(1 − S2): four levels. A weight takes the nearest. They start at Lloyd-Max.
     """
 

@@ -10,7 +10,7 @@ from nibble_train.llama import Llama
 from nibble_train.student import make_student
 from nibble_train.training import Batches, Plan, Training, learning_rate
 
-PLAN = Plan(steps=30, batch=8, parts=2, rate=1e-3, seed=7, is_low=False)
+PLAN = Plan(steps=30, batch=8, parts=2, rate=1e-2, seed=7, is_low=False)
 
 
 @pytest.fixture(scope="module")
