@@ -2,8 +2,8 @@
 import type { Worker } from 'node:worker_threads';
 import { NibbleError } from '../../errors.js';
 import { TOKENIZER_WAITING_CHARS_MAX, TOKENIZER_WAITING_MAX } from '../../limits.js';
-import type { EncodeOptions, TokenizerMetadata } from '../types.js';
 import { startThread } from '../../worker-thread.js';
+import type { EncodeOptions, TokenizerMetadata } from '../types.js';
 import { packMetadata, type WorkerAnswer, type WorkerRequest } from './worker-messages.js';
 
 type Job = {
