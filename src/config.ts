@@ -179,8 +179,13 @@ export const settingsSchema = Type.Object(
     }),
     prices: pathOrAuto(
       'none: joules alone',
-      'JSON file of the prices of energy and of this machine (see docs/operations.md).',
+      'JSON file of the prices of energy and of this machine (see docs/energy-and-cost.md).',
     ),
+    ledger: pathOrAuto(
+      'none',
+      'SQLite file in which every request is entered with its tokens, energy and money (see docs/energy-and-cost.md).',
+    ),
+    ledgerDays: integer(1, 36_500, 400, 'Days that requests stay in the ledger.'),
     coreWatts: integer(1, 1000, 10, 'Power of one busy core, in watts, where nothing measures energy.'),
     tokenPruning: Type.Enum(['on', 'off'], {
       default: 'on',

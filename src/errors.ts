@@ -106,6 +106,12 @@ export const errorTable = {
     (p) => `The model '${p.model}' could not be loaded.`,
   ),
   draining: row<object>(503, 'unavailable_error', () => 'The server is shutting down.'),
+  ledger_off: row<object>(
+    400,
+    'invalid_request_error',
+    () => 'This server keeps no ledger of costs: it was started without --ledger.',
+  ),
+  ledger_unavailable: row<object>(503, 'unavailable_error', () => 'The ledger of costs can not be read at the moment.'),
   not_finite: row<object>(
     500,
     'server_error',
@@ -231,6 +237,12 @@ export const errorTable = {
     (p) => `${p.path} can't be written: ${p.message}`,
   ),
   interrupted: row<object>(500, 'server_error', () => 'It was interrupted; --resume goes on where it stopped.'),
+  // Costs
+  ledger_unreadable: row<{ path: string; message: string }>(
+    400,
+    'invalid_request_error',
+    (p) => `The ledger ${p.path} can't be read: ${p.message}`,
+  ),
   // Benches and evaluation
   server_unreachable: row<{ url: string; message: string }>(
     502,

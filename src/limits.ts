@@ -103,6 +103,19 @@ export const TOOLS_MAX = 128;
 /** API keys of one server: each is compared with at every request. */
 export const API_KEYS_MAX = 1024;
 
+/** API keys whose costs are counted apart: those of one list, and as many that were taken out of it. */
+export const COST_KEYS_MAX = 2 * API_KEYS_MAX;
+
+/** Rows that wait for the ledger's thread: some minutes of a busy server while the disk is full; 10 MB. */
+export const LEDGER_ROWS_WAITING_MAX = 16_384;
+/** After a row couldn't be written, the next attempt, ms. */
+export const LEDGER_RETRY_MS = 5000;
+/** Time that the last rows get when the server stops, ms. */
+export const LEDGER_CLOSE_MS = 2000;
+/** Reports that may wait for the ledger's thread, and lines of one page of them. */
+export const LEDGER_REPORTS_WAITING_MAX = 16;
+export const LEDGER_PAGE_LINES_MAX = 1000;
+
 /** Text of a constraint (schema, pattern, grammar), and the rules that a schema becomes: both bound compile time. */
 export const CONSTRAINT_CHARS_MAX = 64 * 1024;
 export const GRAMMAR_RULES_BYTES_MAX = 512 * 1024;

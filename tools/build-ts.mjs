@@ -18,6 +18,7 @@ const entries = [
   'src/model/tokenizer/worker-main.ts',
   'src/model/chat-template/template-main.ts',
   'src/grammar/grammar-main.ts',
+  'src/metering/ledger/ledger-main.ts',
 ];
 
 /** A file that is started by its name has to be an entry: the bundle would lack it, and only notice when it is used. */
@@ -43,6 +44,8 @@ await build({
   splitting: true,
   format: 'esm',
   platform: 'node',
+  // It is a binary, and looks for it beside itself.
+  external: ['libsql'],
   target: 'node20',
   logLevel: 'warning',
   // CommonJS packages call require for Node's own modules.

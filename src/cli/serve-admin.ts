@@ -7,6 +7,7 @@ import { type KeyEntry, KeyStore, readKeys } from '../server/access/keys.js';
 import type { TlsFiles } from '../server/app.js';
 import type { Metrics } from '../server/metrics.js';
 import type { Models } from '../server/models.js';
+import type { CostReports } from '../server/routes/cost.js';
 import { listen } from './listen.js';
 
 export type Admin = { readonly app: FastifyInstance; readonly url: string };
@@ -38,7 +39,13 @@ export class AdminKeys {
 export async function startAdmin(
   config: Config,
   keys: AdminKeys,
-  parts: { readonly models: Models; readonly metrics: Metrics; readonly logger: Logger; readonly tls: TlsFiles | null },
+  parts: {
+    readonly models: Models;
+    readonly metrics: Metrics;
+    readonly logger: Logger;
+    readonly tls: TlsFiles | null;
+    readonly costReports: CostReports | null;
+  },
 ): Promise<Admin | null> {
   if (keys.store === null || config.adminPort === null) return null;
   const { buildAdminApp } = await import('../server/admin-app.js');

@@ -91,7 +91,10 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const metrics = new Metrics(packageVersion());
   const loading = new AbortController();
   const energy = startEnergy(config, logger);
-  if (energy !== null) metrics.addEnergy(energy.monitor);
+  if (energy !== null) {
+    metrics.addEnergy(energy.monitor);
+    metrics.addCosts(energy.book, energy.ledger);
+  }
   const opener = new ModelOpener(config, prepareModel, metrics, logger, energy);
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
   const opening = openFirst(opener, config, sources, loading.signal);
@@ -100,7 +103,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const models = await createModels(opener, config);
   const { createTracing } = await import('../server/tracing.js');
   const tracing = await createTracing(process.env, packageVersion(), logger);
-  const app = buildApp({ models, metrics, tracing, logger, keys, tls, ...appSettings(config) });
+  const app = buildApp({ models, metrics, tracing, logger, keys, tls, ...appSettings(config), costReports: energy });
   const server: Server = { app, config, logger, models };
 
   // Listening doesn't wait for the model: probes should see "loading", not a refused connection.
@@ -109,7 +112,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   if (isOpenToAll(config) && !keys.isClosed) {
     logger.warn({ host: config.host }, 'other machines can use this server, and no API key is needed');
   }
-  const admin = await startAdmin(config, adminKeys, { models, metrics, logger, tls });
+  const admin = await startAdmin(config, adminKeys, { models, metrics, logger, tls, costReports: energy });
   onHangup(app, config, logger, () => {
     keys.replace(keyEntries());
     adminKeys.reload();
@@ -129,7 +132,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   logger.info({ signal }, 'draining');
   void admin?.app.close();
   await shutDown(server);
-  await tracing?.close();
+  await Promise.all([tracing?.close(), energy?.close()]);
   logger.info('stopped');
   process.exit(0);
 }

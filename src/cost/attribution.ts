@@ -34,6 +34,7 @@ export class Attribution {
   /** Since the start: what was measured, and the part in which no step ran. */
   totalJoules = 0;
   idleJoules = 0;
+  idleSeconds = 0;
   /** All steps together. */
   readonly steps = new CostAccount();
   private readonly pending = new Map<CostAccount, Pending>();
@@ -75,6 +76,7 @@ export class Attribution {
     this.learnIdle(energy, window, busy);
     this.totalJoules += energy;
     this.idleJoules += idle;
+    this.idleSeconds += Math.max(0, window - busy);
     if (busy === 0) return;
     const spent = energy - idle;
     for (const [account, { prefill, decode }] of this.pending) {

@@ -117,6 +117,7 @@ class StepEngine implements PinningEngine {
       },
       (sequence) => {
         if (sequence.slot >= 0) model.closeSlot(sequence.slot);
+        sequence.owner.tellReleased();
         this.notifyIfIdle();
       },
     );

@@ -53,6 +53,8 @@ export class LiveSequence {
   private admittedMs: number | null = null;
   private firstTokenMs: number | null = null;
   private lastTokenMs = 0;
+  private summary: SequenceSummary | null = null;
+  private isReleased = false;
 
   constructor(request: GenerationRequest, group: RequestGroup, nowMs: number, cancel: (live: LiveSequence) => void) {
     this.request = request;
@@ -132,6 +134,7 @@ export class LiveSequence {
     const summary: SequenceSummary = {
       reason,
       promptTokens: this.request.promptIds.length,
+      cachedTokens: this.sequence?.cachedTokens ?? 0,
       ...this.pruned,
       completionTokens: this.completionTokens,
       queueSeconds: ((this.admittedMs ?? nowMs) - this.submittedMs) / 1000,
@@ -140,5 +143,14 @@ export class LiveSequence {
     };
     observer.onFinished?.(summary);
     this.request.onEnd?.(summary, this.generatedIds);
+    this.summary = summary;
+    this.tellReleased();
+  }
+
+  /** Tells once that the sequence has ended and that its last step has returned, whichever comes last. */
+  tellReleased(): void {
+    if (this.isReleased || this.summary === null || this.sequence?.state !== 'released') return;
+    this.isReleased = true;
+    this.request.onReleased?.(this.summary);
   }
 }

@@ -43,6 +43,8 @@ export type GenerationRequest = {
   readonly accounts?: readonly CostAccount[];
   /** Told once how the sequence went, with its generated tokens. Must not throw. */
   readonly onEnd?: (summary: SequenceSummary, generatedIds: readonly number[]) => void;
+  /** Told once, behind its end, when no step computes for it any more: its accounts are complete. Must not throw. */
+  readonly onReleased?: (summary: SequenceSummary) => void;
 };
 
 /** How a sequence went. */
@@ -51,6 +53,8 @@ export type SequenceSummary = {
   readonly promptTokens: number;
   /** Prompt tokens that the last layers didn't see; absent: none. */
   readonly prunedTokens?: number;
+  /** Prompt tokens that were found in the prefix cache. */
+  readonly cachedTokens: number;
   readonly completionTokens: number;
   /** Seconds: from submission to admission, to the first token, to the end. */
   readonly queueSeconds: number;

@@ -1,4 +1,4 @@
-import { Attribution, type CostAccount, type Phase } from '../cost/attribution.js';
+import { Attribution, CostAccount, type Phase } from '../cost/attribution.js';
 import { horowitz45nm } from '../cost/energy-table.js';
 import { type ModelWork, type SequenceWork, workOf } from '../cost/step-work.js';
 import type { EnergySource, Meter } from './types.js';
@@ -14,11 +14,16 @@ export type EnergyTotals = Readonly<Record<Phase | 'idle', number>>;
 
 /** Joins the meter with the steps of all models: who caused what, as measured. */
 export class EnergyMonitor {
+  /** What steps did for no request: a canary's comparisons. */
+  readonly own = new CostAccount();
+  /** Called each time that accounts have grown; `source` is the one of that growth. */
+  onSettled: (() => void) | null = null;
   private readonly meter: Meter;
   private readonly now: () => number;
   private readonly attribution: Attribution;
   private readonly timer: NodeJS.Timeout;
   private readonly bySource = new Map<EnergySource, EnergyTotals>();
+  private readonly ownOnly: readonly CostAccount[] = [this.own];
   private counted: EnergyTotals = { prefill: 0, decode: 0, idle: 0 };
 
   /** @param now milliseconds of a monotonic clock */
@@ -41,7 +46,11 @@ export class EnergyMonitor {
   /** A step of a model ran for so long. */
   addStep(seconds: number, parts: readonly StepWork[], model: ModelWork): void {
     const work = workOf(parts, model, horowitz45nm);
-    const shares = parts.map(({ accounts, phase }, i) => ({ accounts, phase, work: work[i] ?? 0 }));
+    const shares = parts.map(({ accounts, phase }, i) => ({
+      accounts: accounts.length === 0 ? this.ownOnly : accounts,
+      phase,
+      work: work[i] ?? 0,
+    }));
     this.attribution.addStep(seconds, shares);
   }
 
@@ -57,6 +66,13 @@ export class EnergyMonitor {
       decode: sum.decode + this.counted.decode - before.decode,
       idle: sum.idle + this.counted.idle - before.idle,
     });
+    this.onSettled?.();
+  }
+
+  /** Time and joules up to the last settlement in which no step ran. */
+  get idle(): { readonly joules: number; readonly seconds: number } {
+    const { idleJoules, idleSeconds } = this.attribution;
+    return { joules: idleJoules, seconds: idleSeconds };
   }
 
   /** Up to now. A source that was lost keeps what it had counted. */

@@ -9,6 +9,7 @@ import Fastify, {
 import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
 import { KeyStore } from './access/keys.js';
+import { COST_HEADERS } from './generation/cost-headers.js';
 import type { Metrics } from './metrics.js';
 import type { Models } from './models.js';
 import { registerAccess } from './plugins/access.js';
@@ -19,6 +20,7 @@ import { registerNesting } from './plugins/nesting.js';
 import { followRequest, requestIdFrom } from './plugins/requests.js';
 import { registerChat } from './routes/chat.js';
 import { type GenerationRouteOptions, registerCompletions } from './routes/completions.js';
+import { type CostReports, registerCost } from './routes/cost.js';
 import { registerDocs } from './routes/docs.js';
 import { registerHealth } from './routes/health.js';
 import { registerMetrics } from './routes/metrics.js';
@@ -44,6 +46,8 @@ export type AppOptions = {
   readonly tracing?: Tracing | null;
   /** The page at `/`, HTML; without one (the default: null) there is none. */
   readonly page?: string | null;
+  /** What requests have cost; by default nobody knows. */
+  readonly costReports?: CostReports | null;
   /** Longest time from a request to the end of its answer, ms; without one (the default: null) it may last. */
   readonly requestMsMax?: number | null;
   /** Times of the event streams, ms; by default those in limits.ts. */
@@ -97,7 +101,7 @@ export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null, m
 function registerCors(app: FastifyInstance, origins: readonly string[]): void {
   if (origins.length === 0) return;
   const origin = origins.includes('*') ? '*' : [...origins];
-  const exposed = ['x-request-id', 'retry-after'];
+  const exposed = ['x-request-id', 'retry-after', ...COST_HEADERS];
   app.register(import('@fastify/cors'), { origin, exposedHeaders: exposed, maxAge: 3600, strictPreflight: false });
 }
 
@@ -128,6 +132,8 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerChat(app, generation);
   registerResponses(app, generation);
   registerTokens(app, models);
+  // A key sees its own costs; without keys, what was used without one.
+  registerCost(app, options.costReports ?? null, (request) => request.apiKey?.name ?? '');
   registerVersion(app, metrics.version);
   registerDocs(app, metrics.version, keys);
   registerPage(app, options.page ?? null);

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { EnergyMonitor } from '../metering/energy-monitor.js';
+import { addKeySeries, addLedger, addMoney, type CostSums, type LedgerGauges } from './cost-metrics.js';
 import { ModelMetrics, ModelSeries } from './model-metrics.js';
 
 /**
@@ -8,6 +9,8 @@ import { ModelMetrics, ModelSeries } from './model-metrics.js';
  */
 export class Metrics {
   readonly #registry = new Registry();
+  /** Series of API keys: only for whoever runs the server. */
+  readonly #keyRegistry = new Registry();
   /** Of the program. */
   readonly version: string;
   readonly #series = new ModelSeries(this.#registry);
@@ -34,6 +37,11 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
+  /** The same, and the series of API keys. */
+  async textWithKeys(): Promise<string> {
+    return `${await this.text()}${await this.#keyRegistry.metrics()}`;
+  }
+
   /** For a model that is about to be loaded: what its engine reports to, and its series once it is there. */
   addModel(): ModelMetrics {
     return new ModelMetrics(this.#series);
@@ -53,6 +61,13 @@ export class Metrics {
         }
       },
     });
+  }
+
+  /** What that is worth, for all and by API key, and how the ledger is. */
+  addCosts(book: CostSums, ledger: LedgerGauges | null): void {
+    addMoney(this.#registry, book);
+    addKeySeries(this.#keyRegistry, book);
+    if (ledger !== null) addLedger(this.#registry, ledger);
   }
 
   /** `route` is the pattern, not the URL: the number of series must not depend on what clients ask for. */

@@ -11,6 +11,13 @@ export type ModelRecipe = Composition & { readonly activations: ModelActivations
     Pick<Recipe, 'name' | 'classes' | 'layers'>
   >;
 
+/** A short name of how a model is quantized: its recipe, or else the type of most of its weights. */
+export function recipeLabel({ name, weights, activations }: ModelRecipe): string {
+  if (name !== undefined) return name;
+  const [most = 'unknown'] = Object.keys(weights);
+  return `${most} ${activations}`;
+}
+
 /** A loaded model as the routes see it. */
 export type ServedModel = {
   /** The id that the API reports; requests name it, or `default`. */

@@ -14,8 +14,8 @@ import { outcome, RealServer } from '../support/real-server.js';
 
 const cases = Number(process.env.NIBBLE_API_CASES ?? 500);
 const seed = Number(process.env.NIBBLE_SEED ?? 1);
-/** Operations whose number of cases has no bound: six with a body that matters, and a model by its id. */
-const OPEN_OPERATIONS = 7;
+/** Operations whose number of cases has no bound: six with a body that matters, a model by its id, and the costs. */
+const OPEN_OPERATIONS = 8;
 
 /**
  * All but `positive_data_acceptance`: rules that join several fields, or depend on the model (token ids, the context,
@@ -32,7 +32,8 @@ const phases = cases >= 1000 ? 'coverage,fuzzing' : 'fuzzing';
 const folder = mkdtempSync(join(tmpdir(), 'nibble-openapi-'));
 let server: RealServer;
 before(async () => {
-  server = await RealServer.start({ flags: ['--kv-tokens', '4096', '--context-tokens', '256'] });
+  const ledger = ['--ledger', join(folder, 'ledger.db')];
+  server = await RealServer.start({ flags: ['--kv-tokens', '4096', '--context-tokens', '256', ...ledger] });
 });
 after(async () => {
   await server.stop();

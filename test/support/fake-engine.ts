@@ -85,8 +85,9 @@ export type FakeEngineOptions = {
 };
 
 /** The fake model begins after a quarter of a second, takes as long for the prompt, and half a second for the rest. */
-const fakeTimes = (promptTokens: number, completionTokens: number) => ({
+const fakeTimes = (promptTokens: number, cachedTokens: number, completionTokens: number) => ({
   promptTokens,
+  cachedTokens,
   completionTokens,
   queueSeconds: 0.25,
   firstTokenSeconds: completionTokens === 0 ? null : 0.5,
@@ -184,17 +185,20 @@ export class FakeEngine implements Engine {
   async *#run(request: GenerationRequest, index: number, signal: AbortSignal): AsyncGenerator<GenerationEvent> {
     const ids: number[] = [];
     let reason: FinishReason | 'error' = 'error';
+    const { cachedTokens = 0 } = this.#options;
+    const summary = () => ({ reason, ...fakeTimes(request.promptIds.length, cachedTokens, ids.length) });
     try {
       for await (const event of this.#events(request, index, signal)) {
         if (event.kind === 'text') ids.push(...event.tokenIds);
         if (event.kind === 'end') {
           reason = event.reason;
-          request.onEnd?.({ reason, ...fakeTimes(request.promptIds.length, ids.length) }, ids);
+          request.onEnd?.(summary(), ids);
         }
         yield event;
       }
     } finally {
-      if (reason === 'error') request.onEnd?.({ reason, ...fakeTimes(request.promptIds.length, ids.length) }, ids);
+      if (reason === 'error') request.onEnd?.(summary(), ids);
+      request.onReleased?.(summary());
       this.runningCount -= 1;
     }
   }

@@ -5,6 +5,7 @@ import { ModelRegistry } from '../../src/engine/model-registry.js';
 import type { PruningPlan } from '../../src/engine/pruning.js';
 import { DEFAULT_ALIAS, Routing } from '../../src/engine/routing.js';
 import { NibbleError } from '../../src/errors.js';
+import { Tally } from '../../src/metering/tally.js';
 import type { InfillIds, Tokenizer } from '../../src/model/types.js';
 import { type AppOptions, buildApp } from '../../src/server/app.js';
 import { Metrics } from '../../src/server/metrics.js';
@@ -30,7 +31,10 @@ export type FakeServer = {
 };
 
 export type FakeServerOptions = FakeEngineOptions &
-  Pick<AppOptions, 'keys' | 'tracing' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs' | 'page'> & {
+  Pick<
+    AppOptions,
+    'keys' | 'tracing' | 'costReports' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs' | 'page'
+  > & {
     readonly tokenizer?: Tokenizer;
     readonly infill?: InfillIds;
     readonly chat?: ServedModel['chat'];
@@ -46,6 +50,23 @@ export const fakeChat: NonNullable<ServedModel['chat']> = {
   render: async (variables) => JSON.stringify(variables),
 };
 
+/** Books in which each part came to as much, in euros. */
+function fakeSums(cost: number): Tally {
+  const tally = new Tally();
+  const growth = { prefillJoules: 0, decodeJoules: 10 * cost, idleJoules: 0, machineSeconds: 3600 };
+  tally.add(growth, 'measured', { perKwh: 0, gramsPerKwh: 360_000, pue: 1, hardwarePerHour: cost });
+  return tally;
+}
+
+const fakeBook: Parameters<Metrics['addCosts']>[0] = {
+  prices: {
+    ...{ currency: 'EUR', tariffPerKwh: 0, tariffHours: [], carbonGramsPerKwh: 360_000, carbonHours: [], pue: 1 },
+    ...{ hardwarePrice: 0, hardwareYears: 1, timeZone: null },
+  },
+  ...{ requests: fakeSums(1), own: fakeSums(2), idle: fakeSums(4), tick: () => {} },
+  keys: new Map([['alice', { tally: fakeSums(1), tokens: 5, requests: 2 }]]),
+};
+
 /** The application around a fake engine, not yet listening. */
 export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
   const engine = new FakeEngine(options);
@@ -53,6 +74,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
   const longTexts: string[] = [];
   const metrics = new Metrics('0.0.0-test');
   metrics.addEnergy({ totals: () => new Map([['tdp', { prefill: 1, decode: 2, idle: 3 }]]) });
+  metrics.addCosts(fakeBook, { counts: { written: 7, lost: 1, failures: 2 }, isUp: true, waitingRows: 3 });
   const modelMetrics = metrics.addModel();
   const model: ServedModel = {
     id: 'fake-model',

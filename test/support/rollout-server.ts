@@ -107,7 +107,7 @@ export class RolloutServer {
     const sources = namedSources(config);
     becomeReady(models, await openFirst(opener, config, sources, new AbortController().signal), sources);
     const keys = new KeyStore([{ name: 'admin', hash: createHash('sha256').update(ADMIN_KEY).digest(), limits: {} }]);
-    const admin = buildAdminApp({ models, metrics, logger, keys, tls: null, drainMs: 60_000 });
+    const admin = buildAdminApp({ models, metrics, logger, keys, tls: null, drainMs: 60_000, costReports: null });
     return new RolloutServer(buildApp({ models, metrics, logger }), admin, models);
   }
 

@@ -65,6 +65,8 @@ test('defaults', () => {
     tokenPruning: 'on',
     energyMeter: 'auto',
     prices: null,
+    ledger: null,
+    ledgerDays: 400,
     coreWatts: 10,
     drainSeconds: 25,
     logLevel: 'info',

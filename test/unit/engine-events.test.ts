@@ -117,6 +117,7 @@ describe('observer', () => {
       {
         reason: 'length',
         promptTokens: 3,
+        cachedTokens: 0,
         completionTokens: 2,
         queueSeconds: 0,
         firstTokenSeconds: 0.5,
@@ -125,6 +126,7 @@ describe('observer', () => {
       {
         reason: 'length',
         promptTokens: 2,
+        cachedTokens: 0,
         completionTokens: 1,
         queueSeconds: 0.75,
         firstTokenSeconds: 3,

@@ -16,7 +16,7 @@ function createServer(options: FakeServerOptions = {}) {
   const server = createFakeServer(options);
   const { models, metrics } = server;
   const app = buildAdminApp({
-    ...{ models, metrics, logger: pino({ level: 'silent' }), tls: null, drainMs: 20 },
+    ...{ models, metrics, logger: pino({ level: 'silent' }), tls: null, drainMs: 20, costReports: null },
     keys: new KeyStore([entry]),
   });
   const call = async (method: 'GET' | 'POST', url: string, body?: object) => {
@@ -39,7 +39,14 @@ const answer = { model: 'default', prompt: 'hi', max_tokens: 4 };
 test('nobody gets in without the key', async () => {
   const { server } = createServer();
   const app = buildAdminApp({
-    ...{ models: server.models, metrics: server.metrics, logger: pino({ level: 'silent' }), tls: null, drainMs: 20 },
+    ...{
+      models: server.models,
+      metrics: server.metrics,
+      logger: pino({ level: 'silent' }),
+      tls: null,
+      drainMs: 20,
+      costReports: null,
+    },
     keys: new KeyStore([entry]),
   });
   for (const headers of [{}, { authorization: 'Bearer other' }]) {

@@ -1,6 +1,8 @@
 /** `"cost": true`: what a request has cost is in its usage, and only there. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -9,7 +11,7 @@ import { Energy } from '../../src/cli/serve-energy.js';
 import type { CostAccount } from '../../src/cost/attribution.js';
 import { EnergyMonitor } from '../../src/metering/energy-monitor.js';
 import type { CostBody } from '../../src/server/schemas/cost.js';
-import { createFakeServer, sseData } from '../support/fake-server.js';
+import { createFakeServer, listen, sseData } from '../support/fake-server.js';
 
 const body: CostBody = {
   joules: 3,
@@ -20,8 +22,13 @@ const body: CostBody = {
   meter: 'a plug',
 };
 
+const price: NonNullable<CostBody['price']> = {
+  ...{ currency: 'EUR', energy: 0, hardware: 0, total: 0, carbon_grams: 0 },
+  ...{ tariff_per_kwh: 0.3, carbon_grams_per_kwh: 400, pue: 1, hardware_per_hour: 0.01 },
+};
+
 /** A desk whose every account comes to the same. */
-function desk() {
+function desk(sum: CostBody = body) {
   const opened: CostAccount[] = [];
   const energy = new Energy(
     new EnergyMonitor({ source: 'measured', description: '', joules: () => 0, close() {} }),
@@ -35,11 +42,13 @@ function desk() {
   };
   const bill = (account: CostAccount) => {
     assert.ok(opened.includes(account));
-    return body;
+    return sum;
   };
-  return { opened, open, bill };
+  const begin = (...given: Parameters<Energy['begin']>) => energy.begin(...given);
+  return { opened, open, begin, bill };
 }
 
+const text = { model: 'default', prompt: 'hi' };
 const message = { model: 'default', messages: [{ role: 'user', content: 'hi' }] };
 const requests: readonly (readonly [string, object])[] = [
   ['/v1/completions', { model: 'default', prompt: 'hi', n: 2 }],
@@ -69,6 +78,47 @@ test('a stream has it with its usage', async () => {
   assert.deepEqual(last.usage.nibble_cost, body);
 });
 
+test('a header asks as well, and the answer has it in headers', async () => {
+  const priced = { ...body, joules: 3.25, price: { ...price, total: 0.0000125, carbon_grams: 0.5 } };
+  for (const [url, payload] of requests) {
+    const { app } = createFakeServer({ costs: desk(priced) });
+    for (const value of ['true', '1']) {
+      const { headers, json } = await app.inject({ method: 'POST', url, payload, headers: { 'x-nibble-cost': value } });
+      assert.deepEqual(json().usage.nibble_cost, priced, url);
+      assert.equal(headers['x-nibble-energy-joules'], '3.25');
+      assert.equal(headers['x-nibble-energy-source'], 'measured');
+      assert.equal(headers['x-nibble-cost'], '0.0000125 EUR');
+      assert.equal(headers['x-nibble-carbon-grams'], '0.5');
+    }
+    const silent = await app.inject({ method: 'POST', url, payload, headers: { 'x-nibble-cost': 'false' } });
+    assert.equal(silent.json().usage.nibble_cost, undefined);
+    assert.equal(silent.headers['x-nibble-energy-joules'], undefined);
+  }
+  // Without prices there is no money to tell.
+  const { app } = createFakeServer({ costs: desk() });
+  const { headers } = await app.inject({ method: 'POST', url: '/v1/completions', payload: { ...text, cost: true } });
+  assert.deepEqual([headers['x-nibble-energy-joules'], headers['x-nibble-cost']], ['3', undefined]);
+});
+
+test('a stream has it in trailers, which its head names', async (t) => {
+  const { app } = createFakeServer({ costs: desk() });
+  const url = new URL(await listen(app));
+  t.after(() => app.close());
+  const read = async (payload: object): Promise<IncomingMessage> => {
+    const sent = request({ ...{ host: url.hostname, port: url.port, method: 'POST', path: '/v1/completions' } });
+    sent.setHeader('content-type', 'application/json').end(JSON.stringify({ ...text, stream: true, ...payload }));
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    response.resume();
+    await once(response, 'end');
+    return response;
+  };
+  const asked = await read({ cost: true });
+  assert.equal(asked.headers.trailer, 'x-nibble-energy-joules, x-nibble-energy-source');
+  assert.deepEqual(asked.trailers, { 'x-nibble-energy-joules': '3', 'x-nibble-energy-source': 'measured' });
+  const plain = await read({});
+  assert.deepEqual([plain.headers.trailer, plain.trailers], [undefined, {}]);
+});
+
 test('where nothing measures, asking is refused', async () => {
   const { app } = createFakeServer();
   const payload = { model: 'default', prompt: 'hi', cost: true };
@@ -93,6 +143,7 @@ test('a bill: what the account has come to, and its worth by the file of prices'
   const energy = new Energy(new EnergyMonitor(meter, () => ms), prices);
   t.after(() => energy.monitor.close());
   const account = energy.open();
+  energy.begin({ key: '', model: 'm', recipe: 'r' }, account);
   const work = { layerBytes: 1, headBytes: 1, int8MacsPerToken: 1, fp32MacsPerToken: 0 };
   const model = { ...work, int8MacsPerRow: 0, fp32MacsPerRow: 0, macsPerPosition: 1, kvBytesPerPosition: 1 };
   energy.monitor.addStep(3600, [{ accounts: [account], phase: 'decode', tokens: 1, rows: 1, cachedTokens: 0 }], model);

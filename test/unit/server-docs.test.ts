@@ -59,7 +59,7 @@ test('each of these rows names a test file that speaks of the field', () => {
 });
 
 test('docs/api.md names every metric, and no others', async () => {
-  const { body } = await createFakeServer().app.inject('/metrics');
+  const body = await createFakeServer().metrics.textWithKeys();
   const exposed = [...body.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name ?? '');
   const ours = exposed.filter((name) => !name.startsWith('process_') && !/prefix_cache_\w+_total$/.test(name));
   const documented = [...page.matchAll(/`((?:vllm:|nibble_)\w+)`/g)].map(([, name]) => name ?? '');

@@ -22,6 +22,7 @@ const finished = {
   reason: 'length',
   promptTokens: 10,
   completionTokens: 4,
+  cachedTokens: 0,
   queueSeconds: 0.25,
   firstTokenSeconds: 1,
   totalSeconds: 3,
@@ -126,4 +127,27 @@ test('the prefix cache counters grow with requests, responses are counted by rou
   assert.equal(responses('POST', '/v1/completions', 400), 1);
   assert.equal(responses('GET', '/v1/models/:id', 404), 2);
   assert.equal(responses('GET', 'unmatched', 404), 2);
+});
+
+test('money of all that ran; what keys used is for the admin routes only', async () => {
+  const { metrics } = createFakeServer();
+  const lines = (text: string, pattern: RegExp) => text.split('\n').filter((line) => pattern.test(line));
+  const open = await metrics.text();
+  // Of requests 1, of the server itself 2, of idle time 4.
+  assert.deepEqual(lines(open, /^nibble_(cost|carbon|ledger)/), [
+    'nibble_cost_total{currency="EUR"} 7',
+    'nibble_carbon_grams_total 7',
+    'nibble_ledger_rows_total{result="written"} 7',
+    'nibble_ledger_rows_total{result="lost"} 1',
+    'nibble_ledger_failures_total 2',
+    'nibble_ledger_up 1',
+    'nibble_ledger_waiting_rows 3',
+  ]);
+  assert.doesNotMatch(open, /alice/);
+  assert.deepEqual(lines(await metrics.textWithKeys(), /alice/), [
+    'nibble_key_energy_joules_total{key="alice"} 10',
+    'nibble_key_requests_total{key="alice"} 2',
+    'nibble_key_tokens_total{key="alice"} 5',
+    'nibble_key_cost_total{key="alice",currency="EUR"} 1',
+  ]);
 });

@@ -66,9 +66,11 @@ export function readKeys(
   setting: KeySetting = 'apiKeyFile',
 ): readonly KeyEntry[] {
   const given = (variable ?? '').split(',').map((key) => key.trim());
+  // The name is in the ledger of costs for years: it must not pass to another key when the list changes.
   const fromVariable = given
     .filter((key) => key !== '')
-    .map((key, index): KeyEntry => ({ name: `variable-${index + 1}`, hash: sha256(key), limits: {} }));
+    .map((key) => sha256(key))
+    .map((hash): KeyEntry => ({ name: `variable-${hash.toString('hex', 0, 4)}`, hash, limits: {} }));
   if (path === null) return fromVariable;
   const { keys } = parse(path, setting);
   if (keys.length === 0) throw failure(`${path} has no keys`, setting);

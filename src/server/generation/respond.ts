@@ -6,10 +6,13 @@ import type { ApiKey } from '../access/keys.js';
 import type { Models, ModelUse } from '../models.js';
 import { describeError } from '../plugins/errors.js';
 import type { ErrorBody } from '../schemas/error.js';
-import type { ServedModel } from '../served-model.js';
+import { recipeLabel, type ServedModel } from '../served-model.js';
 import type { Tracing } from '../tracing.js';
 import { abortOnDisconnect } from './abort.js';
+import { asksForCost, costHeaders } from './cost-headers.js';
+import { enterInto } from './spending.js';
 import { type SseOptions, SseStream } from './sse.js';
+import type { CostAccount } from './usage.js';
 
 /** A request understood, and the two ways to answer it. */
 export type Job = {
@@ -68,17 +71,43 @@ function startDeadline(controller: AbortController, reply: FastifyReply, ms: num
   return deadline;
 }
 
+/** Submits the sequences of a request, and enters it into the books if there are any: `account` is its own already. */
+function submit(
+  model: ServedModel,
+  apiKey: ApiKey | null,
+  requests: readonly GenerationRequest[],
+  account: CostAccount | undefined,
+  signal: AbortSignal,
+): readonly Generation[] {
+  if (model.costs === null) return model.engine.submit(requests, signal);
+  const payer = { key: apiKey?.name ?? '', model: model.id, recipe: recipeLabel(model.recipe) };
+  const entry = model.costs.begin(payer, account);
+  try {
+    return model.engine.submit(enterInto(entry, requests), signal);
+  } catch (error) {
+    entry.cancel();
+    throw error;
+  }
+}
+
+/** Headers with what a request has cost so far; none if it didn't ask. */
+function costOf({ requests }: Job, { costs }: ServedModel): Readonly<Record<string, string>> {
+  const account = requests[0]?.accounts?.[0];
+  return account === undefined || costs === null ? {} : costHeaders(costs.bill(account));
+}
+
 /**
  * Runs the sequences of a request and answers it, streamed or whole. A client that leaves ends them; so do the first
  * failure and the deadline. What fails before the head is out becomes an error response.
  */
 export async function respond(
-  request: FastifyRequest<{ Body: { model: string; user?: string | null } }>,
+  request: FastifyRequest<{ Body: { model: string; user?: string | null; cost?: boolean | null } }>,
   reply: FastifyReply,
   options: RespondOptions,
   plan: (model: ServedModel) => Promise<Job>,
 ): Promise<unknown> {
   const { apiKey } = request;
+  if (asksForCost(request)) request.body.cost = true;
   const controller = abortOnDisconnect(reply);
   if (apiKey !== null) reply.raw.once('close', apiKey.allowance.begin());
   const trace = options.tracing?.begin(request, reply) ?? null;
@@ -100,18 +129,21 @@ export async function respond(
   if (hasLeft()) return reply.hijack();
   const watched = use.watch(ownedBy(apiKey, job.requests));
   const requests = trace?.watch(watched, use.model.id) ?? watched;
-  const submitted = use.model.engine.submit(requests, controller.signal);
+  const submitted = submit(use.model, apiKey, requests, job.requests[0]?.accounts?.[0], controller.signal);
   const generations = apiKey === null ? submitted : submitted.map((generation) => charged(generation, apiKey));
   if (!job.isStream) {
     try {
-      return await job.collect(generations);
+      const answer = await job.collect(generations);
+      reply.headers(costOf(job, use.model));
+      return answer;
     } catch (error) {
       if (hasLeft()) return reply.hijack();
       controller.abort();
       throw failure(error);
     }
   }
-  const sse = new SseStream(reply, options.sse);
+  const trailers = Object.keys(costOf(job, use.model));
+  const sse = new SseStream(reply, options.sse, trailers);
   try {
     await job.stream(sse, generations);
   } catch (error) {
@@ -122,6 +154,6 @@ export async function respond(
       await (job.streamError?.(sse, body) ?? sse.send(body));
     }
   }
-  await sse.end(job.hasMarker ?? true);
+  await sse.end(job.hasMarker ?? true, costOf(job, use.model));
   return reply;
 }

@@ -20,8 +20,8 @@ export class SseStream {
   #wroteSincePing = false;
   #drained: Promise<void> | null = null;
 
-  /** Takes the reply over from Fastify and sends the head. */
-  constructor(reply: FastifyReply, options: SseOptions) {
+  /** Takes the reply over from Fastify and sends the head. @param trailers names of those that `end` will send */
+  constructor(reply: FastifyReply, options: SseOptions, trailers: readonly string[]) {
     reply.hijack();
     this.#raw = reply.raw;
     this.#log = reply.log;
@@ -36,6 +36,7 @@ export class SseStream {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
+      ...(trailers.length === 0 ? {} : { trailer: trailers.join(', ') }),
     });
     this.#raw.flushHeaders();
     this.#pingTimer = setInterval(() => this.#ping(), options.pingMs);
@@ -55,11 +56,13 @@ export class SseStream {
     await this.#write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
   }
 
-  /** Ends the response, after the final marker if the protocol has one. */
-  async end(hasMarker: boolean): Promise<void> {
+  /** Ends the response, after the final marker if the protocol has one, with trailers where HTTP has them. */
+  async end(hasMarker: boolean, trailers: Readonly<Record<string, string>>): Promise<void> {
     clearInterval(this.#pingTimer);
     if (hasMarker) await this.#write('data: [DONE]\n\n');
-    if (this.#isOpen) this.#raw.end();
+    if (!this.#isOpen) return;
+    this.#raw.addTrailers({ ...trailers });
+    this.#raw.end();
   }
 
   async #write(text: string): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Generation, GenerationEvent, GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
+import type { CostEntry, Payer } from '../../metering/cost-book.js';
 import type { UsageBody } from '../schemas/completion-response.js';
 import type { CostBody } from '../schemas/cost.js';
 
@@ -9,9 +10,11 @@ export type OnSequenceEnd = (promptTokens: number, cachedTokens: number) => void
 /** An account of energy, as sequences carry it. */
 export type CostAccount = NonNullable<GenerationRequest['accounts']>[number];
 
-/** Opens accounts for requests, and says what they have come to. */
+/** Opens accounts for requests, enters them into the books, and says what they have come to. */
 export interface CostDesk {
   open(): CostAccount;
+  /** For a request that is about to be submitted; the account is the one it has, or a new one. */
+  begin(payer: Payer, account?: CostAccount): CostEntry;
   bill(account: CostAccount): CostBody;
 }
 

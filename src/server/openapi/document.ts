@@ -70,9 +70,16 @@ const operationId = ({ method, path }: Operation): string =>
   );
 
 function operationObject(operation: Operation, needsKey: boolean): Json {
-  const { body, example, isOpen, path, summary } = operation;
+  const { body, example, isOpen, path, query, summary } = operation;
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
-  const parameters = names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
+  const parameters = [
+    ...names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
+    ...Object.entries(query?.properties ?? {}).map(([name, schema]) => ({
+      name,
+      in: 'query',
+      schema: described(schema),
+    })),
+  ];
   const content = body && { 'application/json': { schema: reference(body), ...(example && { example }) } };
   return {
     operationId: operationId(operation),

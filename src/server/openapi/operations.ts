@@ -1,9 +1,10 @@
 /** Every operation of the API: what it takes and gives. The document and the page at /docs are made of this table. */
-import Type, { type TSchema } from 'typebox';
+import Type, { type TObject, type TSchema } from 'typebox';
 import { ChatRequest } from '../schemas/chat-request.js';
 import { ChatBody, ChatChunk } from '../schemas/chat-response.js';
 import { CompletionRequest } from '../schemas/completion-request.js';
 import { CompletionBody, CompletionChunk } from '../schemas/completion-response.js';
+import { CostQuery, CostReport } from '../schemas/cost-report.js';
 import { ErrorBody } from '../schemas/error.js';
 import { HealthBody, LoadingBody, ReadyBody, VersionBody } from '../schemas/health.js';
 import { ModelBody, ModelListBody } from '../schemas/models.js';
@@ -25,6 +26,7 @@ export const namedSchemas = {
   Completion: CompletionBody,
   CompletionChunk,
   CompletionRequest,
+  CostReport,
   Detokenized: DetokenizeBody,
   DetokenizeRequest,
   EmbeddingRequest: Type.Object({ model: Type.Optional(Type.String()) }),
@@ -50,6 +52,8 @@ export type Operation = {
   readonly path: string;
   readonly summary: string;
   readonly body?: SchemaName;
+  /** Parameters of the query: the members of an object. */
+  readonly query?: TObject;
   /** An example of the body. */
   readonly example?: object;
   /** The answer with status 200: JSON of a schema, or another media type. */
@@ -139,6 +143,14 @@ export const operations: readonly Operation[] = [
     summary: 'One model by its id, or `default`.',
     ok: { json: 'Model' },
     errors: [400, 404, 503],
+  },
+  {
+    method: 'get',
+    path: '/v1/cost',
+    summary: 'What requests of the key have cost, from the ledger.',
+    query: CostQuery,
+    ok: { json: 'CostReport' },
+    errors: [400, 429, 503],
   },
   {
     method: 'get',

@@ -8,3 +8,11 @@ export function registerMetrics(app: FastifyInstance, metrics: Metrics): void {
     return metrics.text();
   });
 }
+
+/** The same for whoever runs the server, with what each API key has used. */
+export function registerKeyMetrics(app: FastifyInstance, metrics: Metrics): void {
+  app.get('/admin/metrics', async (_request, reply) => {
+    reply.header('content-type', metrics.contentType);
+    return metrics.textWithKeys();
+  });
+}

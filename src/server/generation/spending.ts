@@ -1,0 +1,35 @@
+/** Enters what a request uses into the books, whatever becomes of it. */
+import type { GenerationRequest, SequenceSummary } from '../../engine/types.js';
+import type { CostEntry } from '../../metering/cost-book.js';
+
+/**
+ * The sequences of a request as they are to be submitted: each carries the account of the entry, which is closed when
+ * no step computes for any of them any more.
+ */
+export function enterInto(entry: CostEntry, requests: readonly GenerationRequest[]): readonly GenerationRequest[] {
+  const counts = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
+  const prompts = new Set<Int32Array>();
+  let outcome: 'done' | 'abort' | 'error' = 'done';
+  let running = requests.length;
+  const released = (summary: SequenceSummary, promptIds: Int32Array): void => {
+    counts.completionTokens += summary.completionTokens;
+    // Choices of one prompt share it, as in the usage of an answer.
+    if (!prompts.has(promptIds)) {
+      prompts.add(promptIds);
+      counts.promptTokens += summary.promptTokens;
+      counts.cachedTokens += summary.cachedTokens;
+    }
+    if (summary.reason === 'error') outcome = 'error';
+    else if (summary.reason === 'abort' && outcome === 'done') outcome = 'abort';
+    running -= 1;
+    if (running === 0) entry.close(outcome, counts);
+  };
+  return requests.map((request) => ({
+    ...request,
+    accounts: [entry.account, ...(request.accounts ?? []).filter((account) => account !== entry.account)],
+    onReleased: (summary) => {
+      request.onReleased?.(summary);
+      released(summary, request.promptIds);
+    },
+  }));
+}
