@@ -10,6 +10,9 @@ import { NaiveScheduler } from '../support/naive-scheduler.js';
 import { admitAll, spec } from '../support/scheduler-kit.js';
 import { ScriptedDrafter } from '../support/scripted-drafter.js';
 
+/** The mutation check, which runs this for each mutant, asks for fewer. */
+const runs = Number(process.env.NIBBLE_PROPERTY_RUNS ?? 10_000);
+
 /** Two blocks. */
 const windowTokens = 8;
 
@@ -267,9 +270,10 @@ it('agrees with the naive model, leaks nothing, starves nobody and ends everythi
       }
       seen.evictions += duel.naive.evictions;
     }),
-    { numRuns: 10_000, includeErrorInReport: true },
+    { numRuns: runs, includeErrorInReport: true },
   );
-  // The commands do reach what they are meant to.
+  // The commands do reach what they are meant to, some of it rarely.
+  if (runs < 10_000) return;
   for (const [what, count] of Object.entries(seen)) {
     assert.ok(count > (what.endsWith('Windows') ? 50 : 500), `${what}: ${count}`);
   }
