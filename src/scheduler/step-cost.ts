@@ -15,6 +15,9 @@ export type CostParameters = readonly [number, number, number, number, number];
 const featureCount = 5;
 /** Weight of all earlier steps against the newest one: some hundred steps count. */
 const decay = 0.99;
+/** A step that took many times what was expected was held up by something else; ms below which nothing is expected. */
+const surpriseMax = 4;
+const expectedMsMin = 1e-3;
 /** Share of the newest turn in what a turn costs, and the longest that is believed: others have their own reasons. */
 const turnShare = 0.1;
 const turnMsMax = 4;
@@ -25,7 +28,7 @@ const inertia = 1e-3;
 
 /**
  * Predicts the time of a step from its shape, and learns from measured ones: time ≈ a + b·tokens + r·rows +
- * p·prefillPositions + d·decodePositions, by least squares of the *relative* error with exponential forgetting. Steps
+ * p·prefillPositions + d·decodePositions, by least squares of the error relative to what was expected, with exponential forgetting. Steps
  * that look alike (decoding at a constant batch) leave some parameters undetermined; these keep their values.
  */
 export class StepCost {
@@ -47,14 +50,18 @@ export class StepCost {
     if (!(ms > 0)) return;
     this.turnMs *= turnDecay;
     const { tokens, rows, prefillPositions, decodePositions } = shape;
-    const x = [1 / ms, tokens / ms, rows / ms, prefillPositions / ms, decodePositions / ms];
+    // Errors count in proportion to what was expected: divided by the measured time they would pull towards the
+    // shortest times, a fifth too low on a busy machine.
+    const expected = Math.max(this.predictMs(shape), expectedMsMin);
+    const x = [1, tokens, rows, prefillPositions, decodePositions].map((value) => value / expected);
+    const y = Math.min(ms / expected, surpriseMax);
     for (let i = 0; i < featureCount; i++) {
       const xi = x[i] as number;
       for (let j = 0; j < featureCount; j++) {
         const at = i * featureCount + j;
         this.matrix[at] = decay * (this.matrix[at] as number) + xi * (x[j] as number);
       }
-      this.right[i] = decay * (this.right[i] as number) + xi;
+      this.right[i] = decay * (this.right[i] as number) + xi * y;
     }
     // Solved at once, a microsecond: what is learned about prompts must be kept before decoding has washed it out.
     solveTowards(this.matrix, this.right, this.parameters);

@@ -2,6 +2,7 @@
 import { Agent } from 'node:http';
 import { NibbleError } from '../../../errors.js';
 import type { Arrival, ArrivalSource } from '../../../scheduler/simulation.js';
+import type { CostParameters } from '../../../scheduler/step-cost.js';
 import { serverCost } from '../../simulate/cost.js';
 import { settledPolicy } from '../../simulate/policy.js';
 import { predict, type Ranks, summarize } from '../../simulate/predict.js';
@@ -20,10 +21,10 @@ const socketsMax = 512;
 
 type Figures = { readonly outputTokensPerS: number; readonly ttftMs: Ranks; readonly itlMs: Ranks };
 
-/** Real tokens for the ids of a trace, which only say who shares what. */
-function realPrompt({ promptIds }: Arrival, vocab: number): Int32Array {
+/** Real tokens for the ids of a trace, which only say who shares what. Traces of other salts share nothing. */
+function realPrompt({ promptIds }: Arrival, vocab: number, salt: number): Int32Array {
   return promptIds.map((id, position) => {
-    let mixed = Math.imul(id ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(position + 1, 0xc2b2ae35);
+    let mixed = Math.imul(id + salt * 0x9e3779b9, 0x85ebca6b) ^ Math.imul(position + 1, 0xc2b2ae35);
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d);
     return ((mixed ^ (mixed >>> 13)) >>> 0) % vocab;
   });
@@ -44,7 +45,7 @@ function within(source: ArrivalSource, promptTokensMax: number): ArrivalSource {
 }
 
 /** Sends every request at its time, over streams of its own. */
-async function replay(source: ArrivalSource, url: string, vocab: number): Promise<Figures> {
+async function replay(source: ArrivalSource, url: string, vocab: number, salt: number): Promise<Figures> {
   const agent = new Agent({ keepAlive: true, maxSockets: socketsMax });
   const start = performance.now();
   const ttfts: number[] = [];
@@ -58,7 +59,7 @@ async function replay(source: ArrivalSource, url: string, vocab: number): Promis
       open++;
       const arrivedMs = performance.now() - start;
       try {
-        const body = completionBody(realPrompt(arrival, vocab), arrival.outputTokens);
+        const body = completionBody(realPrompt(arrival, vocab, salt), arrival.outputTokens);
         const { ttftMs, itlMs, completionTokens } = await streamOnce(url, body, agent);
         ttfts.push(ttftMs);
         // Tokens that end within a character come with the next: what is between chunks is shared among their tokens.
@@ -97,6 +98,35 @@ function ranksOf(values: readonly number[]): Ranks {
   return { mean: significant(mean), p50: significant(p50), p95: significant(p95), p99: significant(p99) };
 }
 
+/**
+ * What the steps of a whole run cost, the mean of what the server has learned at each moment: it forgets within some
+ * hundred steps, and the speed of a virtual machine changes from minute to minute.
+ */
+class CostSamples {
+  private readonly samples: CostParameters[] = [];
+  private readonly timer: NodeJS.Timeout;
+  private reading: Promise<void> = Promise.resolve();
+
+  constructor(private readonly url: string) {
+    this.timer = setInterval(() => {
+      this.reading = this.reading.then(() => this.read());
+    }, 500);
+  }
+
+  private async read(): Promise<void> {
+    this.samples.push(await serverCost(this.url));
+  }
+
+  /** Ends the sampling. */
+  async mean(): Promise<CostParameters> {
+    clearInterval(this.timer);
+    await this.reading;
+    await this.read();
+    const of = (at: number) => this.samples.reduce((sum, cost) => sum + (cost[at] ?? 0), 0) / this.samples.length;
+    return [of(0), of(1), of(2), of(3), of(4)];
+  }
+}
+
 /** Pairs of measured and simulated figures. */
 function compare(measured: Figures, simulated: Figures) {
   const pair = (name: string, real: number, predicted: number) => ({
@@ -122,15 +152,19 @@ export const trace: Workload = async (host: WorkloadHost, flags) => {
   // How often guesses are right depends on the text, which isn't simulated.
   const server = await host.start(['--kv-tokens', String(policy.kvTokens), '--speculate', 'off']);
   try {
-    await replay(within((await openTrace(warmUpTrace))(), contextTokens >> 1), server.url, vocab);
-    const measured = await replay(open(), server.url, vocab);
-    // Afterwards: what the steps of this very run cost. The speed of a virtual machine changes from minute to minute.
-    const cost = await serverCost(server.url);
+    await replay(within((await openTrace(warmUpTrace))(), contextTokens >> 1), server.url, vocab, 1);
+    const costs = new CostSamples(server.url);
+    // Prompts of its own: what the warm-up left in the cache must not help.
+    const measured = await replay(open(), server.url, vocab, 2);
+    const cost = await costs.mean();
     const simulated = summarize(predict(open(), policy, { cost, contextTokens, goodTtftMs: 2000 }));
     const runs = compare(measured, simulated);
     const rows = runs.map((run) => [run.name, run.measured, run.simulated, percent(run.errorShare)]);
     const table = formatTable(['', 'measured', 'simulated', 'off by'], rows);
-    return { text: `${text}\n${table}step costs: ${cost.join(',')}\n`, result: { trace: text, costs: cost, runs } };
+    return {
+      text: `${text}\n${table}step costs: ${cost.map((ms) => significant(ms)).join(',')}\n`,
+      result: { trace: text, costs: cost, runs },
+    };
   } finally {
     await server.stop();
   }
