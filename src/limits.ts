@@ -166,3 +166,6 @@ export const SCENARIO_BYTES_MAX = 1024 * 1024;
 export const PRUNING_WINDOW_TOKENS = 256;
 /** Places in a model where tokens are dropped, as the addon has it. */
 export const PRUNING_STAGES_MAX = 4;
+
+/** Designs of one exploration: five million take a minute and 200 MB. */
+export const EXPLORE_POINTS_MAX = 5_000_000;

@@ -5,6 +5,7 @@ import { registerBench } from './bench/index.js';
 import { registerCalibrate } from './calibrate.js';
 import { registerDoctor } from './doctor/index.js';
 import { registerEval } from './eval/index.js';
+import { registerExplore } from './explore/index.js';
 import { registerGenerate } from './generate.js';
 import { registerInspect } from './inspect/index.js';
 import { packageVersion } from './output.js';
@@ -31,6 +32,7 @@ function createProgram(): Command {
   registerBench(program);
   registerEval(program);
   registerQuantize(program);
+  registerExplore(program);
   registerInspect(program);
   registerDoctor(program);
   registerTop(program);

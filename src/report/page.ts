@@ -39,16 +39,21 @@ export function renderFigure(svg: string, caption: string): string {
 /** Figures side by side where there is room. */
 export const renderPlots = (figures: readonly string[]): string => `<div class="plots">${figures.join('')}</div>`;
 
-/** A table of texts; `ids`, one per row, let a script find the row of an item. */
+/** A row that a page's script can find (linked.ts): what item it shows, and its tags. */
+export type TableItem = { readonly id: string; readonly tags: Readonly<Record<string, string>> };
+
+/** A table of texts; with `items`, one per row, it can be sorted and lights up with plots of the same items. */
 export function renderTable(
   heads: readonly string[],
   rows: readonly (readonly string[])[],
-  ids: readonly string[] = [],
+  items: readonly TableItem[] = [],
 ): string {
   const head = heads.map((text) => `<th scope="col">${escapeHtml(text)}</th>`).join('');
   const body = rows.map((row, i) => {
-    const id = ids[i] === undefined ? '' : ` data-item="${escapeHtml(ids[i])}"`;
-    return `<tr${id}>${row.map((cell) => `<td>${escapeHtml(cell)}</td>`).join('')}</tr>`;
+    const item = items[i];
+    const tags = Object.entries(item?.tags ?? {}).map(([name, value]) => ` data-${name}="${escapeHtml(value)}"`);
+    const own = item === undefined ? '' : ` tabindex="0" data-item="${escapeHtml(item.id)}"${tags.join('')}`;
+    return `<tr${own}>${row.map((cell) => `<td>${escapeHtml(cell)}</td>`).join('')}</tr>`;
   });
   // Keys can scroll only what can be reached by them.
   const table = `<table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table>`;
@@ -67,15 +72,16 @@ export type Page = {
   readonly body: string;
   /** Runs in the page, which allows this one script and nothing from elsewhere. */
   readonly script?: string;
+  readonly style?: string;
 };
 
-export function renderPage({ title, lead, body, script }: Page): string {
+export function renderPage({ title, lead, body, script, style = '' }: Page): string {
   const hash = script === undefined ? null : createHash('sha256').update(script).digest('base64');
   const policy = `default-src 'none'; style-src 'unsafe-inline'${hash === null ? '' : `; script-src 'sha256-${hash}'`}`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
-<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
+<title>${escapeHtml(title)}</title><style>${STYLE}${style}</style></head><body>
 <h1>${escapeHtml(title)}</h1>
 <p class="soft">${escapeHtml(lead)}</p>
 ${body}

@@ -1,0 +1,183 @@
+/** `nibble explore`: which accelerator, with which recipe, for a model and a workload; simulated hardware, real errors. */
+import { writeFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type Config, loadConfig, type SettingKey } from '../../config.js';
+import { requestGemms, type TransformerShape } from '../../cost/accelerators/index.js';
+import { paretoFront, thinFront } from '../../cost/explore/pareto.js';
+import { choiceAt, countPoints, evaluateChoice, pairsOf, type SweepRecipe, sweep } from '../../cost/explore/sweep.js';
+import { NibbleError } from '../../errors.js';
+import { readModelFile } from '../../model/gguf.js';
+import { resolveModel } from '../../model/sources/resolve.js';
+import type { ModelFile } from '../../model/types.js';
+import { loadAddon } from '../../native/load.js';
+import { createProgress, type Progress } from '../bench/progress.js';
+import { machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
+import { addSettingOptions } from '../settings.js';
+import { type CpuFigures, measureCpu } from './cpu.js';
+import { type Fidelity, measureFidelity } from './fidelity.js';
+import { checkPoints, readSpace, readWorkload, type SpaceFile, type WorkloadFile } from './files.js';
+import { describeCsv, describeJson, describeText } from './present.js';
+import { namedRecipe, sweepRecipe } from './recipes.js';
+import type { Exploration, ExploredRecipe } from './result.js';
+
+const settings: readonly SettingKey[] = ['model', 'threads', 'kv', 'offline', 'home', 'energyMeter', 'coreWatts'];
+
+type Flags = Readonly<Record<string, unknown>> & {
+  readonly workload?: string;
+  readonly space?: string;
+  readonly data?: string;
+  readonly out?: string;
+  /** False with --no-cpu. */
+  readonly cpu: boolean;
+  readonly validate?: boolean;
+  readonly json?: boolean;
+  readonly csv?: boolean;
+};
+
+/** A front of more points than this is thinned out: nobody reads more, and each is drawn four times. */
+const FRONT_SHOWN_MAX = 250;
+
+const shapeOf = ({ id, architecture }: ModelFile): TransformerShape => {
+  const { layers, hidden, heads, kvHeads, headDim, ffn, vocab } = architecture;
+  return { name: id, layers, hidden, heads, kvHeads, headDim, ffn, ffnMatrices: 3, vocab };
+};
+
+type Found = Pick<Exploration, 'points' | 'pointsPerMinute' | 'frontPoints' | 'front'> & {
+  /** Designs of the whole front, by recipe. */
+  readonly counts: ReadonlyMap<string, number>;
+};
+
+function search(space: SpaceFile, recipes: readonly SweepRecipe[], shape: TransformerShape, work: WorkloadFile): Found {
+  const layers = requestGemms(shape, work);
+  const workload = { layers, vocab: shape.vocab };
+  const pairs = pairsOf(space, recipes);
+  const start = performance.now();
+  const columns = sweep(space, pairs, workload);
+  const whole = paretoFront(columns);
+  const minutes = (performance.now() - start) / 60_000;
+  const counts = new Map<string, number>();
+  for (const index of whole) {
+    const { recipe } = choiceAt(space, pairs, index);
+    counts.set(recipe, (counts.get(recipe) ?? 0) + 1);
+  }
+  const front = thinFront(columns, whole, FRONT_SHOWN_MAX).flatMap((index, i) => {
+    const choice = choiceAt(space, pairs, index);
+    const recipe = recipes.find(({ name }) => name === choice.recipe);
+    if (recipe === undefined) return [];
+    return [{ id: `d${i + 1}`, choice, evaluation: evaluateChoice(choice, recipe, workload) }];
+  });
+  const points = countPoints(space, pairs.length);
+  return { points, pointsPerMinute: points / minutes, frontPoints: whole.length, front, counts };
+}
+
+/** The CPU's figures of recipes that the front has. */
+async function measureRecipes(
+  config: Config,
+  { counts }: Found,
+  measured: readonly { readonly recipe: SweepRecipe; readonly fidelity: Fidelity }[],
+  work: WorkloadFile,
+  progress: Progress | null,
+): Promise<readonly ExploredRecipe[]> {
+  progress?.start('on this CPU', measured.length);
+  const explored: ExploredRecipe[] = [];
+  for (const [done, { recipe, fidelity }] of measured.entries()) {
+    const frontPoints = counts.get(recipe.name) ?? 0;
+    const cpu: CpuFigures | null =
+      progress === null || frontPoints === 0 ? null : await measureCpu(config, fidelity.path, work);
+    explored.push({ recipe, fidelity, frontPoints, cpu });
+    progress?.update(done + 1, recipe.name);
+  }
+  return explored;
+}
+
+async function runExploration(flags: Flags, progress: Progress, signal: AbortSignal): Promise<Exploration> {
+  const config = loadConfig(flags, process.env);
+  const [workload, space] = [await readWorkload(flags.workload), await readSpace(flags.space)];
+  const recipes = space.recipes.map(namedRecipe);
+  checkPoints(
+    flags.space,
+    countPoints(
+      space,
+      pairsOf(
+        space,
+        recipes.map((recipe) => sweepRecipe(recipe, 0)),
+      ).length,
+    ),
+  );
+  const path = await resolveModel(config.model, { offline: config.offline, home: config.home });
+  const modelFile = await readModelFile(path);
+  const data = flags.data ?? null;
+  const fidelities = await measureFidelity({ config, model: path, recipes, data, signal }, progress);
+  const measured = recipes.flatMap((recipe) => {
+    const fidelity = fidelities.get(recipe.name);
+    return fidelity === undefined ? [] : [{ recipe: sweepRecipe(recipe, fidelity.klMean), fidelity }];
+  });
+  progress.stop();
+  const found = search(
+    space,
+    measured.map(({ recipe }) => recipe),
+    shapeOf(modelFile),
+    workload,
+  );
+  const explored = await measureRecipes(config, found, measured, workload, flags.cpu ? progress : null);
+  progress.stop();
+  const { points, pointsPerMinute, frontPoints, front } = found;
+  return {
+    ...{ points, pointsPerMinute, frontPoints, front, recipes: explored, workload, space, data },
+    machine: machineOf(loadAddon().cpuInfo(), config.threads === null ? {} : { threads: config.threads }),
+    ...{ model: modelFile.id, commit: await sourceCommit(), date: new Date().toISOString() },
+    command: ['nibble', ...process.argv.slice(2)].join(' '),
+  };
+}
+
+/** Fails before the work is done: an unwritable report would lose it. */
+async function checkWritable(path: string): Promise<void> {
+  await writeFile(path, '').catch((cause: Error) => {
+    throw new NibbleError('output_unwritable', { path, message: cause.message }, { cause });
+  });
+}
+
+async function validate(flags: Flags): Promise<void> {
+  const { describeChecks, describeValidation } = await import('./validate.js');
+  if (flags.json !== true) return writeStdout(describeChecks());
+  return printJsonResult({ machine: machineOf(loadAddon().cpuInfo()), model: null }, describeValidation());
+}
+
+async function explore(flags: Flags): Promise<void> {
+  if (flags.validate === true) return validate(flags);
+  if (flags.json === true && flags.csv === true) throw new InvalidArgumentError('--json or --csv, not both.');
+  if (flags.out !== undefined) await checkWritable(flags.out);
+  const progress = createProgress();
+  const abort = new AbortController();
+  const stop = () => abort.abort();
+  process.once('SIGINT', stop).once('SIGTERM', stop);
+  try {
+    const exploration = await runExploration(flags, progress, abort.signal);
+    if (flags.out !== undefined) {
+      const { renderExploration } = await import('./report.js');
+      await writeFile(flags.out, renderExploration(exploration));
+    }
+    const { machine, model } = exploration;
+    if (flags.json === true) return await printJsonResult({ machine, model }, describeJson(exploration));
+    await writeStdout(flags.csv === true ? describeCsv(exploration) : describeText(exploration));
+  } finally {
+    progress.stop();
+    process.off('SIGINT', stop).off('SIGTERM', stop);
+  }
+}
+
+/** Adds `nibble explore`. */
+export function registerExplore(program: Command): void {
+  const command = program
+    .command('explore')
+    .description('Sweep simulated accelerators and recipes for a model and a workload (docs/hardware-models.md).')
+    .option('--workload <file>', 'JSON: batch, promptTokens, outputTokens (default: 4, 512, 128)')
+    .option('--space <file>', 'JSON: elements, recipes, and values of each dimension')
+    .option('--data <file>', 'text to measure errors on (default: the model writes its own)')
+    .option('--out <file>', 'write a report as one HTML file')
+    .option('--no-cpu', "don't measure the recipes' speed on this machine")
+    .option('--validate', 'instead: published figures of accelerators beside those of the models')
+    .option('--json', 'print one JSON object')
+    .option('--csv', 'print the front as CSV');
+  addSettingOptions(command, settings).action(explore);
+}

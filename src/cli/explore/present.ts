@@ -1,0 +1,118 @@
+/** An exploration as tables, CSV and JSON. */
+import { joulesOf } from '../../cost/accelerators/types.js';
+import { significant } from '../bench/statistics.js';
+import { formatTable } from '../bench/table.js';
+import type { Exploration, ExploredRecipe, FrontPoint } from './result.js';
+
+const errorOf = ({ recipes }: Exploration, name: string): number =>
+  recipes.find(({ recipe }) => recipe.name === name)?.fidelity.klMean ?? Number.NaN;
+
+export const designHeads = [
+  ...['element', 'recipe', 'array', 'buffers KiB (W/A/O)', 'memory GB/s', 'clock MHz'],
+  ...['seconds', 'joules', 'mm²', 'KL, nats', 'of joules: MAC', 'SRAM', 'DRAM', 'static'],
+] as const;
+
+/** Cells of a design, under `designHeads`. */
+export function designCells(exploration: Exploration, { choice, evaluation }: FrontPoint): string[] {
+  const { rows, columns, weightBufferKiB, activationBufferKiB, outputBufferKiB, memoryGBs, clockMHz } = choice;
+  const { seconds, energy, areaMm2 } = evaluation;
+  const joules = joulesOf(energy);
+  const parts = [energy.mac, energy.sram, energy.dram, energy.static];
+  return [
+    ...[choice.element, choice.recipe, `${rows} × ${columns}`],
+    ...[`${weightBufferKiB}/${activationBufferKiB}/${outputBufferKiB}`, String(memoryGBs), String(clockMHz)],
+    ...[seconds, joules, areaMm2, errorOf(exploration, choice.recipe)].map((value) => value.toPrecision(3)),
+    ...parts.map((part) => `${((100 * part) / joules).toFixed(0)} %`),
+  ];
+}
+
+export const recipeHeads = [
+  ...['recipe', 'KL, nats', 'perplexity ÷ float', 'MB', 'designs on the front'],
+  ...['CPU prefill tokens/s', 'CPU decode tokens/s', 'CPU seconds', 'CPU joules'],
+] as const;
+
+export function recipeCells({ recipe, fidelity, frontPoints, cpu }: ExploredRecipe): string[] {
+  return [
+    ...[recipe.name, `${fidelity.klMean.toPrecision(3)} ± ${fidelity.klError.toPrecision(2)}`],
+    ...[fidelity.ratio.toFixed(4), (fidelity.fileBytes / 1e6).toFixed(1), String(frontPoints)],
+    ...(cpu === null
+      ? ['–', '–', '–', '–']
+      : [
+          ...[cpu.prefillTokensPerS.toFixed(0), cpu.decodeTokensPerS.toFixed(0), cpu.seconds.toPrecision(3)],
+          cpu.joules?.toPrecision(3) ?? '–',
+        ]),
+  ];
+}
+
+const SHOWN = 12;
+
+export function describeText(exploration: Exploration): string {
+  const { points, pointsPerMinute, frontPoints, front, recipes } = exploration;
+  const step = Math.max(1, Math.ceil(front.length / SHOWN));
+  const some = front.filter((_, i) => i % step === 0);
+  const rate = `${(pointsPerMinute / 1e6).toPrecision(2)} million a minute`;
+  return [
+    `${points} simulated designs (${rate}), ${frontPoints} on the front; some of them:\n`,
+    formatTable(
+      designHeads,
+      some.map((point) => designCells(exploration, point)),
+    ),
+    '\nrecipes, measured on the model and this machine:\n',
+    formatTable(recipeHeads, recipes.map(recipeCells)),
+  ].join('');
+}
+
+const cell = (text: string): string => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+/** The front as RFC 4180 has it. */
+export function describeCsv(exploration: Exploration): string {
+  const heads = [
+    ...['element', 'recipe', 'rows', 'columns', 'weightBufferKiB', 'activationBufferKiB', 'outputBufferKiB'],
+    ...['memoryGBs', 'clockMHz', 'seconds', 'joules', 'areaMm2', 'klMean'],
+  ];
+  const rows = exploration.front.map(({ choice, evaluation }) => {
+    const { element, recipe, rows: down, columns, weightBufferKiB, activationBufferKiB, outputBufferKiB } = choice;
+    return [
+      ...[element, recipe, down, columns, weightBufferKiB, activationBufferKiB, outputBufferKiB],
+      ...[choice.memoryGBs, choice.clockMHz, evaluation.seconds, joulesOf(evaluation.energy), evaluation.areaMm2],
+      errorOf(exploration, recipe),
+    ].map((value) => cell(String(typeof value === 'number' ? significant(value, 6) : value)));
+  });
+  return `${[heads, ...rows].map((row) => row.join(',')).join('\r\n')}\r\n`;
+}
+
+/** The fields of docs/schemas/explore.json, but for those of every result. */
+export function describeJson(exploration: Exploration): Readonly<Record<string, unknown>> {
+  const { workload, points, pointsPerMinute, frontPoints, front, recipes } = exploration;
+  return {
+    ...{ workload, points, pointsPerMinute: significant(pointsPerMinute), frontPoints },
+    front: front.map(({ choice, evaluation }) => {
+      const { seconds, cycles, energy, areaMm2, macs } = evaluation;
+      const parts = Object.entries(energy).map(([part, joules]) => [part, significant(joules)]);
+      return {
+        ...{ ...choice, seconds: significant(seconds), cycles: Math.round(cycles), macs: Math.round(macs) },
+        ...{ joules: significant(joulesOf(energy)), energy: Object.fromEntries(parts) },
+        ...{ areaMm2: significant(areaMm2), klMean: significant(errorOf(exploration, choice.recipe)) },
+      };
+    }),
+    recipes: recipes.map(({ recipe, fidelity, frontPoints: own, cpu }) => {
+      const { klMean, klError, ratio, fileBytes } = fidelity;
+      const figures = { klMean: significant(klMean), klError: significant(klError), ratio: significant(ratio, 6) };
+      return { name: recipe.name, ...figures, fileBytes, frontPoints: own, cpu: cpu === null ? null : rounded(cpu) };
+    }),
+  };
+}
+
+const rounded = ({
+  prefillTokensPerS,
+  decodeTokensPerS,
+  seconds,
+  joules,
+  source,
+}: NonNullable<ExploredRecipe['cpu']>) => ({
+  prefillTokensPerS: significant(prefillTokensPerS),
+  decodeTokensPerS: significant(decodeTokensPerS),
+  seconds: significant(seconds),
+  joules: joules === null ? null : significant(joules),
+  source,
+});

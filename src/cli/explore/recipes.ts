@@ -1,0 +1,54 @@
+/** What recipes ask of hardware. */
+import type { SweepRecipe } from '../../cost/explore/sweep.js';
+import { NibbleError } from '../../errors.js';
+import { findTensorFormat } from '../../model/gguf-types.js';
+import { weightFormat } from '../../model/recipe.js';
+import type { ActivationKindName, Recipe, WeightFormatName } from '../../model/recipe-types.js';
+import { namedRecipes } from '../../quant/named-recipes.js';
+
+const activationBits: Readonly<Partial<Record<ActivationKindName, number>>> = {
+  ...{ f32: 16, a8: 8, a4: 4, agile: 8, tender8: 8, tender4: 4 },
+};
+
+/** Bits of a weight in the file, with what its group needs. */
+function storedBits(name: WeightFormatName): number {
+  const format = findTensorFormat(weightFormat(name).tensorType);
+  return format === null ? weightFormat(name).bits : (8 * format.blockBytes) / format.blockElements;
+}
+
+export function namedRecipe(name: string): Recipe {
+  const found = namedRecipes.get(name)?.recipe;
+  if (found !== undefined) return found;
+  const known = [...namedRecipes.keys()].join(', ');
+  throw new NibbleError('recipe_invalid', { message: `'${name}' is none of: ${known}` }, { param: 'space' });
+}
+
+/** The hardware's side of a recipe; its error has been measured. */
+export function sweepRecipe(recipe: Recipe, error: number): SweepRecipe {
+  const { weights, activations } = recipe.classes.down;
+  const isTender = activations === 'tender8' || activations === 'tender4';
+  return {
+    name: recipe.name,
+    error,
+    weightBits: weightFormat(weights).bits,
+    storedWeightBits: storedBits(weights),
+    activationBits: activationBits[activations] ?? 8,
+    headBits: weightFormat(recipe.classes.embedding.weights).bits,
+    scheme: activations === 'f32' ? 'float' : isTender ? 'channels' : 'groups',
+    ...(recipe.tender === undefined ? {} : { channelGroups: recipe.tender.groups }),
+  };
+}
+
+/**
+ * The recipe without what takes minutes: rounded to nearest, calibrated on little. Errors are upper bounds of what
+ * `nibble quantize` reaches.
+ */
+export function quickRecipe(recipe: Recipe): Recipe {
+  const { version, name, classes, tender, agile } = recipe;
+  return {
+    ...{ version, name, classes, rounding: 'rtn', clip: 'none', scaling: 'none' },
+    ...(tender === undefined ? {} : { tender }),
+    ...(agile === undefined ? {} : { agile }),
+    calibration: { source: 'self', tokens: 4096, window: 256, seed: 1 },
+  };
+}
