@@ -75,10 +75,11 @@ export async function quantizeTogether(
     filled += values.length;
   }
   const { bytes, error } = await encode(all, cols, format, settings, statistics);
-  const bytesPerValue = bytes.length / all.length;
+  // Whole by rows: of a format with a scale per row, the share of one value has no exact quotient.
+  const rowBytes = bytes.length / (all.length / cols);
   let start = 0;
   const tensors = matrices.map(({ name, shape, values }) => {
-    const data = bytes.subarray(start, start + values.length * bytesPerValue);
+    const data = bytes.subarray(start, start + (values.length / cols) * rowBytes);
     start += data.length;
     return { name, type: weightFormat(format).tensorType, shape, data };
   });

@@ -10,6 +10,7 @@ import { tensorTypeName } from '../../src/model/gguf-types.js';
 import { kernelFamily } from '../../src/model/kernel-family.js';
 import { fileSha256 } from '../../src/model/sources/cache.js';
 import { loadAddon } from '../../src/native/load.js';
+import { quantizeTogether } from '../../src/quant/quantize-tensors.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
 import { logitsOf, QuantizeKit } from '../support/quantize-kit.js';
 
@@ -28,6 +29,16 @@ const refusal = (code: string) => (error: unknown) => error instanceof NibbleErr
 test('floats of quantized weights compute the same bits as the quantized weights themselves', async () => {
   await kit.run('q4.gguf', 'floats.gguf', { recipe: 'f16', set: floatsEverywhere });
   assert.deepEqual(await logitsOf(kit.path('floats.gguf')), await logitsOf(kit.path('q4.gguf'), 'f32'));
+});
+test('rows with a scale of their own are whole bytes, whatever the shape', async () => {
+  // 576 rows of 772 bytes: bytes ÷ values × values isn't exact.
+  const matrix = { name: 'blk.0.ffn_down.weight', shape: [1536, 576], values: new Float32Array(1536 * 576).fill(1) };
+  const settings = { rounding: 'rtn', clip: 'none' } as const;
+  const { tensors } = await quantizeTogether([matrix, matrix], 'w4row', settings, null);
+  assert.deepEqual(
+    tensors.map(({ data }) => (data instanceof Uint8Array ? data.length : 0)),
+    [576 * 772, 576 * 772],
+  );
 });
 const floatsEverywhere = ['classes.*.weights=f32', 'classes.head.weights=f32', 'classes.embedding.weights=f32'];
 

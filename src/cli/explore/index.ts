@@ -160,6 +160,9 @@ async function explore(flags: Flags): Promise<void> {
     const { machine, model } = exploration;
     if (flags.json === true) return await printJsonResult({ machine, model }, describeJson(exploration));
     await writeStdout(flags.csv === true ? describeCsv(exploration) : describeText(exploration));
+  } catch (error) {
+    if (abort.signal.aborted) throw new NibbleError('interrupted', {}, { cause: error });
+    throw error;
   } finally {
     progress.stop();
     process.off('SIGINT', stop).off('SIGTERM', stop);
