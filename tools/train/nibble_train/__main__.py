@@ -52,8 +52,7 @@ def train_command(options) -> None:
     torch.manual_seed(options.seed)
     file = ModelFile(options.model)
     device, compute = device_of()
-    student = make_student(file, options.group, compute).to(device)
-    student.embedding.requires_grad_(False)
+    student = make_student(file, options.group, compute, device)
     plan = Plan(options.steps, options.batch, options.parts, options.rate, options.seed, options.four_bits,
                 options.minutes_max)
     watched = None if options.watch is None else text.read_texts(file, [options.watch])[: options.watch_tokens]

@@ -44,12 +44,15 @@ def rotated_tensors(file: ModelFile) -> "dict[str, torch.Tensor]":
     return tensors
 
 
-def make_student(file: ModelFile, group: int, compute: torch.dtype) -> Llama:
-    """Quantized and ready to be trained; `group`: inputs that share four levels."""
+def make_student(file: ModelFile, group: int, compute: torch.dtype, device: str = "cpu") -> Llama:
+    """Quantized and ready to be trained, all but the embedding; `group`: inputs that share four levels."""
     student = Llama(file.config, rotated_tensors(file), compute)
+    student.embedding.requires_grad_(False)
     student.rotate_stream()
     for block in student.blocks:
         block.rotate_down_input()
+    student.to(device)
+    for block in student.blocks:
         for linear in block.linears.values():
             linear.quantize(group)
     return student

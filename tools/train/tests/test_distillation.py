@@ -24,6 +24,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_plain_formula(toy):
 
     for loss_of in (in_pieces, plain):
         student = make_student(toy, 64, torch.float32)
+        student.embedding.requires_grad_(True)  # the head's gradient is worked out as well
         loss = loss_of(student)
         loss.backward()
         results.append((loss.item(), {name: p.grad for name, p in student.named_parameters()}))

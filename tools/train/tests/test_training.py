@@ -24,9 +24,7 @@ def tokens(teacher):
 
 
 def training_of(toy, teacher, tokens, plan=PLAN):
-    student = make_student(toy, 64, torch.float32)
-    student.embedding.requires_grad_(False)
-    return Training(student, teacher, tokens, plan)
+    return Training(make_student(toy, 64, torch.float32), teacher, tokens, plan)
 
 
 def held_out_loss(training, teacher, is_low=False):
