@@ -9,6 +9,7 @@ import { registerExplore } from './explore/index.js';
 import { registerGenerate } from './generate.js';
 import { registerInspect } from './inspect/index.js';
 import { packageVersion } from './output.js';
+import { registerPoc } from './poc/index.js';
 import { registerPull } from './pull.js';
 import { registerQuantize } from './quantize.js';
 import { registerServe } from './serve.js';
@@ -39,6 +40,7 @@ function createProgram(): Command {
   registerCalibrate(program);
   registerSimulate(program);
   registerTco(program);
+  registerPoc(program);
   return program;
 }
 

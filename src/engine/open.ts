@@ -87,7 +87,8 @@ export async function loadNativeModel(
   }
 }
 
-function openChatTemplate({ tokenizer }: ModelFile): ChatTemplate | null {
+/** The chat template of a file, not started yet; null if it has none. */
+export function openChatTemplate({ tokenizer }: ModelFile): ChatTemplate | null {
   const { chatTemplate, tokens, bosId, eosId } = tokenizer;
   if (chatTemplate === null) return null;
   const textOf = (id: number | null) => (id === null ? '' : (tokens[id] ?? ''));

@@ -89,6 +89,24 @@ export function drawIntervals(intervals: readonly Interval[], label: string): st
   });
 }
 
+/** Three digits, or all before the point. */
+const valueText = (value: number): string => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+/** A bar for each value, in the order given. */
+export function drawBars(rows: readonly { readonly label: string; readonly value: number }[], label: string): string {
+  const longest = Math.max(...rows.map((row) => row.label.length));
+  return draw({
+    ...{ width: 560, height: 60 + 30 * rows.length, marginLeft: 24 + 7.2 * longest, marginRight: 56, marginBottom: 40 },
+    x: { label, grid: true, ticks: 5 },
+    y: { label: null, domain: rows.map((row) => row.label) },
+    marks: [
+      Plot.barX(rows, { x: 'value', y: 'label', fill: 'label', insetTop: 4, insetBottom: 4 }),
+      Plot.text(rows, { x: 'value', y: 'label', text: (row) => valueText(row.value), dx: 6, textAnchor: 'start' }),
+      Plot.ruleX([0]),
+    ],
+  });
+}
+
 /** Errors of each layer as bars, one strip per model. */
 export function drawLayers(models: readonly { readonly label: string; readonly errors: readonly number[] }[]): string {
   const bars = models.flatMap(({ label, errors }) => errors.map((error, layer) => ({ label, layer, error })));

@@ -116,13 +116,27 @@ export function checkSameVocabulary(reference: ScoredModel, candidate: ScoredMod
   );
 }
 
+/** Tokens of which the rows [firstRow, length − 1) are scored, each on the token after it. */
+export type ScoredSequence = { readonly tokens: Int32Array; readonly firstRow: number };
+
 /** Compares every candidate with the reference over whole windows, in one pass of the reference. */
-export async function measureAgreement(
+export function measureAgreement(
   reference: ScoredModel,
   candidates: readonly ScoredModel[],
   windows: readonly Int32Array[],
   protocol: Protocol,
   onWindow: (done: number) => void = () => {},
+): Promise<Agreement[]> {
+  const sequences = windows.map((tokens) => ({ tokens, firstRow: firstScoredRow(tokens.length, protocol) }));
+  return measureSequences(reference, candidates, sequences, onWindow);
+}
+
+/** The same over sequences of any length. */
+export async function measureSequences(
+  reference: ScoredModel,
+  candidates: readonly ScoredModel[],
+  sequences: readonly ScoredSequence[],
+  onSequence: (done: number) => void = () => {},
 ): Promise<Agreement[]> {
   const { vocab } = reference.modelFile.architecture;
   for (const candidate of candidates) checkSameVocabulary(reference, candidate);
@@ -130,13 +144,8 @@ export async function measureAgreement(
   const meters = candidates.map(() => new AgreementMeter());
   const losses = new LossMeter();
   const p = new ReferenceRow(vocab);
-  for (const [index, tokens] of windows.entries()) {
-    for await (const { logits, logprobs } of alignedRows(
-      models,
-      vocab,
-      tokens,
-      firstScoredRow(tokens.length, protocol),
-    )) {
+  for (const [index, { tokens, firstRow }] of sequences.entries()) {
+    for await (const { logits, logprobs } of alignedRows(models, vocab, tokens, firstRow)) {
       const [pLogits = new Float32Array(vocab), ...others] = logits;
       const [pLogprob = Number.NaN, ...theirs] = logprobs;
       p.set(pLogits);
@@ -146,7 +155,7 @@ export async function measureAgreement(
         meters[i]?.add(p.divergence(q), argmax(q) === top, -pLogprob, -(theirs[i] ?? Number.NaN));
       }
     }
-    onWindow(index + 1);
+    onSequence(index + 1);
   }
   const result = losses.result();
   return meters.map((meter) => meter.result(result));

@@ -24,7 +24,7 @@ export async function openForEval(
   config: Config,
   tokensMax: number,
   changes: EvalChanges = {},
-  sizes: Partial<Pick<OpenModelOptions, 'kvTokens' | 'maxSequences'>> = {},
+  sizes: Partial<Pick<OpenModelOptions, 'kvTokens' | 'maxSequences' | 'observer'>> = {},
 ): Promise<OpenedModel> {
   const { openModel } = await import('../../engine/open.js');
   const opened = await openModel({ ...evalOptions(config, tokensMax, changes), ...sizes });

@@ -9,6 +9,7 @@ import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
 import { machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
+import { DRAWS, SEED } from './defaults.js';
 import { examples } from './examples.js';
 import { readMeasured } from './measured.js';
 import { describePlan, describePlanJson } from './present.js';
@@ -24,9 +25,6 @@ type TcoFlags = Readonly<Record<string, unknown>> & {
   readonly out?: string;
   readonly json?: boolean;
 };
-
-export const DRAWS = 2000;
-export const SEED = 1;
 
 function readExample(text: string): string {
   if (Object.hasOwn(examples, text)) return text;

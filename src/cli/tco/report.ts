@@ -6,12 +6,12 @@ import { percent } from '../bench/table.js';
 import { drawPaid, drawPartNames, drawParts, drawSavings, drawTornado } from './plots.js';
 import { money, type Plan, planHeads, planRows, targetText } from './present.js';
 
-/** The one that is looked at more closely: the best that isn't the baseline already, else the first other one. */
-function chosen({ analysis: { outcomes, best } }: Plan): Analyzed | null {
+/** What is looked at more closely: the cheapest besides the baseline, if possible of those that meet the targets. */
+function chosen({ analysis: { outcomes } }: Plan): Analyzed | null {
   const others = outcomes.filter(({ isBaseline }) => !isBaseline);
-  return (
-    others.find(({ name }) => name === best) ?? others.find(({ misses }) => misses.length === 0) ?? others[0] ?? null
-  );
+  const fit = others.filter(({ misses }) => misses.length === 0);
+  const [first = null, ...rest] = fit.length > 0 ? fit : others;
+  return rest.reduce((best, one) => (best !== null && best.perMonth <= one.perMonth ? best : one), first);
 }
 
 export function verdict({ scenario, analysis: { outcomes, best } }: Plan): string {
