@@ -11,7 +11,12 @@ const run = promisify(execFile);
 const folderOfScripts = fileURLToPath(new URL('../../tools/reference/', import.meta.url));
 
 /** Sets of libraries by their files in tools/reference; each has an environment of its own, made when it is needed. */
-export type Libraries = 'requirements' | 'requirements-clients' | 'requirements-harness' | 'requirements-train';
+export type Libraries =
+  | 'requirements'
+  | 'requirements-clients'
+  | 'requirements-harness'
+  | 'requirements-train'
+  | 'requirements-deploy';
 
 /** $NIBBLE_HOME/reference-venv, else nibble/reference-venv in the XDG cache. */
 function cacheFolder(): string {
