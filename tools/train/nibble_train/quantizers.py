@@ -18,6 +18,16 @@ def _through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
     return rounded + (values - values.detach())
 
 
+def to_f16(x: torch.Tensor) -> torch.Tensor:
+    """x rounded to a value of f16 (nearest, ties to even; below 65520), in float32.
+
+    By its bits: x.half().float() is what torch.compile leaves out.
+    """
+    bits = x.view(torch.int32)
+    normal = ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+    return torch.where(x.abs() < 2.0**-14, torch.round(x * 2.0**24) * 2.0**-24, normal)
+
+
 def lloyd_max(groups: torch.Tensor, rounds: int = 24) -> torch.Tensor:
     """Four ascending levels [n, 4] of least squared error for each row of groups [n, g] (Lloyd 1982, Max 1960)."""
     quantiles = torch.tensor([0.08, 0.35, 0.65, 0.92], device=groups.device)
@@ -74,7 +84,7 @@ class LearnedLevels(nn.Module):
     def stored_levels(self) -> "tuple[torch.Tensor, torch.Tensor]":
         """As they are kept: scales [rows, groups] (values of f16), whole numbers [rows, groups, 4] of -32 to 31."""
         levels = self.exact_levels().detach()
-        scale = (levels.abs().amax(dim=-1) / LEVEL_MAX).half().float().clamp(min=SCALE_MIN)
+        scale = to_f16(levels.abs().amax(dim=-1) / LEVEL_MAX).clamp(min=SCALE_MIN)
         return scale, torch.round(levels / scale[..., None]).clamp(LEVEL_MIN, LEVEL_MAX)
 
     def levels(self) -> torch.Tensor:
@@ -111,7 +121,7 @@ def four_bit_kv(x: torch.Tensor) -> torch.Tensor:
     """kv4 of rotated keys or values [..., head size]: an affine grid of 15 steps for each token and head."""
     values = x.float()
     fixed = values.detach()
-    minimum = fixed.amin(dim=-1, keepdim=True).half().float()
-    scale = ((fixed.amax(dim=-1, keepdim=True) - minimum) / KV_STEPS).clamp(min=0).half().float()
+    minimum = to_f16(fixed.amin(dim=-1, keepdim=True))
+    scale = to_f16(((fixed.amax(dim=-1, keepdim=True) - minimum) / KV_STEPS).clamp(min=0))
     codes = torch.round((fixed - minimum) / scale.clamp(min=SCALE_MIN)).clamp(0, KV_STEPS)
     return _through(values, minimum + scale * codes)

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from nibble_train.quantizers import LearnedLevels, four_bit_activations, four_bit_kv, lloyd_max
+from nibble_train.quantizers import LearnedLevels, four_bit_activations, four_bit_kv, lloyd_max, to_f16
 
 
 def test_lloyd_max_finds_four_clusters_and_beats_even_steps():
@@ -90,3 +90,10 @@ def test_four_bit_kv_by_its_definition():
     codes = ((x.double() - minimum) / scale).round().clamp(0, 15)
     assert torch.allclose(out.double(), minimum + scale * codes, atol=1e-5)
     assert torch.unique(((out.double() - minimum) / scale).round()).numel() <= 16
+
+
+def test_f16_by_bits_is_f16():
+    x = torch.randn(20_000) * 2.0 ** torch.randint(-26, 14, (20_000,))
+    ties = torch.arange(2048, 4096).float() + 0.5  # halfway between neighbours of 11 bits
+    for values in (x, ties, -ties, ties * 2.0**-20, torch.tensor([0.0, 2.0**-14, 2.0**-25, 65504.0])):
+        assert torch.equal(to_f16(values), values.half().float())
