@@ -9,7 +9,7 @@ namespace nibble::addon {
 namespace {
 
 /// CONTRACT_VERSION of src/native/contract.ts.
-constexpr int kContractVersion = 6;
+constexpr int kContractVersion = 7;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;
@@ -20,6 +20,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("loadModel", Napi::Function::New<load_model>(env));
   exports.Set("trimMemory", Napi::Function::New<trim_memory>(env));
   exports.Set("dequantize", Napi::Function::New<dequantize>(env));
+  exports.Set("rotateRows", Napi::Function::New<rotate_rows>(env));
   exports.Set("quantizeMatrix", Napi::Function::New<quantize_matrix>(env));
   exports.Set("roofline", Napi::Function::New<roofline>(env));
   exports.Set("kernelFamilies", Napi::Function::New<list_kernel_families>(env));

@@ -181,6 +181,7 @@ Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions&
   if (options.threads == 0) reader.fail("threads", "at least 1");
   if (!read_kv_formats(reader.string("kv"), options.kv_formats)) reader.fail("kv", "'f16', 'kv8', 'kv4' or 'k8v4'");
   if (!reader.value("kvRotates").IsUndefined()) options.kv_rotates = reader.boolean("kvRotates");
+  if (!reader.value("rotated").IsUndefined()) options.rotated = reader.boolean("rotated");
   options.kv_block_count = reader.size("kvBlockCount", kBlocksMax);
   options.slot_count = reader.size("slotCount", 65536);
   options.step_tokens_max = reader.size("stepTokensMax", 65536);

@@ -27,6 +27,7 @@ Status read_request(Napi::Env env, const Napi::Value& value, QuantizeRequest& re
   const std::string clip = reader.string("clip");
   if (clip != "none" && clip != "mse") reader.fail("clip", "'none' or 'mse'");
   request.fits_scales = clip == "mse";
+  if (!reader.value("learnsLevels").IsUndefined()) request.learns_levels = reader.boolean("learnsLevels");
   request.by_size = reader.boolean("actOrder");
   request.damping = reader.number("damping", 0, 1000);
   request.sweeps = reader.size("sweeps", kSweepsMax);

@@ -10,6 +10,7 @@
 #include "../bench/roofline.h"
 #include "../check/check.h"
 #include "../engine/input_file.h"
+#include "../engine/rotation.h"
 #include "../engine/weights.h"
 #include "../formats/pack.h"
 #include "../threads/topology.h"
@@ -109,6 +110,37 @@ Napi::Value dequantize(const Napi::CallbackInfo& info) {
   if (!status.ok()) {
     throw_status(env, status);
     return env.Undefined();
+  }
+  return to_js(env, values);
+}
+
+Napi::Value rotate_rows(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object arguments = Napi::Object::New(env);
+  arguments.Set("values", info[0]);
+  arguments.Set("width", info[1]);
+  arguments.Set("how", info[2]);
+  Reader reader(env, arguments, "rotateRows");
+  std::vector<float> values = reader.floats("values");
+  const size_t width = reader.size("width", size_t{1} << 24);
+  const std::string how = reader.string("how");
+  if (how != "forward" && how != "inverse" && how != "heads") reader.fail("how", "'forward', 'inverse' or 'heads'");
+  if (width == 0 || values.size() % width != 0) reader.fail("values", "whole rows");
+  const Rotation rotation = how == "heads" ? Rotation() : Rotation::of(width);
+  const bool has_heads = how == "heads" && width % 16 == 0 && width <= 256;
+  if (reader.ok() && rotation.empty() && !has_heads) reader.fail("width", "one that has a rotation");
+  if (!reader.ok()) {
+    throw_status(env, reader.status());
+    return env.Undefined();
+  }
+  const KernelTable& kernels = *kernel_table(selected_isa());
+  std::vector<float> scratch(width);
+  for (size_t at = 0; at < values.size(); at += width) {
+    if (has_heads) {
+      kernels.hadamard(values.data() + at, 1, width);
+    } else {
+      kernels.rotate(how == "forward" ? rotation.view() : rotation.inverse(), values.data() + at, scratch.data());
+    }
   }
   return to_js(env, values);
 }

@@ -23,6 +23,7 @@ struct Family {
   const char* name;
   WeightFormat format;
   bool a8;
+  int32_t levels = 127;  // of activations
 };
 
 constexpr Family kFamilies[] = {
@@ -43,6 +44,8 @@ constexpr Family kFamilies[] = {
     {"w4a8-g128-affine", WeightFormat::w4g128a, true},
     {"w8a8-g64", WeightFormat::w8g64, true},
     {"w8a8-g128", WeightFormat::w8g128, true},
+    {"rcp-w2a4", WeightFormat::w2g64c, true, 7},
+    {"rcp-w2a4-g128", WeightFormat::w2g128c, true, 7},
     {"w4a16", WeightFormat::w4g32, false},
     {"w4a16-affine", WeightFormat::w4g32a, false},
     {"w4a16-affine32", WeightFormat::w4g32a32, false},
@@ -57,6 +60,8 @@ constexpr Family kFamilies[] = {
     {"w4a16-g128-affine", WeightFormat::w4g128a, false},
     {"w8a16-g64", WeightFormat::w8g64, false},
     {"w8a16-g128", WeightFormat::w8g128, false},
+    {"rcp-w2a16", WeightFormat::w2g64c, false},
+    {"rcp-w2a16-g128", WeightFormat::w2g128c, false},
 };
 // Float weights have no int8 activations; rows with one scale are Tender's.
 static_assert(std::size(kFamilies) == 2 * (kWeightFormatCount - 2) - 3);
@@ -107,8 +112,12 @@ void fill_tile(WeightFormat format, Random& random, uint8_t* tile) noexcept {
     store_scale(tile + (scales + i) * what.scale_bytes, what.scale_bytes, 0.05f * random.unit());
   }
   uint8_t* codes = tile + what.header_bytes();
+  for (size_t i = 0; what.codebook && i < kTileRows * kCodebookLevels; ++i) {
+    const int lowest = kLowestLevel + 16 * static_cast<int>(i % kCodebookLevels);
+    tile[scales * what.scale_bytes + i] = static_cast<uint8_t>(lowest + static_cast<int>(random.below(16)));
+  }
   for (size_t i = 0; i < kValues * what.bits / 8; ++i) {
-    if (what.bits == 4) codes[i] = static_cast<uint8_t>(random.below(256));
+    if (what.bits <= 4) codes[i] = static_cast<uint8_t>(random.below(256));
     if (what.bits == 8 && what.affine) codes[i] = static_cast<uint8_t>(random.below(64));
     if (what.bits == 8 && !what.affine) {
       codes[i] = static_cast<uint8_t>(what.group == 16 ? static_cast<int>(random.below(64)) - 32
@@ -128,6 +137,7 @@ class Bench {
         quantize_(scalar.quantize_a8),
         format_(family.format),
         a8_(family.a8),
+        levels_(family.levels),
         row_tiles_(row_tiles(request.n)),
         row_tile_bytes_(row_tile_bytes(family.format, request.k)),
         team_(request.threads, true) {}
@@ -218,7 +228,7 @@ class Bench {
     Random random{~request_.seed};
     for (size_t i = 0; i < request_.m * request_.k; ++i) floats()[i] = 4 * random.unit();
     for (size_t token = 0; a8_ && token < request_.m; ++token) {
-      quantize_(floats() + token * request_.k, request_.k, info(format_).activation_group(), 127,
+      quantize_(floats() + token * request_.k, request_.k, info(format_).activation_group(), levels_,
                 blocks() + token * request_.k / 32);
     }
   }
@@ -273,6 +283,7 @@ class Bench {
   void (*quantize_)(const float*, size_t, size_t, int32_t, A8Block*) noexcept;
   WeightFormat format_;
   bool a8_;
+  int32_t levels_;
   size_t row_tiles_;
   size_t row_tile_bytes_;
   Team team_;

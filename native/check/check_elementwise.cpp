@@ -135,6 +135,22 @@ void check_store(Checker& c, Values kind) {
 
 /// Against the twin, and, since no definition of the twin says so, against the matrix: its own inverse, and its first
 /// row the plain sum.
+/// Any signs do for equality; that rotations are orthogonal is tested where their signs are made.
+void check_rotate(Checker& c, Values kind) {
+  const size_t shapes[][2] = {{1, 16}, {1, 512}, {12, 128}, {20, 32}, {36, 16}};
+  for (const auto& [order, width] : shapes) {
+    const size_t n = order * width;
+    Buffer<float> signs(order * order), got(n), want(n), scratch(n);
+    for (float& sign : signs.span()) sign = c.random.chance(2) ? 1.0f : -1.0f;
+    fill(c.random, kind, got.span());
+    for (size_t i = 0; i < n; ++i) want[i] = got[i];
+    c.level.rotate({n, order, signs.data()}, got.data(), scratch.data());
+    c.twin.rotate({n, order, signs.data()}, want.data(), scratch.data());
+    c.expect_same(got.span(), want.span(), "rotate order %zu width %zu values %d", order, width,
+                  static_cast<int>(kind));
+  }
+}
+
 void check_hadamard(Checker& c, Values kind) {
   constexpr size_t kHeadDims[] = {16, 48, 64, 80, 96, 128, 256};
   for (const size_t head_dim : kHeadDims) {
@@ -221,6 +237,7 @@ void check_elementwise(Checker& checker) {
       check_rope(checker, kind);
       check_store(checker, kind);
       check_hadamard(checker, kind);
+      check_rotate(checker, kind);
       check_rows(checker, kind);
       check_merge(checker, kind);
     }

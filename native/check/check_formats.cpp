@@ -19,6 +19,7 @@ using Random = std::mt19937_64;
 struct Layout {
   GgmlType type;
   std::vector<size_t> scale_offsets;
+  size_t levels_offset = 0;  // of a codebook's four levels; 0: it isn't one
 };
 
 const std::vector<Layout>& layouts() {
@@ -42,6 +43,8 @@ const std::vector<Layout>& layouts() {
       {GgmlType::nb_w4g128a, {0, 2}},
       {GgmlType::nb_w8g64, {0}},
       {GgmlType::nb_w8g128, {0}},
+      {GgmlType::nb_w2g64c, {0}, 2},
+      {GgmlType::nb_w2g128c, {0}, 2},
   };
   return list;
 }
@@ -88,6 +91,10 @@ Buffer random_rows(const Layout& layout, const GgmlTypeInfo& type, size_t rows, 
     for (const size_t offset : layout.scale_offsets) {
       const uint16_t scale = random_finite_f16(random);
       std::memcpy(buffer.data() + at + offset, &scale, 2);
+    }
+    for (size_t i = 0, level = 0; layout.levels_offset > 0 && i < kCodebookLevels; ++i) {
+      level += random() % (64 - level);
+      buffer.data()[at + layout.levels_offset + i] = static_cast<uint8_t>(level - 32);
     }
   }
   return buffer;
@@ -212,6 +219,33 @@ void check_layout(std::vector<std::string>& failures) {
   }
 }
 
+/// Codebook blocks, written out from their definition; and levels that aren't in order or range.
+void check_codebook(const Case& test, size_t group) {
+  const GgmlType type = group == 64 ? GgmlType::nb_w2g64c : GgmlType::nb_w2g128c;
+  const int levels[kCodebookLevels] = {-32, -5, 3, 31};
+  const auto code = [](size_t i) { return static_cast<unsigned>(i * 3 + i / 4 + i / 16) % 4; };
+  Buffer block(6 + group / 4);
+  const uint16_t scale = 0x3400;  // 0.25
+  std::memcpy(block.data(), &scale, 2);
+  for (size_t i = 0; i < kCodebookLevels; ++i) block.data()[2 + i] = static_cast<uint8_t>(levels[i]);
+  for (size_t i = 0; i < group / 4; ++i) block.data()[6 + i] = 0;
+  for (size_t v = 0; v < group; ++v) {
+    const size_t i = v / 16, p = v % 16 / 4, b = v % 4;
+    block.data()[6 + 4 * i + b] = static_cast<uint8_t>(block.data()[6 + 4 * i + b] | code(v) << (2 * p));
+  }
+  std::vector<float> values(group);
+  test.expect(dequantize_rows(type, block.data(), 1, group, values.data()).ok(), "a codebook was refused");
+  for (size_t i = 0; i < group; ++i) {
+    test.expect(values[i] == 0.25f * static_cast<float>(levels[code(i)]), "codebook value " + std::to_string(i));
+  }
+  const int wrong[][kCodebookLevels] = {{-33, 0, 1, 2}, {-5, -4, 0, 32}, {0, 3, 2, 4}, {1, 0, 2, 3}, {0, 1, 3, 2}};
+  for (const auto& four : wrong) {
+    for (size_t i = 0; i < kCodebookLevels; ++i) block.data()[2 + i] = static_cast<uint8_t>(four[i]);
+    const Status status = dequantize_rows(type, block.data(), 1, group, values.data());
+    test.expect(status.code == ErrorCode::model_tensor_not_finite, "malformed levels were accepted");
+  }
+}
+
 /// Nibble's own blocks, written out from their definition: every value tells its place.
 void check_own_types(std::vector<std::string>& failures) {
   const Case test{failures, "own types"};
@@ -235,6 +269,7 @@ void check_own_types(std::vector<std::string>& failures) {
         test.expect(values[i] == (affine ? 0.5f * q - 3.0f : 0.5f * (q - 8.0f)), "4-bit value " + std::to_string(i));
       }
     }
+    check_codebook(test, group);
     Buffer block(2 + group);
     const uint16_t scale = 0x4000;  // 2
     std::memcpy(block.data(), &scale, 2);
@@ -250,7 +285,7 @@ void check_own_types(std::vector<std::string>& failures) {
 
 void check_type_table(std::vector<std::string>& failures) {
   const Case test{failures, "types"};
-  test.expect(layouts().size() == 19, "19 types");
+  test.expect(layouts().size() == 21, "21 types");
   for (const uint32_t unknown : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 39u, 20000u, 20007u, 0xffffffffu}) {
     test.expect(ggml_type_info(unknown) == nullptr, "type " + std::to_string(unknown) + " is known");
   }

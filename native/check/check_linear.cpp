@@ -42,7 +42,20 @@ void put_scale(uint8_t* out, float value, size_t bytes) noexcept {
   if (bytes == 4) std::memcpy(out, &value, 4);
 }
 
+/// Levels of 16 rows in any order that a file can have: ascending.
+void make_levels(Random& random, bool extreme, std::span<uint8_t> out) noexcept {
+  for (size_t row = 0; row < kTileRows; ++row) {
+    int level = kLowestLevel;
+    for (size_t i = 0; i < kCodebookLevels; ++i) {
+      level =
+          extreme ? (random.chance(2) ? level : kHighestLevel) : static_cast<int>(random.between(level + 32, 63)) - 32;
+      out[row * kCodebookLevels + i] = static_cast<uint8_t>(level);
+    }
+  }
+}
+
 uint8_t make_code(Random& random, const WeightFormatInfo& format, bool extreme) noexcept {
+  if (format.codebook) return static_cast<uint8_t>(extreme ? (random.chance(2) ? 0 : 0xff) : random.bits());
   if (format.bits == 4) return extreme ? 0xff : static_cast<uint8_t>(random.bits());
   if (format.affine) return extreme ? 63 : static_cast<uint8_t>(random.bits() & 63u);
   if (extreme) return random.chance(2) ? 0x80 : 0x7f;
@@ -67,7 +80,10 @@ void make_weights(Random& random, const LinearCase& shape, std::span<uint8_t> ou
     return;
   }
   for (size_t tile = 0; tile < out.size(); tile += format.tile_bytes()) {
-    for (size_t i = 0; i < format.header_bytes(); i += format.scale_bytes)
+    const size_t levels = format.codebook ? kTileRows * kCodebookLevels : 0;
+    const size_t scales = format.header_bytes() - levels;
+    if (levels > 0) make_levels(random, shape.extreme_codes, out.subspan(tile + scales, levels));
+    for (size_t i = 0; i < scales; i += format.scale_bytes)
       put_scale(&out[tile + i], make_scale(random, shape.scales, format.scale_bytes == 2), format.scale_bytes);
     for (size_t i = format.header_bytes(); i < format.tile_bytes(); ++i)
       out[tile + i] = make_code(random, format, shape.extreme_codes);

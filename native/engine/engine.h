@@ -33,6 +33,8 @@ struct EngineOptions {
   AgileChoice agile_choice = AgileChoice::most;
   KvFormats kv_formats;
   bool kv_rotates = true;
+  /// The file's weights are rotated: see Model::stream; values come rotated within each head.
+  bool rotated = false;
   size_t kv_block_count = 0;
   size_t slot_count = 0;
   size_t step_tokens_max = 0;

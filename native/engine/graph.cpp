@@ -62,6 +62,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
       t.row = carver.take<float>(widest_);
       t.floats = carver.take<float>(own);
       t.blocks = carver.take<A8Block>(own / 32);
+      t.turned = carver.take<float>(widest_);
       t.heads = carver.take<float>((group + 1) * a.head_dim);
       t.partial_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
       t.total_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
@@ -157,7 +158,9 @@ void Graph::embed(size_t thread) noexcept {
   const size_t columns = tokens_->size();
   for (size_t i; (i = team_.claim(thread, columns, kGrain)) < columns;) {
     for (size_t t = i; t < std::min(i + kGrain, columns); ++t) {
-      unpack_row(model_.weights.embedding, static_cast<size_t>((*tokens_)[t]), x_ + t * hidden);
+      float* x = x_ + t * hidden;
+      unpack_row(model_.weights.embedding, static_cast<size_t>((*tokens_)[t]), x);
+      if (!model_.stream.empty()) model_.kernels->rotate(model_.stream.view(), x, threads_[thread].turned);
     }
   }
 }
@@ -215,6 +218,7 @@ void Graph::layer(size_t index, Stage& stage, size_t thread) noexcept {
   const auto gated = [&](size_t t, float* out) {
     const float* gate = gate_up_ + t * 2 * a.ffn;
     k.silu_mul(gate, gate + a.ffn, a.ffn, out);
+    if (!model_.gated.empty()) k.rotate(model_.gated.view(), out, threads_[thread].turned);
   };
   linear(w.down, prepare(w.down, columns, thread, Operator::activation, gated), columns, x_, a.hidden, true, thread);
   prefetch(index + 1 < a.layers ? weights.layers[index + 1].qkv : weights.head, columns, thread);
@@ -232,6 +236,11 @@ void Graph::head(size_t thread) noexcept {
     const size_t count = std::min(kHeadRows, rows - first);
     const auto normed = [&](size_t i, float* out) {
       const float* x = x_ + static_cast<size_t>(wanted[first + i]) * a.hidden;
+      if (!model_.stream.empty()) {
+        std::memcpy(out, x, a.hidden * sizeof(float));
+        k.rotate(model_.stream.inverse(), out, threads_[thread].turned);
+        x = out;
+      }
       k.rmsnorm(x, w.output_norm.data(), a.hidden, a.rms_eps, out);
     };
     const Input input = prepare(w.head, count, thread, Operator::norm, normed);

@@ -92,6 +92,7 @@ class Graph {
     float* row;           // [widest input]
     A8Block* blocks;      // [kOwnElementsMax / 32 or one row]
     float* floats;        // [kOwnElementsMax or one row]
+    float* turned;        // [widest input] what a rotation needs beside its row
     float* heads;         // [(group + 1) · head_dim] rotated q and k of one KV head
     float* partial_o;     // [kAttentionColumnsMax · head_dim]
     float* total_o;       // the same

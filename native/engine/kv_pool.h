@@ -16,9 +16,11 @@ class KvPool {
  public:
   KvPool() = default;
   /// @param rotates false: what 4 bits want rotated isn't, to show what that gives
-  KvPool(const ArchitectureSpec& a, KvFormats formats, bool rotates, size_t blocks)
+  /// @param values_are_rotated by the weights that make them
+  KvPool(const ArchitectureSpec& a, KvFormats formats, bool rotates, bool values_are_rotated, size_t blocks)
       : formats_(formats),
         rotates_(rotates),
+        values_are_rotated_(values_are_rotated),
         key_bytes_(aligned(kv_key_bytes(formats.keys, a.head_dim))),
         value_bytes_(aligned(kv_value_bytes(formats.values, a.head_dim))),
         kv_heads_(a.kv_heads),
@@ -30,7 +32,7 @@ class KvPool {
 
   KvFormats formats() const noexcept { return formats_; }
   bool rotates_keys() const noexcept { return rotates_ && kv_rotates(formats_.keys); }
-  bool rotates_values() const noexcept { return rotates_ && kv_rotates(formats_.values); }
+  bool rotates_values() const noexcept { return rotates_ && !values_are_rotated_ && kv_rotates(formats_.values); }
   const uint8_t* data() const noexcept { return pages_.data(); }
   size_t blocks() const noexcept { return blocks_; }
   /// Of the blocks; memory is reserved for whole groups.
@@ -82,6 +84,7 @@ class KvPool {
 
   KvFormats formats_;
   bool rotates_ = true;
+  bool values_are_rotated_ = false;
   size_t key_bytes_ = 0;
   size_t value_bytes_ = 0;
   size_t kv_heads_ = 0;

@@ -7,6 +7,7 @@
 #include "input_study.h"
 #include "kv_pool.h"
 #include "rope_table.h"
+#include "rotation.h"
 #include "weights.h"
 
 namespace nibble {
@@ -18,6 +19,9 @@ struct Model {
   RopeTable rope;
   KvPool kv;
   std::unique_ptr<InputStudy> study;  // null unless inputs of linear layers are watched or changed
+  /// Of the residual stream, and of the input of down, where the file's weights are made for them; else empty. The
+  /// stream is turned behind the embedding and back before the last norm, so that both matrices stay as they were.
+  Rotation stream, gated;
   const KernelTable* kernels = nullptr;
   const TenderKernels* tender = nullptr;
   AgileChoice agile_choice = AgileChoice::most;

@@ -37,7 +37,15 @@ float minimum_value(float d, Scale stored) noexcept {
   return info(format).bits == 4 ? -8.0f * d : 0.0f;
 }
 
-/// Code i of an 8-bit strip as a number.
+/// 8 bytes of 2-bit codes and their four levels → 32 levels (weight_format.h).
+inline void expand_levels(const uint8_t* codes, uint32_t levels, uint8_t* out) noexcept {
+  for (size_t i = 0; i < kTileInputs; ++i) {
+    const unsigned code = codes[i / 16 * 4 + i % 4] >> (i % 16 / 4 * 2) & 3u;
+    out[i] = static_cast<uint8_t>(levels >> (8 * code));
+  }
+}
+
+/// Code i of an 8-bit strip, or a level, as a number.
 template <WeightFormat format>
 float code_value(uint8_t code) noexcept {
   return info(format).affine ? static_cast<float>(code) : static_cast<float>(static_cast<int8_t>(code));

@@ -31,6 +31,8 @@ constexpr Row kTypes[] = {
     {GgmlType::nb_w8g128, {"NB_W8G128", 128, 130, WeightFormat::w8g128}},
     {GgmlType::nb_w8row, {"NB_W8ROW", 32, 32, WeightFormat::w8row, 4}},
     {GgmlType::nb_w4row, {"NB_W4ROW", 32, 16, WeightFormat::w4row, 4}},
+    {GgmlType::nb_w2g64c, {"NB_W2G64C", 64, 22, WeightFormat::w2g64c}},
+    {GgmlType::nb_w2g128c, {"NB_W2G128C", 128, 38, WeightFormat::w2g128c}},
 };
 
 }  // namespace

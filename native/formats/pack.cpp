@@ -26,6 +26,7 @@ bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, siz
   alignas(32) uint32_t words[kTileRows][kWords] = {};  // rows that don't exist stay zero
   alignas(32) Scale scales[kGroups][kTileRows] = {};
   alignas(32) Scale minima[kGroups][kTileRows] = {};
+  alignas(32) uint32_t levels[kTileRows] = {};
   for (size_t strip = 0; strip < cols / kTileInputs; ++strip) {
     for (size_t r = 0; r < rows; ++r) {
       uint8_t codes[kWords * 4];
@@ -33,6 +34,7 @@ bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, siz
       Scale minimum[kGroups] = {};
       finite &= Type::unpack(first_row + r * row_bytes, strip, codes, scale, minimum);
       std::memcpy(words[r], codes, sizeof codes);
+      if constexpr (kInfo.codebook) levels[r] = Type::levels(first_row + r * row_bytes, strip);
       for (size_t g = 0; g < kGroups; ++g) {
         scales[g][r] = scale[g];
         if constexpr (kInfo.affine) minima[g][r] = minimum[g];
@@ -44,6 +46,10 @@ bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, siz
       if constexpr (kInfo.affine) {
         std::memcpy(out, minima, sizeof minima);
         out += sizeof minima;
+      }
+      if constexpr (kInfo.codebook) {
+        std::memcpy(out, levels, sizeof levels);
+        out += sizeof levels;
       }
     }
     for (size_t j = 0; j < kWords; ++j) {
@@ -128,6 +134,11 @@ bool dequantize_quantized(const uint8_t* row, size_t cols, float* out) noexcept 
         codes[16 + i] = codes[i] >> 4;
         codes[i] &= 15;
       }
+    }
+    if constexpr (kInfo.codebook) {
+      uint8_t packed[kTileInputs / 4];
+      std::memcpy(packed, codes, sizeof packed);
+      decoding::expand_levels(packed, Type::levels(row, strip), codes);
     }
     for (size_t g = 0; g < kGroups; ++g) {
       const float d = decoding::scale_value(scale[g]);
@@ -222,6 +233,10 @@ const Functions* functions(GgmlType type) noexcept {
       return &kScaledRows<8>;
     case GgmlType::nb_w4row:
       return &kScaledRows<4>;
+    case GgmlType::nb_w2g64c:
+      return &kQuantized<unpacking::NbW2G64C>;
+    case GgmlType::nb_w2g128c:
+      return &kQuantized<unpacking::NbW2G128C>;
   }
   return nullptr;
 }
@@ -241,10 +256,12 @@ Status check_matrix(GgmlType type, size_t rows, size_t cols, size_t& row_bytes) 
   return Status::success();
 }
 
-Status not_finite(size_t first_row, size_t end_row) {
-  return Status::failure(ErrorCode::model_tensor_not_finite, "a scale or weight in rows " + std::to_string(first_row) +
-                                                                 " to " + std::to_string(end_row - 1) +
-                                                                 " is NaN or infinite");
+Status not_finite(GgmlType type, size_t first_row, size_t end_row) {
+  const bool has_levels = info(ggml_type_info(static_cast<uint32_t>(type))->home).codebook;
+  return Status::failure(ErrorCode::model_tensor_not_finite,
+                         "a scale or weight in rows " + std::to_string(first_row) + " to " +
+                             std::to_string(end_row - 1) + " is NaN or infinite" +
+                             (has_levels ? ", or levels aren't ascending numbers from -32 to 31" : ""));
 }
 
 }  // namespace
@@ -267,7 +284,7 @@ Status pack_row_tiles(GgmlType type, const uint8_t* file_rows, size_t rows, size
     const size_t first = tile * kTileRows;
     const size_t live = rows - first < kTileRows ? rows - first : kTileRows;
     if (!type_functions.pack(file_rows + (first - first_tile * kTileRows) * row_bytes, row_bytes, live, cols, out)) {
-      return not_finite(first, first + live);
+      return not_finite(type, first, first + live);
     }
   }
   return Status::success();
@@ -279,7 +296,7 @@ Status dequantize_rows(GgmlType type, const uint8_t* file_rows, size_t rows, siz
   const Functions& type_functions = *functions(type);
   for (size_t row = 0; row < rows; ++row) {
     if (!type_functions.dequantize(file_rows + row * row_bytes, cols, out + row * cols))
-      return not_finite(row, row + 1);
+      return not_finite(type, row, row + 1);
   }
   return Status::success();
 }

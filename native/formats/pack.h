@@ -33,6 +33,10 @@ enum class GgmlType : uint32_t {
   nb_w8g128 = 20006,   // f16 d, 128 int8
   nb_w8row = 20010,    // a row: f32 d, then its int8
   nb_w4row = 20011,    // a row: f32 d, then blocks of 32 codes in 16 bytes
+  // w = d · level[code]: f16 d; four int8 levels, ascending, in −32…31; then 16 codes in 4 bytes, code 16i + 4p + b in
+  // bits 2p and 2p + 1 of byte 4i + b.
+  nb_w2g64c = 20030,   // 16 bytes of codes
+  nb_w2g128c = 20031,  // 32 bytes
 };
 
 struct GgmlTypeInfo {
@@ -52,7 +56,8 @@ size_t ggml_bytes(const GgmlTypeInfo& type, size_t rows, size_t cols) noexcept;
 /// Packs row tiles [first_tile, first_tile + tile_count) of a matrix of `rows` rows into `out` (tile_count ·
 /// row_tile_bytes). `file_rows`: the rows of these tiles as they lie in the file. Rows beyond `rows` become
 /// zeros. cols % 32 == 0 (and a multiple of the type's block).
-/// Fails with model_tensor_not_finite if a scale, minimum or float weight is NaN or infinite.
+/// Fails with model_tensor_not_finite if a scale, minimum or float weight is NaN or infinite, or if levels aren't what
+/// they have to be.
 /// Safe to call from several threads on different tiles.
 Status pack_row_tiles(GgmlType type, const uint8_t* file_rows, size_t rows, size_t cols, size_t first_tile,
                       size_t tile_count, uint8_t* out);

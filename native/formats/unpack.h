@@ -4,7 +4,9 @@
 //   codes    32 bytes (8-bit homes), or 16 bytes with input i in the low and input 16+i in the high nibble (4-bit
 //   homes) scale    one per group of the home format: f16 bits, or f32 minimum  likewise, if the home is affine; its
 //   sign is that of w = fma(q, d, m)
-// and returns false if a scale in the file is NaN or infinite. Products such as d·sc are exact: 11 + 8 bits.
+//   (2-bit homes: 8 bytes in the order of the tile, and `levels(row, strip)`, four bytes)
+// and returns false if a scale in the file is NaN or infinite (or levels are malformed). Products such as d·sc are
+// exact: 11 + 8 bits.
 // Layouts: the block structures of the GGUF specification.
 #include <cstddef>
 #include <cstdint>
@@ -261,5 +263,30 @@ using NbW4G128 = Own<WeightFormat::w4g128>;
 using NbW4G128A = Own<WeightFormat::w4g128a>;
 using NbW8G64 = Own<WeightFormat::w8g64>;
 using NbW8G128 = Own<WeightFormat::w8g128>;
+
+/// f16 d, four levels, codes of 2 bits that are already in the order of the tile.
+template <WeightFormat Home>
+struct Codebook {
+  static constexpr WeightFormat home = Home;
+  static constexpr WeightFormatInfo kInfo = info(home);
+  static constexpr size_t kHeader = 2 + kCodebookLevels;
+  static constexpr size_t kStripBytes = kTileInputs / 4;
+  using Scale = uint16_t;
+  static const uint8_t* block(const uint8_t* row, size_t strip) noexcept {
+    return row + strip / kInfo.strips() * (kHeader + kInfo.strips() * kStripBytes);
+  }
+  static uint32_t levels(const uint8_t* row, size_t strip) noexcept { return load_u32(block(row, strip) + 2); }
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale*) noexcept {
+    const uint8_t* from = block(row, strip);
+    *scale = load_u16(from);
+    std::memcpy(codes, from + kHeader + strip % kInfo.strips() * kStripBytes, kStripBytes);
+    int8_t level[kCodebookLevels];
+    std::memcpy(level, from + 2, sizeof level);
+    const bool ascends = level[0] <= level[1] && level[1] <= level[2] && level[2] <= level[3];
+    return f16_finite(*scale) && ascends && level[0] >= kLowestLevel && level[3] <= kHighestLevel;
+  }
+};
+using NbW2G64C = Codebook<WeightFormat::w2g64c>;
+using NbW2G128C = Codebook<WeightFormat::w2g128c>;
 
 }  // namespace nibble::unpacking

@@ -26,6 +26,13 @@ void unpack_quantized(const uint8_t* tile, size_t row, size_t cols, float* out) 
         codes[i] &= 15;
       }
     }
+    if constexpr (kInfo.codebook) {
+      uint8_t packed[kTileInputs / 4];
+      std::memcpy(packed, codes, sizeof packed);
+      uint32_t levels;
+      std::memcpy(&levels, tile + kTileRows * sizeof(Scale) + row * sizeof levels, sizeof levels);
+      decoding::expand_levels(packed, levels, codes);
+    }
     for (size_t g = 0; g < kGroups; ++g) {
       Scale scale;
       Scale minimum{};
@@ -109,6 +116,10 @@ void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
       return unpack_scaled_row<8>(tile, r, cols, out);
     case w4row:
       return unpack_scaled_row<4>(tile, r, cols, out);
+    case w2g64c:
+      return unpack_quantized<w2g64c, uint16_t>(tile, r, cols, out);
+    case w2g128c:
+      return unpack_quantized<w2g128c, uint16_t>(tile, r, cols, out);
   }
 }
 

@@ -4,14 +4,19 @@
 // larger. Inputs come in strips of 32. A tile is
 //   scales   [groups per tile][16 rows] f16 or f32   (groups of 32 and more: one, groups of 16: two)
 //   minima   [groups per tile][16 rows] same type    (affine formats only)
+//   levels   [16 rows][4] int8                       (codebook formats only)
 //   codes    [T/32 strips], each
 //            4 bits: [4 chunks j][16 rows][4 bytes b]: low nibble input 4j+b, high nibble input 16+4j+b (256 bytes)
 //            8 bits: [8 chunks j][16 rows][4 bytes b]: int8 or uint8 of input 4j+b                       (512 bytes)
+//            2 bits: [2 halves l][16 rows][4 bytes b]: bits 2p, 2p+1: input 16l+4p+b                     (128 bytes)
 // so that one 64-byte load holds 4 consecutive inputs of 16 rows: a lane of a vector is an output row.
 // Float tiles: [32 inputs][16 rows].
 //
 // A weight is w = fma(q, d, m): 4-bit codes are 0…15 (symmetric: m = −8·d); 8-bit symmetric codes are int8 with m = +0;
 // 8-bit affine codes are uint8 of at most 63 (Q5_1, Q5_K: 31; Q2_K: 3), so int8 and uint8 reads agree.
+// Codebook formats: w = d · level[code], levels ascending in −32…31, four to each row and group. Plus 32 they are
+// unsigned numbers of at most 63, of which sums of four products with int8 fit into 16 bits; and those of four rows are
+// 16 bytes: a table for one byte shuffle.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -38,18 +43,25 @@ enum class WeightFormat : uint8_t {
   w8g128,    // f16 scale, symmetric             NB_W8G128
   w8row,     // f32 scale of a whole row         NB_W8ROW
   w4row,     // f32 scale of a whole row         NB_W4ROW
+  w2g64c,    // f16 scale, four levels           NB_W2G64C
+  w2g128c,   // f16 scale, four levels           NB_W2G128C
 };
-inline constexpr size_t kWeightFormatCount = 19;
+inline constexpr size_t kWeightFormatCount = 21;
 
 inline constexpr size_t kTileRows = 16;
 inline constexpr size_t kTileInputs = 32;  // of a strip: of a tile whose groups aren't larger
 
+inline constexpr size_t kCodebookLevels = 4;
+inline constexpr int kLowestLevel = -32;
+inline constexpr int kHighestLevel = 31;
+
 struct WeightFormatInfo {
   std::string_view name;
-  uint8_t bits;         // per code; 16 or 32 for float formats
-  uint8_t group;        // inputs per scale; 0 for float formats
-  uint8_t scale_bytes;  // 2, 4; 0 for float formats
-  bool affine;          // minima are stored
+  uint8_t bits;           // per code; 16 or 32 for float formats
+  uint8_t group;          // inputs per scale; 0 for float formats
+  uint8_t scale_bytes;    // 2, 4; 0 for float formats
+  bool affine;            // minima are stored
+  bool codebook = false;  // codes are indices into the group's own levels
 
   constexpr bool is_float() const noexcept { return group == 0; }
   /// One scale for a row: a row tile begins with 16 f32 scales, its tiles hold codes alone. For Tender
@@ -62,19 +74,21 @@ struct WeightFormatInfo {
   /// Inputs that share a scale of the activations: groups of 16 lie in activation groups of 32.
   constexpr size_t activation_group() const noexcept { return group > kTileInputs ? group : kTileInputs; }
   constexpr size_t scales_per_tile() const noexcept { return is_float() ? 0 : kTileRows * groups_per_strip(); }
-  constexpr size_t header_bytes() const noexcept { return scales_per_tile() * scale_bytes * (affine ? 2 : 1); }
+  constexpr size_t header_bytes() const noexcept {
+    return scales_per_tile() * scale_bytes * (affine ? 2 : 1) + (codebook ? kTileRows * kCodebookLevels : 0);
+  }
   constexpr size_t strip_bytes() const noexcept { return kTileRows * kTileInputs * bits / 8; }
   constexpr size_t tile_bytes() const noexcept { return header_bytes() + strips() * strip_bytes(); }
 };
 
 inline constexpr WeightFormatInfo kWeightFormats[kWeightFormatCount] = {
-    {"f32", 32, 0, 0, false},      {"f16", 16, 0, 0, false},     {"bf16", 16, 0, 0, false},
-    {"w4g32", 4, 32, 2, false},    {"w4g32a", 4, 32, 2, true},   {"w4g32a32", 4, 32, 4, true},
-    {"w8g32", 8, 32, 2, false},    {"w8g32a", 8, 32, 2, true},   {"w8g32a32", 8, 32, 4, true},
-    {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true}, {"w4g64", 4, 64, 2, false},
-    {"w4g64a", 4, 64, 2, true},    {"w4g128", 4, 128, 2, false}, {"w4g128a", 4, 128, 2, true},
-    {"w8g64", 8, 64, 2, false},    {"w8g128", 8, 128, 2, false}, {"w8row", 8, 32, 0, false},
-    {"w4row", 4, 32, 0, false},
+    {"f32", 32, 0, 0, false},      {"f16", 16, 0, 0, false},          {"bf16", 16, 0, 0, false},
+    {"w4g32", 4, 32, 2, false},    {"w4g32a", 4, 32, 2, true},        {"w4g32a32", 4, 32, 4, true},
+    {"w8g32", 8, 32, 2, false},    {"w8g32a", 8, 32, 2, true},        {"w8g32a32", 8, 32, 4, true},
+    {"w8g16s32", 8, 16, 4, false}, {"w8g16a32", 8, 16, 4, true},      {"w4g64", 4, 64, 2, false},
+    {"w4g64a", 4, 64, 2, true},    {"w4g128", 4, 128, 2, false},      {"w4g128a", 4, 128, 2, true},
+    {"w8g64", 8, 64, 2, false},    {"w8g128", 8, 128, 2, false},      {"w8row", 8, 32, 0, false},
+    {"w4row", 4, 32, 0, false},    {"w2g64c", 2, 64, 2, false, true}, {"w2g128c", 2, 128, 2, false, true},
 };
 
 constexpr const WeightFormatInfo& info(WeightFormat format) noexcept {
@@ -85,6 +99,7 @@ static_assert(info(WeightFormat::w4g32a).tile_bytes() == 320);
 static_assert(info(WeightFormat::w8g32).tile_bytes() == 544);
 static_assert(info(WeightFormat::w4g64a).tile_bytes() == 576);
 static_assert(info(WeightFormat::w8g128).tile_bytes() == 2080);
+static_assert(info(WeightFormat::w2g64c).tile_bytes() == 352);
 
 constexpr size_t row_tiles(size_t rows) noexcept {
   return (rows + kTileRows - 1) / kTileRows;

@@ -89,6 +89,14 @@ struct RowStats {
   bool finite;  // no NaN, no infinity
 };
 
+/// An orthogonal matrix of n inputs, R = (S ⊗ H) / √n: S [order][order] of ±1 with orthogonal rows, H the Hadamard
+/// matrix of size n / order, a power of two of at least 16.
+struct RotationView {
+  size_t n;
+  size_t order;
+  const float* signs;  // S, row by row; its transpose gives the inverse of R
+};
+
 struct KernelTable {
   Isa isa;
   /// Indexed by WeightFormat. linear_a8 is null for float formats.
@@ -108,6 +116,11 @@ struct KernelTable {
   /// Rotates each head in place by the normalised Hadamard matrix of the largest power of two that divides head_dim
   /// (its own inverse), block by block.
   void (*hadamard)(float* x, size_t heads, size_t head_dim) noexcept;
+  /// x ← R·x, in place. Within each part of n / order neighbours: stage by stage, a pair (a, b) at distance 1, 2, 4, …
+  /// becomes (a + b, a − b). Then part r = Σ_i S_ri · part i (fma, i ascending, from +0), if order > 1; then times
+  /// 1/√n.
+  /// @param scratch [n], not x
+  void (*rotate)(const RotationView& rotation, float* x, float* scratch) noexcept;
   /// Writes the key, or value, of one token of one KV head to its part of a block; head_dim % 16 == 0, ≤ 256. What
   /// isn't finite, or beyond f16, makes a quantized token NaN.
   void (*store_key)(KvFormat format, const float* x, size_t head_dim, size_t token, uint8_t* part) noexcept;

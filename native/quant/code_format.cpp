@@ -1,6 +1,7 @@
 #include "code_format.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "../formats/f16.h"
@@ -10,13 +11,14 @@ namespace {
 
 constexpr CodeFormat kCodeFormats[] = {
     // name, group, lowest, highest, affine, header, bits
-    {"w4g32", 32, -8, 7, false, 2, 4},       {"w4g32a", 32, 0, 15, true, 4, 4},
-    {"w5g32", 32, -16, 15, false, 2, 5},     {"w5g32a", 32, 0, 31, true, 4, 5},
-    {"w8g32", 32, -127, 127, false, 2, 8},   {"w4g64", 64, -8, 7, false, 2, 4},
-    {"w4g64a", 64, 0, 15, true, 4, 4},       {"w4g128", 128, -8, 7, false, 2, 4},
-    {"w4g128a", 128, 0, 15, true, 4, 4},     {"w8g64", 64, -127, 127, false, 2, 8},
-    {"w8g128", 128, -127, 127, false, 2, 8}, {"w8row", 0, -127, 127, false, 4, 8},
-    {"w4row", 0, -7, 7, false, 4, 4},
+    {"w4g32", 32, -8, 7, false, 2, 4},         {"w4g32a", 32, 0, 15, true, 4, 4},
+    {"w5g32", 32, -16, 15, false, 2, 5},       {"w5g32a", 32, 0, 31, true, 4, 5},
+    {"w8g32", 32, -127, 127, false, 2, 8},     {"w4g64", 64, -8, 7, false, 2, 4},
+    {"w4g64a", 64, 0, 15, true, 4, 4},         {"w4g128", 128, -8, 7, false, 2, 4},
+    {"w4g128a", 128, 0, 15, true, 4, 4},       {"w8g64", 64, -127, 127, false, 2, 8},
+    {"w8g128", 128, -127, 127, false, 2, 8},   {"w8row", 0, -127, 127, false, 4, 8},
+    {"w4row", 0, -7, 7, false, 4, 4},          {"w2g64c", 64, 0, 3, false, 6, 2, true},
+    {"w2g128c", 128, 0, 3, false, 6, 2, true},
 };
 
 void put_u16(uint8_t* out, uint16_t value) noexcept {
@@ -33,6 +35,14 @@ unsigned stored_code(const CodeFormat& format, int code) noexcept {
 void encode_codes(const CodeFormat& format, const int8_t* codes, size_t count, uint8_t* out) noexcept {
   if (format.bits == 8) {
     std::memcpy(out, codes, count);
+    return;
+  }
+  if (format.bits == 2) {  // code 16i + 4p + b in bits 2p of byte 4i + b
+    std::memset(out, 0, count / 4);
+    for (size_t i = 0; i < count; ++i) {
+      uint8_t& byte = out[i / 16 * 4 + i % 4];
+      byte = static_cast<uint8_t>(byte | codes[i] << (i % 16 / 4 * 2));
+    }
     return;
   }
   if (format.bits == 5) {
@@ -61,6 +71,18 @@ float stored_scale(const CodeFormat& format, float value) noexcept {
   return format.scale_is_f32() ? value : f16_to_f32(f32_to_f16(value));
 }
 
+GroupScale stored_levels(const Levels& values) noexcept {
+  const float widest = std::max(std::fabs(values.front()), std::fabs(values.back()));
+  GroupScale scale;
+  scale.codebook = true;
+  scale.d = f16_to_f32(f32_to_f16(widest / static_cast<float>(kHighestLevel)));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float level = scale.d > 0 ? std::rint(values[i] / scale.d) : 0;
+    scale.values[i] = scale.d * std::clamp(level, static_cast<float>(kLowestLevel), static_cast<float>(kHighestLevel));
+  }
+  return scale;
+}
+
 void encode_row(const CodeFormat& format, const int8_t* codes, const GroupScale* scales, size_t inputs,
                 uint8_t* out) noexcept {
   if (format.scale_is_f32()) {
@@ -74,6 +96,10 @@ void encode_row(const CodeFormat& format, const int8_t* codes, const GroupScale*
   for (size_t g = 0; g < inputs / format.group; ++g) {
     put_u16(out, f32_to_f16(scales[g].d));
     if (format.affine) put_u16(out + 2, f32_to_f16(scales[g].m));
+    for (size_t i = 0; format.codebook && i < kCodebookLevels; ++i) {
+      const float level = scales[g].d > 0 ? scales[g].values[i] / scales[g].d : 0;
+      out[2 + i] = static_cast<uint8_t>(static_cast<int8_t>(std::rint(level)));
+    }
     encode_codes(format, codes + g * format.group, format.group, out + format.header_bytes);
     out += format.header_bytes + bytes;
   }

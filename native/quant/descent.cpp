@@ -13,10 +13,11 @@ constexpr int kRounds = 3;
 
 }  // namespace
 
-GroupDescent::GroupDescent(const CodeFormat& format, const Curvature& curvature, size_t group)
+GroupDescent::GroupDescent(const CodeFormat& format, const Curvature& curvature, size_t group, bool free_levels)
     : format_(format),
       curvature_(curvature),
       group_(group),
+      free_levels_(free_levels),
       h_(group * group),
       gradient_(group),
       delta_(group),
@@ -34,7 +35,9 @@ bool GroupDescent::run(const float* gradient, int8_t* codes, GroupScale& scale, 
   bool changed = false;
   for (int round = 0; round < kRounds; ++round) {
     const bool moved = move_codes(codes, scale);
-    const bool scaled = !format_.scale_is_f32() && move_scale(codes, scale);
+    const bool scaled = format_.codebook         ? free_levels_ && move_levels(codes, scale)
+                        : format_.scale_is_f32() ? false
+                                                 : move_scale(codes, scale);
     changed |= moved || scaled;
     if (!scaled) break;
   }
@@ -43,7 +46,7 @@ bool GroupDescent::run(const float* gradient, int8_t* codes, GroupScale& scale, 
 }
 
 /// A value v_k grows by δ: eᵀHe changes by δ²·H_kk − 2·δ·(He)_k, least at δ = (He)_k / H_kk.
-bool GroupDescent::move_codes(int8_t* codes, GroupScale scale) noexcept {
+bool GroupDescent::move_codes(int8_t* codes, const GroupScale& scale) noexcept {
   if (scale.d == 0) return false;
   bool changed = false;
   for (size_t k = 0; k < group_; ++k) {
@@ -81,10 +84,48 @@ GroupScale GroupDescent::step_of(const int8_t* codes) const noexcept {
   return {static_cast<float>((cg * h - g * ch) / determinant), static_cast<float>((g * chc - cg * ch) / determinant)};
 }
 
+/// With the indicators c of codes (c_ia = 1 where input i has code a), levels grow by Δ: (cᵀHc)·Δ = cᵀ·(He).
+bool GroupDescent::move_levels(const int8_t* codes, GroupScale& scale) noexcept {
+  constexpr size_t kCount = kCodebookLevels;
+  double a[kCount][kCount + 1] = {};
+  for (size_t i = 0; i < group_; ++i) {
+    const float* row = h_.data() + i * group_;
+    float sums[kCount] = {};
+    for (size_t j = 0; j < group_; ++j) sums[codes[j]] += row[j];
+    for (size_t k = 0; k < kCount; ++k) a[codes[i]][k] += sums[k];
+    a[codes[i]][kCount] += gradient_[i];
+  }
+  for (size_t k = 0; k < kCount; ++k) {                 // elimination without pivots: the matrix is positive definite
+    if (!(a[k][k] > 0)) a[k][k] = 1, a[k][kCount] = 0;  // no input has the code
+    for (size_t r = k + 1; r < kCount; ++r) {
+      const double factor = a[r][k] / a[k][k];
+      for (size_t c = k; c <= kCount; ++c) a[r][c] -= factor * a[k][c];
+    }
+  }
+  Levels values = scale.values;
+  double change[kCount];
+  for (size_t k = kCount; k-- > 0;) {
+    change[k] = a[k][kCount];
+    for (size_t c = k + 1; c < kCount; ++c) change[k] -= a[k][c] * change[c];
+    change[k] /= a[k][k];
+    values[k] += static_cast<float>(change[k]);
+  }
+  if (!std::is_sorted(values.begin(), values.end()) || !std::isfinite(values[0]) || !std::isfinite(values[3]))
+    return false;
+  const GroupScale next = stored_levels(values);
+  if (!std::isfinite(next.d) || next.values == scale.values) return false;
+  return accept(codes, next, scale);
+}
+
 bool GroupDescent::move_scale(const int8_t* codes, GroupScale& scale) noexcept {
   const GroupScale step = step_of(codes);
   const GroupScale next{stored_scale(format_, scale.d + step.d), stored_scale(format_, scale.m + step.m)};
   if ((next.d == scale.d && next.m == scale.m) || !std::isfinite(next.d) || !std::isfinite(next.m)) return false;
+  return accept(codes, next, scale);
+}
+
+/// Takes the new scale if the error falls.
+bool GroupDescent::accept(const int8_t* codes, const GroupScale& next, GroupScale& scale) noexcept {
   for (size_t i = 0; i < group_; ++i) delta_[i] = next.value(codes[i]) - scale.value(codes[i]);
   double gain = 0;
   for (size_t i = 0; i < group_; ++i) {

@@ -13,7 +13,8 @@ namespace nibble {
 class GroupDescent {
  public:
   /// @param group inputs of a group, ≤ 128
-  GroupDescent(const CodeFormat& format, const Curvature& curvature, size_t group);
+  /// @param free_levels codebooks: levels move each for itself, else they stay
+  GroupDescent(const CodeFormat& format, const Curvature& curvature, size_t group, bool free_levels);
 
   size_t group() const noexcept { return group_; }
 
@@ -25,7 +26,9 @@ class GroupDescent {
   bool run(const float* gradient, int8_t* codes, GroupScale& scale, float* change) noexcept;
 
  private:
-  bool move_codes(int8_t* codes, GroupScale scale) noexcept;
+  bool move_codes(int8_t* codes, const GroupScale& scale) noexcept;
+  bool move_levels(const int8_t* codes, GroupScale& scale) noexcept;
+  bool accept(const int8_t* codes, const GroupScale& next, GroupScale& scale) noexcept;
   bool move_scale(const int8_t* codes, GroupScale& scale) noexcept;
   /// Solves for the change of d (and m) that the gradient asks for.
   GroupScale step_of(const int8_t* codes) const noexcept;
@@ -33,6 +36,7 @@ class GroupDescent {
   const CodeFormat& format_;
   const Curvature& curvature_;
   size_t group_;
+  bool free_levels_;
   std::vector<float> h_;         // [group][group]
   std::vector<float> gradient_;  // [group] of the values as they are now
   std::vector<float> delta_;     // [group] values' change of a new scale

@@ -19,8 +19,16 @@ GroupScale round_to_nearest(const CodeFormat& format, const float* w, size_t n, 
 GroupScale fit_least_squares(const CodeFormat& format, const float* w, const float* importance, size_t n,
                              int8_t* codes) noexcept;
 
+/// The codebook (levels.cpp). Evenly spaced levels from the least to the largest weight; from where between them the
+/// weighted error is least (`fits`); or levels that are fitted freely (`learns`), beginning with those.
+GroupScale fit_levels(const float* w, const float* importance, size_t n, bool fits, bool learns) noexcept;
+
 /// The code nearest to w.
-inline int nearest_code(const CodeFormat& format, GroupScale scale, float w) noexcept {
+inline int nearest_code(const CodeFormat& format, const GroupScale& scale, float w) noexcept {
+  if (format.codebook) {
+    const Levels& v = scale.values;
+    return (2 * w > v[0] + v[1] ? 1 : 0) + (2 * w > v[1] + v[2] ? 1 : 0) + (2 * w > v[2] + v[3] ? 1 : 0);
+  }
   if (scale.d == 0) return format.affine ? format.lowest : 0;
   const float code = (w - scale.m) / scale.d;
   if (!(code > static_cast<float>(format.lowest))) return format.lowest;

@@ -37,7 +37,7 @@ class RowBlock {
     if (request.feeds_back) feedback_.resize(kRows * block());
     if (request.sweeps == 0) return;
     // A whole row's scale stays: only its codes move, a strip at a time.
-    descent_.emplace(format_, *curvature_, format_.group == 0 ? kTileInputs : group_);
+    descent_.emplace(format_, *curvature_, format_.group == 0 ? kTileInputs : group_, request.learns_levels);
     changes_.resize(kRows * descent_->group());
   }
 
@@ -81,6 +81,14 @@ class RowBlock {
   }
 
   void fit(const float* w, size_t row, size_t g, int8_t* codes) noexcept {
+    if (format_.codebook) {
+      GroupScale& scale = scales(row)[g];
+      scale = fit_levels(w, importances(g * group_), group_, request_.fits_scales, request_.learns_levels);
+      for (size_t i = 0; codes != nullptr && i < group_; ++i) {
+        codes[i] = static_cast<int8_t>(nearest_code(format_, scale, w[i]));
+      }
+      return;
+    }
     scales(row)[g] = request_.fits_scales ? fit_least_squares(format_, w, importances(g * group_), group_, codes)
                                           : round_to_nearest(format_, w, group_, codes);
   }
@@ -108,7 +116,7 @@ class RowBlock {
     if (chooses_on_the_way()) fit(wanted, row, first / group_, nullptr);
     for (size_t j = 0; j < width; ++j) {
       const size_t input = order[j];
-      const GroupScale scale = scales(row)[input / group_];
+      const GroupScale& scale = scales(row)[input / group_];
       const int code = nearest_code(format_, scale, wanted[j]);
       codes(row)[input] = static_cast<int8_t>(code);
       const float error = weights(row)[input] - scale.value(code);

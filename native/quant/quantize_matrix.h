@@ -16,6 +16,8 @@ struct QuantizeRequest {
   const CodeFormat* format = nullptr;
   /// Scales that lose least (`fit_least_squares`), else those of `round_to_nearest`.
   bool fits_scales = false;
+  /// Codebook formats: free levels, else evenly spaced ones.
+  bool learns_levels = false;
   /// Rounds with feedback (GPTQ); needs the Hessian.
   bool feeds_back = false;
   /// With feedback: inputs in the order of falling diagonal. Groups stay those of the file, so their scales are chosen

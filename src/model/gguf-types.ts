@@ -99,8 +99,8 @@ export const tensorFormats: readonly TensorFormat[] = [
 
 /**
  * Nibble's own tensor formats: groups of 64 and 128 inputs, 4 bits symmetric (w = d·(q − 8)) or affine (w = d·q + m),
- * or 8 bits; rows with one scale. Layouts: native/formats/pack.h. Only files that name a `nibble.format_version` may
- * hold them, and integers.
+ * or 8 bits; rows with one scale; 2 bits that choose among four levels of the group. Layouts: native/formats/pack.h.
+ * Only files that name a `nibble.format_version` may hold them, and integers.
  */
 export const ownTensorFormats: readonly TensorFormat[] = [
   format(20001, 'NB_W4G64', 64, 34),
@@ -111,6 +111,8 @@ export const ownTensorFormats: readonly TensorFormat[] = [
   format(20006, 'NB_W8G128', 128, 130),
   format(20010, 'NB_W8ROW', 32, 32, 4),
   format(20011, 'NB_W4ROW', 32, 16, 4),
+  format(20030, 'NB_W2G64C', 64, 22),
+  format(20031, 'NB_W2G128C', 128, 38),
   format(I32_TYPE, 'I32', 1, 4),
 ];
 

@@ -26,6 +26,8 @@ const packed: Readonly<Record<string, readonly [bits: 4 | 8, variant: string]>> 
  */
 export function kernelFamily(typeName: string, activations: ActivationKindName): string | null {
   if (['F32', 'F16', 'BF16'].includes(typeName)) return typeName.toLowerCase();
+  const codebook = { NB_W2G64C: '', NB_W2G128C: '-g128' }[typeName];
+  if (codebook !== undefined) return `rcp-w2a${activations === 'f32' ? 16 : 4}${codebook}`;
   const [bits, variant] = packed[typeName] ?? [];
   if (bits === undefined || activations.startsWith('tender')) return null;
   return `w${bits}a${activations === 'f32' ? 16 : 8}${variant}`;

@@ -28,6 +28,8 @@ const packedBits: Readonly<Record<string, number>> = {
   NB_W8G128: 8.125,
   NB_W8ROW: 8,
   NB_W4ROW: 4,
+  NB_W2G64C: 2.75,
+  NB_W2G128C: 2.375,
 };
 
 /** About what the weights take in memory once they are packed, bytes. */

@@ -20,7 +20,10 @@ const weight = <Name extends string>(name: Name, tensorType: number, bits: numbe
   group,
 });
 
-/** `w4g32a`: 4 bits, groups of 32 inputs, affine (a minimum beside the scale). `row`: one scale for a row. */
+/**
+ * `w4g32a`: 4 bits, groups of 32 inputs, affine (a minimum beside the scale). `row`: one scale for a row. `c`: codes
+ * choose among levels of the group.
+ */
 export const weightFormatInfos = [
   weight('f32', 0, 32, null),
   weight('f16', 1, 16, null),
@@ -38,6 +41,8 @@ export const weightFormatInfos = [
   weight('w8g128', 20006, 8, 128),
   weight('w8row', 20010, 8, null),
   weight('w4row', 20011, 4, null),
+  weight('w2g64c', 20030, 2, 64),
+  weight('w2g128c', 20031, 2, 128),
 ] as const;
 
 export type WeightFormatName = (typeof weightFormatInfos)[number]['name'];
@@ -94,6 +99,16 @@ export const recipeSchema = Type.Object(
     clip: Type.Enum(['none', 'mse'], {
       description: '`mse`: the range of a group that gives the least squared error.',
     }),
+    levels: Type.Optional(
+      Type.Enum(['even', 'learned'], {
+        description: 'Codebook formats: levels at equal distances, or fitted each for itself. Default: `even`.',
+      }),
+    ),
+    rotation: Type.Optional(
+      Type.Literal('hadamard', {
+        description: 'Channels are mixed by Hadamard matrices, so that none sticks out; the model stays the same.',
+      }),
+    ),
     scaling: Type.Enum(['none', 'awq', 'trip', 'smooth'], {
       description: 'Factors per input channel, moved from the activations into the weights.',
     }),

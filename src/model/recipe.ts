@@ -59,6 +59,9 @@ export function parseRecipe(value: unknown): Recipe {
     throw invalid(`${place === '' ? 'the recipe' : place.slice(0, 100)} ${message}`);
   }
   const { classes, layers = {} } = value;
+  if (value.rotation !== undefined && (value.scaling !== 'none' || value.tender !== undefined)) {
+    throw invalid('rotation mixes the channels that scaling and tender tell apart');
+  }
   for (const name of [...layerClasses, 'head'] as const) checkLinear(name, name, classes[name], value);
   if (isRow(classes.embedding.weights)) throw invalid('embedding: rows are read one by one; take groups or floats');
   for (const [layer, overrides] of Object.entries(layers)) {

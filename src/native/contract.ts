@@ -151,6 +151,8 @@ export type LoadOptions = {
   readonly kv: KvFormat;
   /** false: what has 4 bits isn't rotated, which is for evaluations alone: they show what rotation gives. */
   readonly kvRotates?: boolean;
+  /** Layers are made for rotated inputs (docs/arithmetic.md, "Rotation"); `model_tensor_shape` if widths have none. */
+  readonly rotated?: boolean;
   /** KV blocks of 16 tokens in the pool; block ids are `[0, kvBlockCount)`. */
   readonly kvBlockCount: number;
   /** Slots that can be open at once. */
@@ -336,8 +338,7 @@ export type LoadedModelInfo = {
    */
   readonly pack: 'made' | 'unsettled' | 'stored';
   /**
-   * What tells the model file from any other: size, inode, times, hashes of samples. Empty if it was changed so
-   * recently that a later change couldn't be told.
+   * What tells the model file from any other: size, inode, times, hashes of samples. Empty if it was changed just now.
    */
   readonly fileIdentity: string;
 };
@@ -396,4 +397,4 @@ export interface Addon extends Quantizes {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 6;
+export const CONTRACT_VERSION = 7;

@@ -45,7 +45,7 @@ export interface Calibrates {
   endCalibration(): void;
 }
 
-/** Formats that `quantizeMatrix` makes: bits, group of inputs that share a scale (`row`: all), `a` with a minimum. */
+/** Formats that `quantizeMatrix` makes: bits, group of inputs that share a scale (`row`: all), `a` affine; `c` a codebook. */
 export type CodeFormat =
   | 'w4g32'
   | 'w4g32a'
@@ -59,7 +59,9 @@ export type CodeFormat =
   | 'w8g64'
   | 'w8g128'
   | 'w8row'
-  | 'w4row';
+  | 'w4row'
+  | 'w2g64c'
+  | 'w2g128c';
 
 /** Rows are independent: matrices that read the same input can be quantized as one, which factors its Hessian once. */
 export type QuantizeRequest = {
@@ -73,6 +75,8 @@ export type QuantizeRequest = {
   readonly rounding: 'rtn' | 'gptq';
   /** Scales by the largest value, or those with the least squares of errors weighted by `importance`. */
   readonly clip: 'none' | 'mse';
+  /** Codebook formats: levels are fitted each for itself, else they are evenly spaced. Absent: false. */
+  readonly learnsLevels?: boolean;
   /** GPTQ takes inputs by falling diagonal of the Hessian instead of as they come. */
   readonly actOrder: boolean;
   /** Share of the Hessian's mean diagonal that is added to its diagonal. */
@@ -100,4 +104,10 @@ export interface Quantizes {
    * Rejects with `native_invalid_argument`, `model_tensor_not_finite` or `native_out_of_memory`.
    */
   quantizeMatrix(request: QuantizeRequest): Promise<QuantizedMatrix>;
+  /**
+   * Rows of `width` values, each multiplied by the rotation of that size, or its inverse (docs/arithmetic.md,
+   * "Rotation"); `heads`: by the Hadamard matrices of a head of that size. Throws `native_invalid_argument` where there
+   * is none.
+   */
+  rotateRows(values: Float32Array, width: number, how: 'forward' | 'inverse' | 'heads'): Float32Array;
 }

@@ -41,6 +41,9 @@ function agile(): Recipe {
 // Of 8 bits more groups only clip what calibration didn't see; of 4 bits they pay.
 const tender = (bits: 4 | 8) => ({ groups: bits === 8 ? 4 : 8, bits, chunkTokens: 256 }) as const;
 
+// Feedback in the order of the file's inputs: behind a rotation no input is larger than the others.
+const rcp = { ...gptq, actOrder: false, levels: 'learned', rotation: 'hadamard' } as const;
+
 const all: readonly (readonly [Recipe, string])[] = [
   [uniform('f16', 'f16', 'f32'), 'weights in 16-bit floats'],
   [uniform('w8a16', 'w8g32', 'f32'), '8-bit weights, float activations'],
@@ -53,6 +56,8 @@ const all: readonly (readonly [Recipe, string])[] = [
   [uniform('w4a4', 'w4g32a', 'a4', gptq), '4-bit weights and activations'],
   [agile(), '8-bit activations, 4 bits for rows of tokens that rest on the first one'],
   [uniform('tender-int8', 'w8row', 'tender8', { tender: tender(8) }), '8 bits in groups of channels'],
+  [uniform('rcp-w2a16', 'w2g64c', 'f32', rcp), 'rotated; 2 bits choose among four learned levels of a group of 64'],
+  [uniform('rcp-w2a4', 'w2g64c', 'a4', rcp), 'the same with 4-bit activations'],
   [uniform('tender-int4', 'w4row', 'tender4', { tender: tender(4) }), '4 bits in groups of channels'],
 ];
 

@@ -47,11 +47,9 @@ export function inputsOf({ hidden, ffn, heads, headDim }: ArchitectureSpec): Rea
 export function fitting(name: WeightFormatName, inputs: number): WeightFormatName {
   const { group, bits } = weightFormat(name);
   if (group === null || inputs % group === 0) return name;
-  const isAffine = name.endsWith('a');
+  const kind = (of: string) => /[a-z]*$/.exec(of)?.[0];
   const fits = weightFormatInfos.filter((other) => {
-    return (
-      other.bits === bits && other.group !== null && inputs % other.group === 0 && other.name.endsWith('a') === isAffine
-    );
+    return other.bits === bits && other.group !== null && inputs % other.group === 0 && kind(other.name) === kind(name);
   });
   const [best] = [...fits].sort((a, b) => (b.group ?? 0) - (a.group ?? 0));
   if (best === undefined) {
@@ -108,7 +106,7 @@ function planTensor(recipe: Recipe, source: TensorSpec, changesChannels: boolean
 /** Throws `recipe_invalid` if the model can't have the recipe. */
 export function makePlan(wanted: Recipe, file: ModelFile): Plan {
   const { recipe, notes } = fitRecipe(wanted, file);
-  const changesChannels = recipe.scaling !== 'none' || recipe.tender !== undefined;
+  const changesChannels = recipe.scaling !== 'none' || recipe.tender !== undefined || recipe.rotation !== undefined;
   const tensors = file.tensors.map((source) => planTensor(recipe, source, changesChannels));
   const layerOf = ({ source }: PlannedTensor) => Number(/^blk\.(\d+)\./.exec(source.name)?.[1] ?? -1);
   const layers = Array.from({ length: file.architecture.layers }, (_, layer) => ({
@@ -122,6 +120,7 @@ export function makePlan(wanted: Recipe, file: ModelFile): Plan {
   });
   const hessians = rounds && (recipe.rounding === 'gptq' || recipe.scaling === 'awq');
   const hasAgile = recipe.agile !== undefined;
-  const statistics = hessians || changesChannels || hasAgile || (rounds && recipe.clip === 'mse');
+  const needsRanges = recipe.scaling !== 'none' || recipe.tender !== undefined;
+  const statistics = hessians || needsRanges || hasAgile || (rounds && recipe.clip === 'mse');
   return { recipe, notes, parts: [...layers, rest], needs: { statistics, hessians } };
 }

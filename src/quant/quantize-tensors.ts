@@ -12,7 +12,7 @@ import { rowsOf, type Source } from './source.js';
 /** Values of a matrix that are floats at the same time where rows are quantized each for itself: 64 MB. */
 const PIECE_VALUES = 16 * 1024 * 1024;
 
-type Settings = Pick<Recipe, 'rounding' | 'actOrder' | 'damping' | 'sweeps' | 'clip'>;
+type Settings = Pick<Recipe, 'rounding' | 'actOrder' | 'damping' | 'sweeps' | 'clip' | 'levels'>;
 
 export type Matrix = { readonly name: string; readonly shape: readonly number[]; readonly values: Float32Array };
 
@@ -39,6 +39,7 @@ async function encode(
       format: format satisfies CodeFormat,
       rounding: hessian === null ? 'rtn' : 'gptq',
       clip: settings.clip,
+      learnsLevels: settings.levels === 'learned',
       actOrder: settings.actOrder ?? false,
       damping: settings.damping ?? 0.01,
       sweeps: hessian === null ? 0 : (settings.sweeps ?? 0),

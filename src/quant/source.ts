@@ -35,7 +35,8 @@ export class Source {
   static async open(path: string): Promise<Source> {
     const file = await readModelFile(path);
     const recipe = file.nibble?.recipe;
-    if (recipe?.tender !== undefined || (recipe !== undefined && recipe.scaling !== 'none')) {
+    const { tender, rotation, scaling = 'none' } = recipe ?? {};
+    if (recipe !== undefined && (tender !== undefined || rotation !== undefined || scaling !== 'none')) {
       const message = `${path} was quantized with '${recipe.name}', which changes channels: quantize its source instead`;
       throw new NibbleError('invalid_request', { message }, { param: 'model' });
     }

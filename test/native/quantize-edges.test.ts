@@ -37,7 +37,7 @@ function quantize(weights: Float32Array, changes: Partial<QuantizeRequest> = {})
 /** Bytes of a row of 128 inputs, from the formats' definitions. */
 const rowBytes: Readonly<Record<CodeFormat, number>> = {
   ...{ w4g32: 4 * 18, w4g32a: 4 * 20, w5g32: 4 * 22, w5g32a: 4 * 24, w8g32: 4 * 34, w4g64: 2 * 34, w4g64a: 2 * 36 },
-  ...{ w4g128: 66, w4g128a: 68, w8g64: 2 * 66, w8g128: 130, w8row: 132, w4row: 68 },
+  ...{ w4g128: 66, w4g128a: 68, w8g64: 2 * 66, w8g128: 130, w8row: 132, w4row: 68, w2g64c: 2 * 22, w2g128c: 38 },
 };
 const formats = Object.keys(rowBytes) as CodeFormat[];
 
@@ -47,7 +47,7 @@ test('every format has its bytes; threads and levels change none; a row alone is
     for (const actOrder of [false, true]) {
       const { bytes, error } = await quantize(weights, { format, actOrder, threads: 1 });
       assert.equal(bytes.length, 101 * rowBytes[format]);
-      assert.ok(error > 0 && error < 0.1, `${format}: ${error}`);
+      assert.ok(error > 0 && error < (format.startsWith('w2') ? 0.3 : 0.1), `${format}: ${error}`);
       assert.deepEqual((await quantize(weights, { format, actOrder, threads: 3 })).bytes, bytes);
       const row = await quantize(weights.slice(70 * COLS, 71 * COLS), { format, actOrder });
       assert.deepEqual(row.bytes, bytes.subarray(70 * rowBytes[format], 71 * rowBytes[format]));

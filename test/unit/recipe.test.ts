@@ -25,7 +25,19 @@ async function fileOf(content: unknown): Promise<string> {
 }
 
 test('every named recipe passes its own check and survives JSON', () => {
-  for (const name of ['f16', 'w8a8', 'w4a16', 'w4a8', 'w4a8-g64', 'w4a8-g128', 'agile', 'tender-int8', 'tender-int4']) {
+  for (const name of [
+    'f16',
+    'w8a8',
+    'w4a16',
+    'w4a8',
+    'w4a8-g64',
+    'w4a8-g128',
+    'agile',
+    'tender-int8',
+    'tender-int4',
+    'rcp-w2a16',
+    'rcp-w2a4',
+  ]) {
     const found = namedRecipes.get(name);
     assert.ok(found, name);
     assert.deepEqual(parseRecipeText(JSON.stringify(found.recipe)), found.recipe);
@@ -34,7 +46,7 @@ test('every named recipe passes its own check and survives JSON', () => {
 
 test('weight formats have names that say their bits and groups, and types of their own', () => {
   for (const { name, bits, group } of weightFormatInfos) {
-    const [, width, size] = /^w(\d)g(\d+)a?$/.exec(name) ?? [];
+    const [, width, size] = /^w(\d)g(\d+)[ac]?$/.exec(name) ?? [];
     if (width !== undefined) assert.deepEqual([bits, group], [Number(width), Number(size)], name);
     else assert.equal(group, null, name);
   }

@@ -11,6 +11,7 @@ struct A8Format {
   static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
   static constexpr size_t kGroups = kInfo.groups_per_strip();
   static constexpr bool kSigned = kInfo.bits == 8 && !kInfo.affine;
+  static constexpr bool kCodebook = kInfo.codebook;
   static constexpr bool kMinimum = kInfo.affine || kInfo.bits == 4;
 
   /// 16 scales or minima: entry `index` of the tile's header (scales first).
@@ -26,10 +27,18 @@ struct A8Format {
     return _mm512_mul_ps(scale, _mm512_set1_ps(-8.0f));
   }
 
-  /// What the sum of a group starts from: the 128 that was added to signed codes, taken away.
+  /// What the sum of a group starts from: the 128 that was added to signed codes, or 32 to levels, taken away.
   static __m512i start(const A8Block& block, size_t group) {
+    if constexpr (kCodebook) return _mm512_set1_epi32(block.n16[0] / (-128 / kLowestLevel));
     if constexpr (!kSigned) return _mm512_setzero_si512();
     return _mm512_set1_epi32(kGroups == 1 ? block.n16[0] + block.n16[1] : block.n16[group]);
+  }
+
+  /// The levels of 16 rows plus 32: four rows to each table of 16 bytes. For codebooks alone.
+  static __m512i levels(const uint8_t* tile) {
+    if constexpr (!kCodebook) return _mm512_setzero_si512();
+    const __m512i stored = _mm512_loadu_si512(tile + kInfo.header_bytes() - kTileRows * kCodebookLevels);
+    return _mm512_add_epi8(stored, _mm512_set1_epi8(-kLowestLevel));
   }
 
   /// Chunk j holds inputs 4j … 4j+3 of 16 rows, unsigned.

@@ -16,8 +16,18 @@ struct ChunkPair {
   static constexpr size_t input(size_t pair, size_t i) {
     return Format::kInfo.bits == 4 ? 4 * pair + 16 * i : 8 * pair + 4 * i;
   }
-  static void unpack(const uint8_t* codes, size_t pair, __m512i (&w)[2]) {
-    if constexpr (Format::kInfo.bits == 4) {
+  static void unpack(const uint8_t* codes, size_t pair, __m512i levels, __m512i (&w)[2]) {
+    if constexpr (Format::kCodebook) {
+      // Index of a byte: its code, and 4 for each row of a table before its own.
+      const __m512i rows = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+      const __m512i mask = _mm512_set1_epi8(3);
+      const __m512i four = _mm512_loadu_si512(codes + 64 * (pair / 2));
+      for (size_t i = 0; i < 2; ++i) {
+        const __m512i field = _mm512_srli_epi16(four, static_cast<unsigned>(4 * (pair % 2) + 2 * i));
+        w[i] =
+            _mm512_shuffle_epi8(levels, _mm512_ternarylogic_epi32(field, mask, rows, 0xea));  // (field & mask) | rows
+      }
+    } else if constexpr (Format::kInfo.bits == 4) {
       const __m512i mask = _mm512_set1_epi8(15);
       const __m512i both = _mm512_loadu_si512(codes + 64 * pair);
       w[0] = _mm512_and_si512(both, mask);
@@ -51,6 +61,8 @@ inline __attribute__((always_inline)) void linear_a8_groups_tile(const LinearTas
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c)
       for (int r = 0; r < R; ++r) dot[r][c] = Format::start(x[c * task.x_stride + g], 0);
+    __m512i levels[R];
+    for (int r = 0; r < R; ++r) levels[r] = Format::levels(tile + r * row_tile_bytes);
     for (size_t strip = 0; strip < kStrips; ++strip) {
       const uint8_t* codes = tile + kInfo.header_bytes() + strip * kInfo.strip_bytes();
       for (size_t at = 0; at < kTileBytes / kStrips; at += 64) {
@@ -59,7 +71,7 @@ inline __attribute__((always_inline)) void linear_a8_groups_tile(const LinearTas
 #pragma GCC unroll 4
       for (size_t pair = 0; pair < 4; ++pair) {
         __m512i w[R][2];
-        for (int r = 0; r < R; ++r) ChunkPair<F>::unpack(codes + r * row_tile_bytes, pair, w[r]);
+        for (int r = 0; r < R; ++r) ChunkPair<F>::unpack(codes + r * row_tile_bytes, pair, levels[r], w[r]);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
           const int8_t* q = x[c * task.x_stride + g + strip].q;

@@ -21,6 +21,7 @@ struct A8Format {
   static constexpr WeightFormatInfo kInfo = kWeightFormats[static_cast<size_t>(F)];
   static constexpr size_t kGroups = kInfo.groups_per_strip();
   static constexpr bool kSigned = kInfo.bits == 8 && !kInfo.affine;
+  static constexpr bool kCodebook = kInfo.codebook;
   static constexpr bool kMinimum = kInfo.affine || kInfo.bits == 4;
   /// 8 scales or minima of half `half` of the rows: entry `index` of the tile's header (scales first).
   static __m256 header(const uint8_t* tile, size_t index, size_t half) {
@@ -39,11 +40,27 @@ struct A8Format {
   static constexpr size_t input(size_t j, size_t chunk) {
     return kInfo.bits == 4 ? 4 * j + 16 * chunk : 8 * j + 4 * chunk;
   }
-  /// The two chunks of step j, 8 rows each, as stored.
-  static void unpack(const uint8_t* tile, size_t half, size_t j, __m256i (&w)[2]) {
+  /// The levels of half the rows plus 32: four rows to each table of 16 bytes. For codebooks alone.
+  static __m256i levels(const uint8_t* tile, size_t half) {
+    if constexpr (!kCodebook) return _mm256_setzero_si256();
+    const uint8_t* stored = tile + kInfo.header_bytes() - kTileRows * kCodebookLevels + 32 * half;
+    return _mm256_add_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(stored)),
+                           _mm256_set1_epi8(-kLowestLevel));
+  }
+  /// The two chunks of step j, 8 rows each, as stored; of codebooks, the levels.
+  static void unpack(const uint8_t* tile, size_t half, size_t j, __m256i levels, __m256i (&w)[2]) {
     const uint8_t* codes = tile + kInfo.header_bytes() + 32 * half;
     const auto load = [&](size_t i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 64 * i)); };
-    if constexpr (kInfo.bits == 4) {
+    if constexpr (kCodebook) {
+      // Index of a byte: its code, and 4 for each row of a table before its own.
+      const __m256i rows =
+          _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+      const __m256i four = load(j / 2);
+      for (size_t i = 0; i < 2; ++i) {
+        const __m256i field = _mm256_srli_epi16(four, static_cast<int>(4 * (j % 2) + 2 * i));
+        w[i] = _mm256_shuffle_epi8(levels, _mm256_or_si256(_mm256_and_si256(field, _mm256_set1_epi8(3)), rows));
+      }
+    } else if constexpr (kInfo.bits == 4) {
       const __m256i mask = _mm256_set1_epi8(15);
       const __m256i both = load(j);
       w[0] = _mm256_and_si256(both, mask);
@@ -68,6 +85,8 @@ struct Dot {
   static constexpr bool kInt16 = !NIBBLE_LEVEL_VNNI && Format::kInfo.bits == 4;
 
   static __m256i start(const A8Block& x, size_t group) {
+    // Levels come with 32 added.
+    if constexpr (Format::kCodebook) return _mm256_set1_epi32(x.n16[0] / (-128 / kLowestLevel));
 #if NIBBLE_LEVEL_VNNI
     // Unsigned weights: int8 codes get +128, which n16 takes away again.
     if constexpr (Format::kSigned) return _mm256_set1_epi32(Format::kGroups == 1 ? x.n16[0] + x.n16[1] : x.n16[group]);
@@ -161,7 +180,7 @@ inline __attribute__((always_inline)) void linear_a8_columns(const LinearTask& t
 #pragma GCC unroll 4
       for (size_t j = s * kSteps; j < (s + 1) * kSteps; ++j) {
         __m256i w[2][2];
-        for (size_t i = 0; i < 2; ++i) Format::unpack(tile, i, j, w[i]);
+        for (size_t i = 0; i < 2; ++i) Format::unpack(tile, i, j, _mm256_setzero_si256(), w[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
           const int8_t* q = x[c * task.x_stride].q;

@@ -20,6 +20,8 @@ inline __attribute__((always_inline)) void linear_a8_groups_columns(const Linear
     __m256i total[2][C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) total[0][c] = total[1][c] = Dot<F>::start(x[c * task.x_stride], 0);
+    __m256i levels[2];
+    for (size_t i = 0; i < 2; ++i) levels[i] = Format::levels(tile, i);
     for (size_t strip = 0; strip < kStrips; ++strip) {
       const uint8_t* codes = tile + strip * kInfo.strip_bytes();
       for (size_t i = 0; i < kInfo.strip_bytes(); i += 64)
@@ -31,7 +33,7 @@ inline __attribute__((always_inline)) void linear_a8_groups_columns(const Linear
 #pragma GCC unroll 4
       for (size_t j = 0; j < 4; ++j) {
         __m256i w[2][2];
-        for (size_t i = 0; i < 2; ++i) Format::unpack(codes, i, j, w[i]);
+        for (size_t i = 0; i < 2; ++i) Format::unpack(codes, i, j, levels[i], w[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
           const int8_t* q = x[c * task.x_stride + strip].q;

@@ -20,4 +20,8 @@ constexpr LinearKernel kLinearA8[kWeightFormatCount] = {
     linear_a8_groups<WeightFormat::w4g128a>,
     linear_a8_groups<WeightFormat::w8g64>,
     linear_a8_groups<WeightFormat::w8g128>,
+    nullptr,
+    nullptr,
+    linear_a8_groups<WeightFormat::w2g64c>,
+    linear_a8_groups<WeightFormat::w2g128c>,
 };

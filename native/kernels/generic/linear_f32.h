@@ -45,6 +45,44 @@ NIBBLE_INLINE F32x16 load_header(const uint8_t* tile, size_t index) noexcept {
   return load(reinterpret_cast<const float*>(tile + 64 * index));
 }
 
+/// Bit `Bit` of each lane as a mask: all ones, or 0.
+template <int Bit>
+NIBBLE_INLINE I32x16 spread_bit(I32x16 x) noexcept {
+  return shift_right_signed<31>(shift_left<31 - Bit>(x));
+}
+
+/// A strip of 2-bit codes → levels times scale. The bits of a code choose among the four products without a table.
+/// @param levels four bytes a row
+NIBBLE_INLINE void put_levels(I32x16 levels, F32x16 scale, const uint8_t* codes, float* out) noexcept {
+  const auto product = [&](I32x16 top) { return bits(fma(to_f32(shift_right_signed<24>(top)), scale, zero())); };
+  const I32x16 low = product(shift_left<24>(levels));
+  const I32x16 high = product(shift_left<8>(levels));
+  const I32x16 low_change = bit_xor(low, product(shift_left<16>(levels)));
+  const I32x16 high_change = bit_xor(high, product(levels));
+  for (size_t half = 0; half < 2; ++half) {
+    const I32x16 word = load_i32(codes + 64 * half);
+    const auto put = [&]<int Field>() __attribute__((always_inline)) {  // byte Field / 4 of a lane, bits 2·(Field % 4)
+      constexpr int kBit = 8 * (Field / 4) + 2 * (Field % 4);
+      const I32x16 first = spread_bit<kBit>(word);
+      const I32x16 second = spread_bit<kBit + 1>(word);
+      const I32x16 a = bit_xor(low, bit_and(first, low_change));
+      const I32x16 b = bit_xor(high, bit_and(first, high_change));
+      const size_t input = 16 * half + 4 * (Field % 4) + Field / 4;
+      store(out + input * kTileRows, from_bits(bit_xor(a, bit_and(second, bit_xor(a, b)))));
+    };
+    const auto put_four = [&]<int First>() __attribute__((always_inline)) {
+      put.template operator()<First>();
+      put.template operator()<First + 1>();
+      put.template operator()<First + 2>();
+      put.template operator()<First + 3>();
+    };
+    put_four.template operator()<0>();
+    put_four.template operator()<4>();
+    put_four.template operator()<8>();
+    put_four.template operator()<12>();
+  }
+}
+
 /// One strip of a tile of quantized weights → f32 [32 inputs][16 rows].
 template <WeightFormat F>
 NIBBLE_INLINE void dequantize_strip(const uint8_t* tile, size_t strip, float* out) noexcept {
@@ -65,7 +103,9 @@ NIBBLE_INLINE void dequantize_strip(const uint8_t* tile, size_t strip, float* ou
     const size_t g = input * kGroups / kTileInputs;
     store(out + input * kTileRows, fma(to_f32(q), scale[g], minimum[g]));
   };
-  if constexpr (kInfo.bits == 4) {
+  if constexpr (kInfo.codebook) {
+    put_levels(load_i32(tile + kInfo.header_bytes() - kTileRows * kCodebookLevels), scale[0], codes, out);
+  } else if constexpr (kInfo.bits == 4) {
     const I32x16 mask = set1_i32(15);
     for (size_t j = 0; j < 4; ++j) {
       const I32x16 four = load_i32(codes + 64 * j);  // byte b of a lane: inputs 4j + b and 16 + 4j + b

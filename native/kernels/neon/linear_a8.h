@@ -27,9 +27,20 @@ struct A8Format {
   }
 
   /// Chunk j holds inputs 4j … 4j+3 of 4 rows.
-  static NIBBLE_INLINE void unpack(const uint8_t* tile, size_t quad, int8x16_t (&w)[8]) noexcept {
-    const uint8_t* codes = tile + kInfo.header_bytes() + 16 * quad;
-    if constexpr (kInfo.bits == 4) {
+  static NIBBLE_INLINE void unpack(const uint8_t* tile, size_t strip, size_t quad, int8x16_t (&w)[8]) noexcept {
+    const uint8_t* codes = tile + kInfo.header_bytes() + strip * kInfo.strip_bytes() + 16 * quad;
+    if constexpr (kInfo.codebook) {
+      // The levels of 4 rows are one table; the index of a byte is its code, and 4 for each row before its own.
+      const uint8_t* stored = tile + kInfo.header_bytes() - kTileRows * kCodebookLevels + 16 * quad;
+      const int8x16_t levels = vld1q_s8(reinterpret_cast<const int8_t*>(stored));
+      const uint32_t row_bytes[4] = {0, 0x04040404, 0x08080808, 0x0c0c0c0c};
+      const uint8x16_t rows = vreinterpretq_u8_u32(vld1q_u32(row_bytes));
+      for (size_t j = 0; j < 8; ++j) {
+        const uint8x16_t field =
+            vshlq_u8(vld1q_u8(codes + 64 * (j / 4)), vdupq_n_s8(static_cast<int8_t>(-2 * static_cast<int>(j % 4))));
+        w[j] = vqtbl1q_s8(levels, vorrq_u8(vandq_u8(field, vdupq_n_u8(3)), rows));
+      }
+    } else if constexpr (kInfo.bits == 4) {
       for (size_t j = 0; j < 4; ++j) {
         const uint8x16_t both = vld1q_u8(codes + 64 * j);
         w[j] = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
@@ -78,7 +89,7 @@ void linear_a8_columns(const LinearTask& task, const uint8_t* tile, size_t n, si
   for (size_t g = 0; g < task.groups; ++g, tile += Format::kInfo.tile_bytes()) {
     for (size_t quad = 0; quad < 4; ++quad) {
       int8x16_t w[8];
-      Format::unpack(tile, quad, w);
+      Format::unpack(tile, 0, quad, w);
       float32x4_t scale[Format::kGroups];
       float32x4_t minimum[Format::kGroups];
       for (size_t s = 0; s < Format::kGroups; ++s) {

@@ -19,7 +19,7 @@ void linear_a8_groups_columns(const LinearTask& task, const uint8_t* tile, size_
       for (size_t c = 0; c < C; ++c) dot[c] = vdupq_n_s32(0);
       for (size_t strip = 0; strip < kStrips; ++strip) {
         int8x16_t w[8];
-        Format::unpack(tile + strip * kInfo.strip_bytes(), quad, w);
+        Format::unpack(tile, strip, quad, w);
         for (size_t c = 0; c < C; ++c) {
           const A8Block& block = x[c * task.x_stride + g + strip];
           dot[c] =

@@ -34,6 +34,7 @@ inline void count_call() noexcept {
 #include "../generic/attention_merge.h"
 #include "../generic/kv_store.h"
 #include "../generic/linear_f32.h"
+#include "../generic/rotate.h"
 #include "linear_a8.h"
 #include "linear_a8_groups.h"
 

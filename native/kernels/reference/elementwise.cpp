@@ -67,6 +67,30 @@ void rope(float* x, size_t heads, size_t head_dim, size_t rotary, const float* c
   }
 }
 
+void rotate(const RotationView& rotation, float* x, float* scratch) noexcept {
+  const size_t width = rotation.n / rotation.order;
+  for (size_t start = 0; start < rotation.n; start += width) {
+    for (size_t distance = 1; distance < width; distance *= 2) {
+      for (size_t i = start; i < start + width; ++i) {
+        if ((i - start) / distance % 2 != 0) continue;
+        const float a = x[i];
+        const float b = x[i + distance];
+        x[i] = a + b;
+        x[i + distance] = a - b;
+      }
+    }
+  }
+  const float factor = 1.0f / __builtin_sqrtf(static_cast<float>(rotation.n));
+  for (size_t i = 0; i < rotation.n; ++i) {
+    float sum = rotation.order == 1 ? x[i] : 0.0f;
+    for (size_t part = 0; rotation.order > 1 && part < rotation.order; ++part) {
+      sum = fma(rotation.signs[i / width * rotation.order + part], x[part * width + i % width], sum);
+    }
+    scratch[i] = sum * factor;
+  }
+  for (size_t i = 0; i < rotation.n; ++i) x[i] = scratch[i];
+}
+
 RowStats row_stats(const float* x, size_t n) noexcept {
   float lane[kLanes];
   for (float& value : lane) value = -kInfinity;

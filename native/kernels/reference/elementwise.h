@@ -13,4 +13,6 @@ RowStats row_stats(const float* x, size_t n) noexcept;
 float sum_exp(const float* x, size_t n, float max) noexcept;
 void exp_row(const float* x, size_t n, float max, float scale, float* y) noexcept;
 
+void rotate(const RotationView& rotation, float* x, float* scratch) noexcept;
+
 }  // namespace nibble::kernels::reference

@@ -1,7 +1,8 @@
 // Linear layers: one accumulator per output from +0, groups (or inputs) ascending; then bias; then the residual.
 //   a8:  acc = fma(f32(Σ q_w·q_x), d_w · d, acc) per group, the integer sum exact; then, where codes have an offset,
 //        acc = fma(m_w, s, acc). Symmetric 4-bit codes are 0…15 with m_w = −8·d_w; s is the sum of the same group.
-//        Groups of 16 take the two sums of a block, those of 64 and 128 what stands in the group's first block.
+//        The code of a codebook is its level. Groups of 16 take the two sums of a block, those of 64 and 128 what
+//        stands in the group's first block.
 //   f32: w = fma(f32(q), d_w, m_w), m_w = +0 where there is none;  acc = fma(w, x, acc).
 #include "linear.h"
 
@@ -43,7 +44,11 @@ struct TileRow {
   }
   int32_t code(size_t input) const noexcept {
     const size_t codes = kInfo.header_bytes() + strip * kInfo.strip_bytes();
-    if constexpr (kInfo.bits == 4) {
+    if constexpr (kInfo.codebook) {
+      const uint8_t four = tile[codes + input / 16 * 64 + row * 4 + input % 4];
+      const size_t level = row * kCodebookLevels + (four >> (input % 16 / 4 * 2) & 3u);
+      return static_cast<int8_t>(tile[kInfo.header_bytes() - kTileRows * kCodebookLevels + level]);
+    } else if constexpr (kInfo.bits == 4) {
       const size_t low = input % 16;
       const uint8_t both = tile[codes + low / 4 * 64 + row * 4 + low % 4];
       return input < 16 ? both & 15 : both >> 4;
@@ -128,9 +133,9 @@ constexpr LinearKernel kF32 = linear<F, float, dot_f32<F>>;
 LinearKernel linear_a8(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      nullptr,     nullptr,     nullptr,       kA8<w4g32>,    kA8<w4g32a>,   kA8<w4g32a32>,
-      kA8<w8g32>,  kA8<w8g32a>, kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>, kA8<w4g64>,
-      kA8<w4g64a>, kA8<w4g128>, kA8<w4g128a>,  kA8<w8g64>,    kA8<w8g128>,
+      nullptr,      nullptr,       nullptr,       kA8<w4g32>,    kA8<w4g32a>, kA8<w4g32a32>, kA8<w8g32>,
+      kA8<w8g32a>,  kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>, kA8<w4g64>,  kA8<w4g64a>,   kA8<w4g128>,
+      kA8<w4g128a>, kA8<w8g64>,    kA8<w8g128>,   nullptr,       nullptr,     kA8<w2g64c>,   kA8<w2g128c>,
   };
   return kernels[static_cast<size_t>(format)];
 }
@@ -138,9 +143,9 @@ LinearKernel linear_a8(WeightFormat format) noexcept {
 LinearKernel linear_f32(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      kF32<f32>,    kF32<f16>,    kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>,   kF32<w4g32a32>,
-      kF32<w8g32>,  kF32<w8g32a>, kF32<w8g32a32>, kF32<w8g16s32>, kF32<w8g16a32>, kF32<w4g64>,
-      kF32<w4g64a>, kF32<w4g128>, kF32<w4g128a>,  kF32<w8g64>,    kF32<w8g128>,
+      kF32<f32>,     kF32<f16>,      kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>, kF32<w4g32a32>, kF32<w8g32>,
+      kF32<w8g32a>,  kF32<w8g32a32>, kF32<w8g16s32>, kF32<w8g16a32>, kF32<w4g64>,  kF32<w4g64a>,   kF32<w4g128>,
+      kF32<w4g128a>, kF32<w8g64>,    kF32<w8g128>,   nullptr,        nullptr,      kF32<w2g64c>,   kF32<w2g128c>,
   };
   return kernels[static_cast<size_t>(format)];
 }

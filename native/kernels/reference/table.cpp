@@ -21,6 +21,7 @@ const KernelTable& table() noexcept {
     t.silu_mul = silu_mul;
     t.rope = rope;
     t.hadamard = hadamard;
+    t.rotate = rotate;
     t.store_key = store_key;
     t.store_value = store_value;
     t.attention = attention;

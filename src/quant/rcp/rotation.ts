@@ -1,0 +1,121 @@
+/**
+ * Rotation: the model with its channels mixed by orthogonal matrices, computing the same (inspired by QuaRot, Ashkboos
+ * et al. 2024, and SpinQuant, Liu et al. 2024, whose names R1, R2 and R4 are used here; RCP rotates likewise).
+ *   R1  the residual stream, n = hidden: gains of the norms go into the matrices behind them, whose rows are rotated;
+ *       matrices that write to the stream have their outputs rotated. The engine turns the stream behind the embedding,
+ *       and back before the last norm: so a head that is the embedding stays that.
+ *   R2  the values of each head, and the inputs of the attention output.
+ *   R4  the input of down, n = ffn: the engine rotates it in front of the multiplication.
+ * (R3, of queries and keys, belongs to the format of the KV cache.)
+ */
+import type { LayerClass } from '../../model/recipe-types.js';
+import type { InputStatistics } from '../../native/contract.js';
+import { loadAddon } from '../../native/load.js';
+import type { HeadShape } from '../channel-factors.js';
+import type { LayerFloats, LayerTransform } from '../layer.js';
+
+/** How rows are rotated: by the matrix of their size, or head by head. */
+type How = { readonly width: number; readonly how: 'forward' | 'heads' };
+
+const rotateRows = (values: Float32Array, { width, how }: How): Float32Array =>
+  loadAddon().rotateRows(values, width, how);
+
+/** [rows, columns] → [columns, rows]. */
+export function transposed(values: Float32Array, columns: number): Float32Array {
+  const rows = values.length / columns;
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < rows; row += 1) {
+    for (let column = 0; column < columns; column += 1) {
+      out[column * rows + row] = values[row * columns + column] ?? 0;
+    }
+  }
+  return out;
+}
+
+/** R · W in place, for a matrix [outputs, inputs]. */
+function rotateOutputs(matrix: Float32Array, inputs: number, rotation: How): void {
+  matrix.set(transposed(rotateRows(transposed(matrix, inputs), rotation), matrix.length / inputs));
+}
+
+/** W · diag(gain) in place. */
+function takeGain(matrix: Float32Array, gain: Float32Array): void {
+  for (let i = 0; i < matrix.length; i += 1) matrix[i] = (matrix[i] ?? 0) * (gain[i % gain.length] ?? 0);
+}
+
+/** R·H·Rᵀ. */
+function rotateHessian(hessian: Float32Array, inputs: number, rotation: How): Float32Array {
+  return rotateRows(transposed(rotateRows(hessian, rotation), inputs), rotation);
+}
+
+/**
+ * Statistics of R·(x / gain), for those of x. What a channel with a gain of 0 was like isn't known: 0. Minima and
+ * maxima aren't those of the rotated input, and aren't used where there is a rotation.
+ */
+export function rotateStatistics(
+  statistics: InputStatistics,
+  rotation: How,
+  gain: Float32Array | null,
+): InputStatistics {
+  const { inputs, hessian } = statistics;
+  const inverse = Float64Array.from({ length: inputs }, (_, i) => {
+    const factor = gain === null ? 1 : (gain[i] ?? 0);
+    return factor === 0 ? 0 : 1 / factor;
+  });
+  if (hessian === null) {
+    const sum = statistics.squares.reduce((all, value, i) => all + value * (inverse[i] ?? 0) ** 2, 0);
+    return { ...statistics, squares: new Float64Array(inputs).fill(sum / inputs) };
+  }
+  const plain = hessian.map((value, i) => value * (inverse[i % inputs] ?? 0) * (inverse[Math.floor(i / inputs)] ?? 0));
+  const rotated = rotateHessian(plain, inputs, rotation);
+  const squares = Float64Array.from({ length: inputs }, (_, i) => Math.max(0, rotated[i * inputs + i] ?? 0));
+  return { ...statistics, hessian: rotated, squares };
+}
+
+function tensorOf({ layer, tensors }: LayerFloats, part: string): Float32Array {
+  const values = tensors.get(`blk.${layer}.${part}`);
+  if (values === undefined) throw new Error(`${part} isn't there as floats`);
+  return values;
+}
+
+/** Of a model with such heads; throws `native_invalid_argument` where a width has no rotation. */
+export function rotationTransform({ headDim }: Pick<HeadShape, 'headDim'>): LayerTransform {
+  return (layer) => {
+    const [attentionGain, ffnGain] = [tensorOf(layer, 'attn_norm.weight'), tensorOf(layer, 'ffn_norm.weight')];
+    const down = tensorOf(layer, 'ffn_down.weight');
+    const hidden = attentionGain.length;
+    const ffn = down.length / hidden;
+    const stream: How = { width: hidden, how: 'forward' };
+    const heads: How = { width: headDim, how: 'heads' };
+    const gated: How = { width: ffn, how: 'forward' };
+    const readers = [
+      ...['attn_q', 'attn_k', 'attn_v'].map((name) => [name, attentionGain] as const),
+      ...['ffn_gate', 'ffn_up'].map((name) => [name, ffnGain] as const),
+    ];
+    for (const [name, gain] of readers) {
+      const matrix = tensorOf(layer, `${name}.weight`);
+      takeGain(matrix, gain);
+      matrix.set(rotateRows(matrix, stream));
+    }
+    rotateOutputs(tensorOf(layer, 'attn_v.weight'), hidden, heads);
+    const bias = layer.tensors.get(`blk.${layer.layer}.attn_v.bias`);
+    bias?.set(rotateRows(bias, heads));
+    const output = tensorOf(layer, 'attn_output.weight');
+    output.set(rotateRows(output, heads));
+    rotateOutputs(output, output.length / hidden, stream);
+    down.set(rotateRows(down, gated));
+    rotateOutputs(down, ffn, stream);
+    const { inputs } = layer;
+    if (inputs !== null) {
+      const change = (name: LayerClass, rotation: How, gain: Float32Array | null) => {
+        inputs[name] = rotateStatistics(inputs[name], rotation, gain);
+      };
+      change('qkv', stream, attentionGain);
+      change('output', heads, null);
+      change('gateUp', stream, ffnGain);
+      change('down', gated, null);
+    }
+    attentionGain.fill(1);
+    ffnGain.fill(1);
+    return [];
+  };
+}
