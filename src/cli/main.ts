@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { NibbleError } from '../errors.js';
 import { registerBench } from './bench/index.js';
 import { registerCalibrate } from './calibrate.js';
+import { registerCost } from './cost/index.js';
 import { registerDoctor } from './doctor/index.js';
 import { registerEval } from './eval/index.js';
 import { registerExplore } from './explore/index.js';
@@ -41,6 +42,7 @@ function createProgram(): Command {
   registerSimulate(program);
   registerTco(program);
   registerPoc(program);
+  registerCost(program);
   return program;
 }
 

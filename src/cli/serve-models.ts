@@ -12,6 +12,7 @@ import { NibbleError } from '../errors.js';
 import { PRUNING_WINDOW_TOKENS, STEP_TOKENS_MAX } from '../limits.js';
 import { modelWorkOf } from '../metering/model-work.js';
 import { compositionOf } from '../model/composition.js';
+import { packedHeadBytes } from '../model/packed-bytes.js';
 import { activationsOf } from '../model/recipe.js';
 import type { ModelFile } from '../model/types.js';
 import { readCounter } from '../native/contract.js';
@@ -141,7 +142,8 @@ export class ModelOpener {
   #measured({ nativeModel, modelFile }: OpenedModel, activations: string, count: OnStep): OnStep {
     const energy = this.#energy;
     if (energy === null) return count;
-    const work = modelWorkOf(nativeModel.info, modelFile.architecture, activations);
+    const headBytes = packedHeadBytes(modelFile.tensors);
+    const work = modelWorkOf(nativeModel.info, modelFile.architecture, activations, headBytes);
     return (step) => {
       count(step);
       energy.monitor.addStep(readCounter(step.counters, 'totalNs') * 1e-9, step.parts, work);

@@ -3,6 +3,7 @@ import type { EnergyTable } from './energy-table.js';
 
 /** Of a loaded model, per unit of work. */
 export type ModelWork = {
+  readonly layers: number;
   /** All layers once, and the head once. */
   readonly layerBytes: number;
   readonly headBytes: number;
@@ -16,18 +17,40 @@ export type ModelWork = {
   readonly kvBytesPerPosition: number;
 };
 
-/** One sequence's part of a step. */
-export type SequenceWork = {
-  /** Tokens that it computes, and rows of which it wants logits. */
+/** What a run of layers, up to the next run or the last layer, computes for a sequence in a step. */
+export type LayerWork = {
+  readonly firstLayer: number;
   readonly tokens: number;
-  readonly rows: number;
   /** Positions in its cache before the step: computed by whom ever. */
   readonly cachedTokens: number;
 };
 
+/** One sequence's part of a step: tokens that it computes, and rows of which it wants logits. */
+export type SequenceWork = Omit<LayerWork, 'firstLayer'> & {
+  readonly rows: number;
+  /** Where tokens are pruned: what later layers see instead, ascending. */
+  readonly pruned?: readonly LayerWork[];
+};
+
 /** Positions that new tokens look at: each those before it, and itself. */
-export function positionsSeen({ tokens, cachedTokens }: SequenceWork): number {
+export function positionsSeen({ tokens, cachedTokens }: Pick<LayerWork, 'tokens' | 'cachedTokens'>): number {
   return tokens * cachedTokens + (tokens * (tokens + 1)) / 2;
+}
+
+/** Means over the layers. */
+type MeanWork = { readonly tokens: number; readonly kvPositions: number; readonly positionsSeen: number };
+
+function meanWork(part: SequenceWork, layers: number): MeanWork {
+  const runs: readonly LayerWork[] = [{ ...part, firstLayer: 0 }, ...(part.pruned ?? [])];
+  let [tokens, kvPositions, seen] = [0, 0, 0];
+  for (const [i, run] of runs.entries()) {
+    const share = ((runs[i + 1]?.firstLayer ?? layers) - run.firstLayer) / layers;
+    tokens += share * run.tokens;
+    // Those before are read, the new ones are written and read.
+    kvPositions += share * (run.cachedTokens + 2 * run.tokens);
+    seen += share * positionsSeen(run);
+  }
+  return { tokens, kvPositions, positionsSeen: seen };
 }
 
 /**
@@ -35,19 +58,21 @@ export function positionsSeen({ tokens, cachedTokens }: SequenceWork): number {
  * those of the head by rows. Arithmetic is a sequence's own, and so are the keys and values that it reads and writes.
  */
 export function workOf(parts: readonly SequenceWork[], model: ModelWork, table: EnergyTable): readonly number[] {
-  const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+  const means = parts.map((part) => meanWork(part, model.layers));
+  const tokens = means.reduce((sum, mean) => sum + mean.tokens, 0);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
   const perToken =
-    (model.layerBytes / Math.max(tokens, 1)) * table.memoryBytePj +
+    (tokens === 0 ? 0 : (model.layerBytes / tokens) * table.memoryBytePj) +
     model.int8MacsPerToken * table.int8MacPj +
     model.fp32MacsPerToken * table.fp32MacPj;
   const perRow =
-    (model.headBytes / Math.max(rows, 1)) * table.memoryBytePj +
+    (rows === 0 ? 0 : (model.headBytes / rows) * table.memoryBytePj) +
     model.int8MacsPerRow * table.int8MacPj +
     model.fp32MacsPerRow * table.fp32MacPj;
-  return parts.map((part) => {
-    const kvBytes = (part.cachedTokens + 2 * part.tokens) * model.kvBytesPerPosition;
-    const attention = positionsSeen(part) * model.macsPerPosition * table.fp32MacPj;
-    return part.tokens * perToken + part.rows * perRow + kvBytes * table.memoryBytePj + attention;
+  return parts.map((part, i) => {
+    const mean = means[i] ?? { tokens: 0, kvPositions: 0, positionsSeen: 0 };
+    const cache = mean.kvPositions * model.kvBytesPerPosition * table.memoryBytePj;
+    const attention = mean.positionsSeen * model.macsPerPosition * table.fp32MacPj;
+    return mean.tokens * perToken + part.rows * perRow + cache + attention;
   });
 }

@@ -2,6 +2,7 @@
  * Token pruning at prefill (Agile-Quant, arXiv 2312.05693, with windows; docs/arithmetic.md, "Methods"): settings, and
  * what the scheduler and the addon are told of them.
  */
+import type { LayerWork } from '../cost/step-work.js';
 import { KV_BLOCK_TOKENS, PRUNING_WINDOW_TOKENS } from '../limits.js';
 import type { PruningSpec } from '../native/contract.js';
 
@@ -55,6 +56,28 @@ export function prunedWindows(promptTokens: number): number {
 /** Prompt tokens that the last layers don't see. */
 export function prunedTokens(plan: PruningPlan, promptTokens: number): number {
   return prunedWindows(promptTokens) * (PRUNING_WINDOW_TOKENS - (plan.tokens.at(-1) ?? PRUNING_WINDOW_TOKENS));
+}
+
+/** Of the first `position` tokens of a sequence, those that layers see which keep so many of each window. */
+function keptUpTo(position: number, windows: number, kept: number): number {
+  const whole = Math.min(windows, Math.floor(position / PRUNING_WINDOW_TOKENS));
+  return position - whole * (PRUNING_WINDOW_TOKENS - kept);
+}
+
+/** What later layers compute of tokens [first, first + count) of a sequence, for the division of a step's energy. */
+export function prunedWork(
+  plan: PruningPlan,
+  promptTokens: number,
+  first: number,
+  count: number,
+): readonly LayerWork[] {
+  const windows = prunedWindows(promptTokens);
+  return Array.from(plan.layers, (firstLayer, stage) => {
+    const kept = plan.tokens[stage] ?? PRUNING_WINDOW_TOKENS;
+    const cachedTokens = keptUpTo(first, windows, kept);
+    const tokens = Math.max(0, keptUpTo(first + count, windows, kept) - cachedTokens);
+    return { firstLayer, tokens, cachedTokens };
+  });
 }
 
 /** What the addon is told when a sequence gets its slot. */

@@ -2,17 +2,21 @@ import type { ModelWork } from '../cost/step-work.js';
 import { KV_BLOCK_TOKENS } from '../limits.js';
 import type { ArchitectureSpec, LoadedModelInfo } from '../native/contract.js';
 
-/** What a loaded model does per token, row and position. @param activations f32, or any of the integer formats */
+/**
+ * What a loaded model does per token, row and position.
+ * @param activations f32, or any of the integer formats
+ * @param headBytes of the matrix that gives the logits, as packed
+ */
 export function modelWorkOf(
   info: LoadedModelInfo,
   { layers, heads, headDim }: ArchitectureSpec,
   activations: string,
+  headBytes: number,
 ): ModelWork {
   const { linearMacsPerToken, headMacsPerRow, weightBytesPerToken } = info;
-  // The head's share of the bytes is taken as its share of the weights: formats differ little between the two.
-  const headBytes = weightBytesPerToken * (headMacsPerRow / (linearMacsPerToken + headMacsPerRow));
   const isInt8 = activations !== 'f32';
   return {
+    layers,
     layerBytes: weightBytesPerToken - headBytes,
     headBytes,
     int8MacsPerToken: isInt8 ? linearMacsPerToken : 0,

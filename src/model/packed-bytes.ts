@@ -39,3 +39,10 @@ export function packedBytes(tensors: readonly TensorSpec[]): number {
     n === 1 ? k * 32 : k * Math.ceil(n / 16) * 16 * (packedBits[tensorTypeName(type)] ?? 32);
   return tensors.reduce((sum, tensor) => sum + bitsOf(tensor) / 8, 0);
 }
+
+/** The same of the matrix that gives the logits: the embedding, where there is no other. */
+export function packedHeadBytes(tensors: readonly TensorSpec[]): number {
+  const named = (wanted: string) => tensors.filter(({ name }) => name === wanted);
+  const own = named('output.weight');
+  return packedBytes(own.length > 0 ? own : named('token_embd.weight'));
+}

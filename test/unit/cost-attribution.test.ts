@@ -12,6 +12,7 @@ const near = (actual: number, expected: number, relative = 1e-9) =>
 /** Round figures, so that sums can be done by hand. */
 const table: EnergyTable = { memoryBytePj: 1, int8MacPj: 1, fp32MacPj: 1, source: 'made up' };
 const model: ModelWork = {
+  layers: 4,
   layerBytes: 1000,
   headBytes: 100,
   int8MacsPerToken: 50,
@@ -52,6 +53,52 @@ test('cached positions cost the hitter reading them, not computing them', () => 
   const [hit = 0] = workOf([{ tokens: 1, rows: 1, cachedTokens: 63 }], model, table);
   near(hit, 1000 + 100 + 62 + (63 + 2) * 10 + 64 * 4);
   assert.ok(hit < cold / 2);
+});
+
+test('tokens that later layers do not see count for the layers that see them', () => {
+  // Of 4 layers the first sees 8 tokens behind 16; the second and third 4 behind 8, the last 2 behind 4.
+  const pruned = [
+    { firstLayer: 1, tokens: 4, cachedTokens: 8 },
+    { firstLayer: 3, tokens: 2, cachedTokens: 4 },
+  ];
+  const part = { tokens: 8, rows: 0, cachedTokens: 16, pruned };
+  const [work = 0] = workOf([part], model, table);
+  const tokens = (8 + 4 + 4 + 2) / 4;
+  const kv = (16 + 16 + 2 * (8 + 8) + (4 + 4)) / 4;
+  // Each token sees those before it and itself: 8·16 + 36, 4·8 + 10, 2·4 + 3.
+  const seen = (164 + 2 * 42 + 11) / 4;
+  near(work, 1000 + tokens * 53 + kv * 10 + seen * 4);
+  // Beside a decode the weights are shared by what goes through a layer in the mean.
+  const [, decode = 0] = workOf([part, { tokens: 1, rows: 0, cachedTokens: 0 }], model, table);
+  near(decode, 1000 / (tokens + 1) + 53 + 20 + 4);
+});
+
+test('twice the tokens: a share that changes as the model says, and a neighbour that pays no more', () => {
+  const joulesOf = (tokens: number): readonly number[] => {
+    const attribution = new Attribution(0, 0);
+    const accounts = [new CostAccount(), new CostAccount()];
+    const works = [
+      { tokens, rows: 0, cachedTokens: 0 },
+      { tokens: 4, rows: 0, cachedTokens: 32 },
+    ];
+    const work = workOf(works, model, table);
+    const parts = accounts.map((account, i) => ({
+      accounts: [account],
+      phase: 'prefill' as const,
+      work: work[i] ?? 0,
+    }));
+    // A machine that needs a joule for a unit of work: a step with more work takes more energy.
+    const all = work.reduce((sum, one) => sum + one, 0);
+    attribution.addStep(all / 1000, parts);
+    attribution.settle(all, all / 1000);
+    return accounts.map(({ joules }) => joules);
+  };
+  const [[one = 0, beside = 0], [two = 0, besideTwo = 0]] = [joulesOf(8), joulesOf(16)];
+  // Own: tokens · 53, KV 2 · tokens · 10, attention (1 + … + tokens) · 4. Shared: 1000 by tokens.
+  near(one, 8 * 53 + 160 + 36 * 4 + (1000 * 8) / 12);
+  near(two, 16 * 53 + 320 + 136 * 4 + (1000 * 16) / 20);
+  // The neighbour's own work stays; of the weights it pays less, because they serve more tokens.
+  near(beside - besideTwo, (1000 * 4) / 12 - (1000 * 4) / 20);
 });
 
 test('idle power is learnt, and idle time is nobody else’s', () => {

@@ -12,7 +12,7 @@ const near = (actual: number, expected: number) =>
   assert.ok(Math.abs(actual - expected) <= 1e-9 * Math.max(1, Math.abs(expected)), `${actual} for ${expected}`);
 
 const work: ModelWork = {
-  ...{ layerBytes: 1000, headBytes: 0, int8MacsPerToken: 1, fp32MacsPerToken: 0 },
+  ...{ layers: 1, layerBytes: 1000, headBytes: 0, int8MacsPerToken: 1, fp32MacsPerToken: 0 },
   ...{ int8MacsPerRow: 0, fp32MacsPerRow: 0, macsPerPosition: 0, kvBytesPerPosition: 0 },
 };
 

@@ -19,6 +19,7 @@ class SteadyMeter implements Meter {
 }
 
 const work: ModelWork = {
+  layers: 4,
   layerBytes: 1e6,
   headBytes: 2e5,
   int8MacsPerToken: 2e6,

@@ -144,7 +144,7 @@ test('a bill: what the account has come to, and its worth by the file of prices'
   t.after(() => energy.monitor.close());
   const account = energy.open();
   energy.begin({ key: '', model: 'm', recipe: 'r' }, account);
-  const work = { layerBytes: 1, headBytes: 1, int8MacsPerToken: 1, fp32MacsPerToken: 0 };
+  const work = { layers: 1, layerBytes: 1, headBytes: 1, int8MacsPerToken: 1, fp32MacsPerToken: 0 };
   const model = { ...work, int8MacsPerRow: 0, fp32MacsPerRow: 0, macsPerPosition: 1, kvBytesPerPosition: 1 };
   energy.monitor.addStep(3600, [{ accounts: [account], phase: 'decode', tokens: 1, rows: 1, cachedTokens: 0 }], model);
   joules = 3.6e6;

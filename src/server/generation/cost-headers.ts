@@ -19,7 +19,7 @@ export function asksForCost({ headers }: Pick<FastifyRequest, 'headers'>): boole
 }
 
 /** As few digits as say it exactly enough, without an exponent. */
-const amount = (value: number): string => value.toFixed(9).replace(/\.?0+$/, '');
+const amount = (value: number): string => value.toFixed(12).replace(/\.?0+$/, '');
 
 /** Money only where prices are known: `0.000012 EUR`. */
 export function costHeaders({ joules, source, price }: CostBody): Readonly<Record<string, string>> {
