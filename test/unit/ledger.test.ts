@@ -61,7 +61,7 @@ test('rows are written behind the back of requests, and are there after a close'
   assert.deepEqual([ledger.counts.lost, ledger.counts.failures, ledger.isUp], [0, 0, true]);
 });
 
-test('a file that can not be opened: rows wait, the newest of them if there is no room; then they are written', async (t) => {
+test('a file that can not be opened: rows wait, the newest if there is no room; then they are written', async (t) => {
   const path = temporary(t, 'l.db');
   mkdirSync(path);
   const { ledger, next } = start(t, path, { rowsMax: 3 });

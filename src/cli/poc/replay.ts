@@ -11,6 +11,7 @@ import { EnergyMonitor } from '../../metering/energy-monitor.js';
 import { modelWorkOf } from '../../metering/model-work.js';
 import { openMeter } from '../../metering/open-meter.js';
 import type { EnergySource } from '../../metering/types.js';
+import { packedHeadBytes } from '../../model/packed-bytes.js';
 import { readCounter } from '../../native/contract.js';
 import type { Contender } from '../eval/compare/candidates.js';
 import { openForEval } from '../eval/session.js';
@@ -78,7 +79,8 @@ function startMeter(config: Config, { nativeModel, modelFile }: OpenedModel, cha
   if (config.energyMeter === 'off') return null;
   const { meter } = openMeter({ setting: config.energyMeter, wattsPerCore: config.coreWatts });
   const monitor = new EnergyMonitor(meter);
-  const work = modelWorkOf(nativeModel.info, modelFile.architecture, changes.activations ?? 'a8');
+  const headBytes = packedHeadBytes(modelFile.tensors);
+  const work = modelWorkOf(nativeModel.info, modelFile.architecture, changes.activations ?? 'a8', headBytes);
   const onStep: OnStep = ({ counters, parts }) => {
     monitor.addStep(readCounter(counters, 'totalNs') * 1e-9, parts, work);
   };
