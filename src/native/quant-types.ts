@@ -45,7 +45,7 @@ export interface Calibrates {
   endCalibration(): void;
 }
 
-/** Formats that `quantizeMatrix` makes: bits, group of inputs that share a scale (`row`: all), `a` affine; `c` a codebook. */
+/** Formats that `quantizeMatrix` makes: bits, group of inputs with one scale (`row`: all), `a` affine, `c` codebook. */
 export type CodeFormat =
   | 'w4g32'
   | 'w4g32a'
