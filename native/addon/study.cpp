@@ -20,8 +20,8 @@ Status read_rule(Napi::Env env, const Napi::Value& value, InputRule& rule) {
   if (kind != "record") rule.limit = static_cast<float>(reader.number("limit", 1, kLimitMax));
   if (kind == "record") {
     rule.kind = Kind::record;
-  } else if (kind == "fixed") {
-    rule.kind = Kind::fixed;
+  } else if (kind == "fixed" || kind == "ratios") {
+    rule.kind = kind == "fixed" ? Kind::fixed : Kind::ratios;
     rule.steps = reader.floats("steps");
     rule.bias = reader.floats("bias");
   } else if (kind == "token") {
@@ -31,7 +31,7 @@ Status read_rule(Napi::Env env, const Napi::Value& value, InputRule& rule) {
     rule.groups = reader.size("groups", kGroupsMax);
     rule.centred = reader.boolean("centred");
   } else {
-    reader.fail("kind", "record, fixed, token or window");
+    reader.fail("kind", "record, fixed, token, ratios or window");
   }
   return reader.status();
 }

@@ -1,4 +1,5 @@
 // Tender's kernels against their scalar twin, and the twin against the sum over groups that shifting stands for.
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -68,21 +69,34 @@ void make_rows(Checker& c, const TenderCase& shape, size_t stride, std::span<A8B
   std::vector<int32_t> weight(inputs);
   std::vector<float> bias(inputs);
   std::vector<float> finer(inputs);
+  const bool biased = c.random.chance(2);
   size_t g = 0;
   for (size_t k = 0; k < inputs; ++k) {
     while (k >= size_t{4} * shape.ends[g]) ++g;
     order[k] = static_cast<int32_t>((k + 3) % inputs ^ 1);
     weight[k] = static_cast<int32_t>(uint32_t{1} << (shape.ends.size() - 1 - g));
     finer[k] = static_cast<float>(uint32_t{1} << g);
-    bias[k] = shape.extreme ? 0.0f : 0.1f * c.random.unit();
+    bias[k] = shape.extreme || !biased ? 0.0f : 0.1f * c.random.unit();
   }
   Buffer<float> x(inputs, 4 * c.random.between(0, 15));
   Buffer<A8Block> got(inputs / 32);
-  const TenderInput how{order.data(), bias.data(), finer.data(), weight.data(), inputs, 64.0f, 0.01f, 127.0f};
+  Buffer<float> own(inputs, 4 * c.random.between(0, 15));
+  TenderInput how{.order = order.data(),
+                  .bias = bias.data(),
+                  .finer = finer.data(),
+                  .weight = weight.data(),
+                  .inputs = inputs,
+                  .inverse = 64.0f,
+                  .step = 0.01f,
+                  .limit = shape.extreme || c.random.chance(2) ? 127.0f : 7.0f,
+                  .last = 1.0f / static_cast<float>(uint32_t{1} << (shape.ends.size() - 1)),
+                  .own = nullptr};
   for (size_t column = 0; column < shape.columns; ++column) {
     fill(c.random, Values::plain, x.span());
     for (size_t k = 0; shape.extreme && k < inputs; ++k) x[k] = column % 2 == 0 ? 1000.0f : -1000.0f;
     if (!shape.extreme && c.random.chance(8)) x[c.random.between(0, inputs - 1)] = __builtin_inff();
+    if (c.random.chance(8)) std::fill(x.data(), x.data() + inputs, c.random.chance(2) ? 0.0f : 0x1p-120f);
+    how.own = shape.extreme || c.random.chance(2) ? nullptr : own.data();
     A8Block* out = rows.data() + column * stride;
     tender_kernels(c.twin.isa)->quantize(x.data(), how, out);
     tender_kernels(c.level.isa)->quantize(x.data(), how, got.data());

@@ -60,6 +60,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
     for (ThreadBuffers& t : threads_) {
       t.clock = carver.take<OperatorClock>(1);
       t.row = carver.take<float>(widest_);
+      t.ordered = carver.take<float>(widest_);
       t.floats = carver.take<float>(own);
       t.blocks = carver.take<A8Block>(own / 32);
       t.turned = carver.take<float>(widest_);

@@ -90,6 +90,7 @@ class Graph {
     const Stage* stage;  // whose layers it runs
     OperatorClock* clock;
     float* row;           // [widest input]
+    float* ordered;       // [widest input] while Tender looks for a row's steps
     A8Block* blocks;      // [kOwnElementsMax / 32 or one row]
     float* floats;        // [kOwnElementsMax or one row]
     float* turned;        // [widest input] what a rotation needs beside its row
@@ -140,7 +141,8 @@ class Graph {
   void count_short_rows(const LayerWeights& weights, std::span<const int32_t> positions) noexcept;
   /// Of layers whose weights are in Tender's order: one input row as codes, or as floats in that order; and the
   /// product.
-  void quantize_tender(const Linear& linear, int32_t position, const float* row, A8Block* out) const noexcept;
+  void quantize_tender(const Linear& linear, int32_t position, const float* row, float* own,
+                       A8Block* out) const noexcept;
   void order_tender(const Linear& linear, const float* row, float* out) const noexcept;
   void linear_tender(const Linear& linear, const PackedView& weights, const LinearTask& task) const noexcept;
 

@@ -106,7 +106,7 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
     if (keep_floats && ordered) order_tender(linear, out, floats + i * inputs);
     if (!codes) return;
     A8Block* coded = blocks + i * (inputs / 32);
-    if (ordered) return quantize_tender(linear, positions[i], out, coded);
+    if (ordered) return quantize_tender(linear, positions[i], out, buffers.ordered, coded);
     const int32_t levels = is_short(linear, i, positions[i]) ? 7 : 127;
     model_.kernels->quantize_a8(out, inputs, linear.activation_group, levels, coded);
   };

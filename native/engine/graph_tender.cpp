@@ -3,9 +3,10 @@
 
 namespace nibble {
 
-void Graph::quantize_tender(const Linear& linear, int32_t position, const float* row, A8Block* out) const noexcept {
+void Graph::quantize_tender(const Linear& linear, int32_t position, const float* row, float* own,
+                            A8Block* out) const noexcept {
   const TenderPlan& plan = linear.tender;
-  const float scale = plan.scale(position);
+  const float scale = plan.own_steps() ? 0.0f : plan.scale(position);
   const float last = static_cast<float>(uint32_t{1} << (plan.groups() - 1));
   model_.tender->quantize(row,
                           {.order = plan.order.data(),
@@ -15,7 +16,9 @@ void Graph::quantize_tender(const Linear& linear, int32_t position, const float*
                            .inputs = linear.inputs,
                            .inverse = scale > 0 ? 1.0f / scale : 0.0f,
                            .step = scale / last,
-                           .limit = linear.activations == ActivationKind::tender4 ? 7.0f : 127.0f},
+                           .limit = linear.activations == ActivationKind::tender4 ? 7.0f : 127.0f,
+                           .last = 1.0f / last,
+                           .own = plan.own_steps() ? own : nullptr},
                           out);
 }
 

@@ -35,8 +35,10 @@ InputStudy::InputStudy(std::vector<size_t> inputs, size_t positions_max)
 
 Status InputStudy::set(size_t id, InputRule&& rule) {
   const size_t inputs = inputs_[id];
-  const bool fixed = rule.kind == InputRule::Kind::fixed;
-  if (fixed && (rule.steps.empty() || rule.steps.size() % inputs != 0 || rule.bias.size() != inputs)) {
+  const bool ratios = rule.kind == InputRule::Kind::ratios;
+  const bool known = ratios || rule.kind == InputRule::Kind::fixed;
+  const bool some = ratios ? rule.steps.size() == inputs : !rule.steps.empty() && rule.steps.size() % inputs == 0;
+  if (known && (!some || rule.bias.size() != inputs)) {
     return Status::failure(ErrorCode::native_invalid_argument, "Steps and bias don't match the width of the input.");
   }
   ranges_[id].clear();
@@ -56,6 +58,13 @@ void InputStudy::record(size_t id, const float* row, size_t chunk) noexcept {
     low[k] = std::min(low[k], row[k]);
     high[k] = std::max(high[k], row[k]);
   }
+}
+
+void InputStudy::ratios(const InputRule& rule, float* row, size_t inputs) noexcept {
+  float factor = 0;
+  for (size_t k = 0; k < inputs; ++k) factor = std::max(factor, std::fabs(row[k] - rule.bias[k]) / rule.steps[k]);
+  factor /= rule.limit;
+  for (size_t k = 0; k < inputs; ++k) row[k] = on_grid(row[k], rule.steps[k] * factor, rule.bias[k], rule.limit);
 }
 
 /// Tender's grouping (section 4, figure 5) of rows that share a chunk, from these rows: group g takes channels whose
@@ -107,6 +116,9 @@ void InputStudy::apply(size_t id, float* rows, std::span<const int32_t> position
         for (size_t k = 0; k < inputs; ++k) row[k] = on_grid(row[k], step, 0, rule.limit);
         break;
       }
+      case InputRule::Kind::ratios:
+        ratios(rule, row, inputs);
+        break;
       case InputRule::Kind::window: {
         size_t end = r + 1;
         while (end < positions.size() && activation_chunk(positions[end]) == chunk) ++end;

@@ -25,14 +25,16 @@ struct InputRule {
     record,  // keep minimum and maximum of every channel and chunk
     fixed,   // steps known beforehand
     token,   // one step per token, from its own largest value
+    ratios,  // channels' steps in known proportions, times the least factor per token that clips nothing
     window,  // Tender's groups from the values of the chunk themselves: looks ahead within a step
   };
   Kind kind = Kind::none;
-  float limit = 127;         // largest code
-  std::vector<float> steps;  // fixed: [chunks][inputs], 0 = the channel is 0; the last chunk serves all later ones
-  std::vector<float> bias;   // fixed: [inputs], taken away before rounding and added again
-  size_t groups = 1;         // window
-  bool centred = false;      // window: each channel's middle is taken away before rounding
+  float limit = 127;  // largest code
+  // fixed: [chunks][inputs], 0 = the channel is 0; the last chunk serves all later ones. ratios: [inputs], above 0.
+  std::vector<float> steps;
+  std::vector<float> bias;  // fixed, ratios: [inputs], taken away before rounding and added again
+  size_t groups = 1;        // window
+  bool centred = false;     // window: each channel's middle is taken away before rounding
 };
 
 class InputStudy {
@@ -52,6 +54,7 @@ class InputStudy {
 
  private:
   void record(size_t id, const float* row, size_t chunk) noexcept;
+  void ratios(const InputRule& rule, float* row, size_t inputs) noexcept;
   void window(const InputRule& rule, float* rows, size_t count, size_t inputs) noexcept;
 
   std::vector<size_t> inputs_;

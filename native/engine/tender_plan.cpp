@@ -32,7 +32,7 @@ bool are_whole_groups(const std::vector<int32_t>& sizes, size_t inputs) {
 
 Status TenderPlan::build(const std::string& prefix, const TenderTensors& t, size_t inputs) {
   const auto is_step = [](float scale) { return std::isfinite(scale) && scale >= 0; };
-  if (!is_permutation_of(t.order, inputs) || !are_whole_groups(t.sizes, inputs) || t.scales.empty() ||
+  if (!is_permutation_of(t.order, inputs) || !are_whole_groups(t.sizes, inputs) ||
       !std::all_of(t.scales.begin(), t.scales.end(), is_step)) {
     return Status::failure(ErrorCode::model_tensor_shape,
                            "Tensors '" + prefix + "*' must be an order of " + std::to_string(inputs) +

@@ -16,8 +16,9 @@ inline constexpr size_t kTenderGroupsMax = 24;
 struct TenderTensors {
   std::vector<int32_t> order;  // [inputs] channel at each place of the weights' columns
   std::vector<int32_t> sizes;  // [groups] channels of each, multiples of 4
-  std::vector<float> scales;   // [chunks] step of the first group; the last chunk serves all later ones
-  std::vector<float> bias;     // [inputs] by channel, or empty
+  std::vector<float> scales;  // [chunks] step of the first group; the last chunk serves all later ones. Empty: each row
+                              // has the smallest that clips nothing
+  std::vector<float> bias;    // [inputs] by channel, or empty
 };
 
 class TenderPlan {
@@ -27,7 +28,9 @@ class TenderPlan {
 
   bool empty() const noexcept { return order.empty(); }
   size_t groups() const noexcept { return ends.size(); }
-  /// Step of the first group at a position.
+  /// Whether each row has steps of its own.
+  bool own_steps() const noexcept { return scales_.empty(); }
+  /// Step of the first group at a position; unless each row has its own.
   float scale(int32_t position) const noexcept;
 
   std::vector<int32_t> order;     // [inputs]

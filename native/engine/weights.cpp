@@ -251,7 +251,8 @@ Status read_tender(const Loader& loader, const std::string& prefix, Linear& line
   TenderTensors t;
   Status status = loader.integers(prefix + "order", linear.inputs, t.order);
   if (status.ok()) status = loader.integers(prefix + "sizes", kTenderGroupsMax, t.sizes);
-  if (status.ok()) status = loader.vector(prefix + "scales", loader.length(prefix + "scales"), t.scales);
+  if (status.ok() && loader.has(prefix + "scales"))
+    status = loader.vector(prefix + "scales", loader.length(prefix + "scales"), t.scales);
   if (status.ok() && loader.has(prefix + "bias")) status = loader.vector(prefix + "bias", linear.inputs, t.bias);
   if (status.ok()) status = linear.tender.build(prefix, t, linear.inputs);
   if (!status.ok() || !loader.has(prefix + "offset")) return status;

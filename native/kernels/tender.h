@@ -23,9 +23,11 @@ struct TenderInput {
   const float* finer;     // [inputs] by place: 2^g
   const int32_t* weight;  // [inputs] by place: 2^(G−1−g)
   size_t inputs;          // multiple of 32
-  float inverse;          // 1 / step of the first group
-  float step;             // of the last group
+  float inverse;          // 1 / step of the first group; unless `own`
+  float step;             // of the last group; unless `own`
   float limit;            // largest code, ≤ 127
+  float last;             // 2^−(G−1)
+  float* own;             // [inputs] scratch: the row has steps of its own; or null
 };
 
 struct TenderTask {
@@ -44,7 +46,8 @@ struct TenderKernels {
   LinearKernel linear_f32[2];
   /// x[order[i]] → q = RNE(clamp(((x − bias) · finer) · inverse, ±limit)); in out[0] also d = step and
   /// n16[0] = −Σ weight · q (modulo 2³²), by which levels with unsigned weights correct A. A row that isn't finite: q =
-  /// 0, d = NaN. Other fields of the blocks are 0.
+  /// 0, d = NaN. Other fields of the blocks are 0. With `own` steps, top = max |(x − bias) · finer| gives inverse =
+  /// limit / top and step = (top / limit) · last; top < 2⁻¹⁰⁰: both 0, top infinite: as a row that isn't finite.
   void (*quantize)(const float* x, const TenderInput& how, A8Block* out) noexcept;
   /// Calls of the level's kernels.
   std::atomic<uint64_t>* calls;

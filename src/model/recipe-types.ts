@@ -140,7 +140,13 @@ export const recipeSchema = Type.Object(
         {
           groups: integer(1, 16, 'Groups of channels.'),
           bits: Type.Enum([4, 8], { description: 'Bits of an activation.' }),
-          chunkTokens: Type.Literal(256, { description: 'Positions that share the steps of activations.' }),
+          chunkTokens: Type.Literal(256, { description: 'Positions that share what calibration saw.' }),
+          steps: Type.Optional(
+            Type.Enum(['chunk', 'token'], {
+              description:
+                'Steps of activations: `chunk` as calibration saw them (default), `token` by each row itself.',
+            }),
+          ),
         },
         { ...closed, description: 'For activations `tender8` and `tender4`.' },
       ),

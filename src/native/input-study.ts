@@ -10,12 +10,18 @@ export const ACTIVATION_CHUNK_TOKENS = 256;
 /**
  * What is done with an input of a linear layer on the f32 path. `record` keeps minimum and maximum of every channel and
  * chunk. The others compute with what a quantizer would make of it, codes up to ±limit: `fixed` has known steps
- * [chunks][inputs] (the last chunk serves all later ones) around a bias [inputs], `token` a step per token, `window`
+ * [chunks][inputs] (the last chunk serves all later ones) around a bias [inputs], `token` a step per token, `ratios`
+ * steps [inputs] in known proportions around a bias, times the least factor per token that clips nothing, `window`
  * Tender's groups from the values of a whole chunk, which must lie in one step.
  */
 export type InputRule =
   | { readonly kind: 'record' }
-  | { readonly kind: 'fixed'; readonly limit: number; readonly steps: Float32Array; readonly bias: Float32Array }
+  | {
+      readonly kind: 'fixed' | 'ratios';
+      readonly limit: number;
+      readonly steps: Float32Array;
+      readonly bias: Float32Array;
+    }
   | { readonly kind: 'token'; readonly limit: number }
   | { readonly kind: 'window'; readonly limit: number; readonly groups: number; readonly centred: boolean };
 

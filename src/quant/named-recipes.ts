@@ -38,8 +38,7 @@ function agile(): Recipe {
   return { ...base, classes: { ...base.classes, qkv: { weights: 'w4g32a', activations: 'a8' } } };
 }
 
-// Of 8 bits more groups only clip what calibration didn't see; of 4 bits they pay.
-const tender = (bits: 4 | 8) => ({ groups: bits === 8 ? 4 : 8, bits, chunkTokens: 256 }) as const;
+const tender = (bits: 4 | 8) => ({ groups: bits === 8 ? 4 : 8, bits, chunkTokens: 256, steps: 'token' }) as const;
 
 // Feedback in the order of the file's inputs: behind a rotation no input is larger than the others.
 const rcp = { ...gptq, actOrder: false, levels: 'learned', rotation: 'hadamard' } as const;

@@ -93,18 +93,19 @@ test('rounding to nearest gives the bytes of the tools that made the format comm
 test('Tender: the file has the order and steps of every input, and computes near the floats', async () => {
   const squares = (values: readonly number[]) => values.reduce((sum, value) => sum + value * value, 0);
   const exact = (await logitsOf(kit.path('f32.gguf'), 'f32')).flat();
-  for (const [name, most, type] of [
-    ['tender-int8', 0.1, 'NB_W8ROW'],
-    ['tender-int4', 1, 'NB_W4ROW'],
+  for (const [name, most, type, steps] of [
+    ['tender-int8', 0.1, 'NB_W8ROW', 'token'],
+    ['tender-int4', 1, 'NB_W4ROW', 'chunk'],
   ] as const) {
     await kit.run('f32.gguf', `${name}.gguf`, {
       recipe: name,
-      set: ['calibration.tokens=1024', 'calibration.window=64'],
+      set: ['calibration.tokens=1024', 'calibration.window=64', `tender.steps=${steps}`],
     });
     const { tensors } = await readModelFile(kit.path(`${name}.gguf`));
     const parts = tensors.filter((tensor) => tensor.name.includes('.tender_')).length;
-    // Order, sizes and scales of 4 inputs of 3 layers; bias and offset of the two that come from norms.
-    assert.equal(parts, 3 * (4 * 3 + 2 * 2));
+    // Order and sizes of 4 inputs of 3 layers, scales if rows don't choose them; bias and offset of the two that come
+    // from norms.
+    assert.equal(parts, 3 * (4 * (steps === 'chunk' ? 3 : 2) + 2 * 2));
     assert.ok(tensors.every((tensor) => !tensor.name.includes('ffn_down') || tensorTypeName(tensor.type) === type));
     const errorOf = (found: readonly number[]) =>
       Math.sqrt(squares(found.map((value, i) => value - (exact[i] ?? 0))) / squares(exact));

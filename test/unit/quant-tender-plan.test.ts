@@ -9,7 +9,7 @@ import {
   planTender,
   type TenderSettings,
 } from '../../src/quant/tender/plan.js';
-import { channelRule, smoothRule, tenderRule, tensorRule } from '../../src/quant/tender/schemes.js';
+import { channelRule, smoothRule, tenderRule, tensorRule, tokenTenderRule } from '../../src/quant/tender/schemes.js';
 
 /** Ranges of chunks, each a list of [minimum, maximum] per channel; null: nothing seen. */
 function rangesOf(chunks: readonly (readonly (readonly [number, number])[] | null)[]): ChannelRanges {
@@ -81,6 +81,12 @@ test('the bias is the middle of a channel, averaged over chunks without the firs
   ]);
   const plan = planTender(ranges, { ...settings, centred: true });
   assert.deepEqual([...plan.bias], [3, -0.5]);
+});
+
+test('a token that chooses its own steps keeps those of channels in the proportions of their groups', () => {
+  const rule = tokenTenderRule(planTender(rangesOf([symmetric(maxima)]), settings), 127);
+  assert.ok(rule.kind === 'ratios');
+  assert.deepEqual([...rule.steps], [0.25, 1, 0.25, 1, 0.25, 0.5, 0.5, 0.25]);
 });
 
 test('what was seen is never clipped, whatever the ranges', () => {

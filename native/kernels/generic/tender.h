@@ -148,26 +148,64 @@ void tender_linear(const TenderTask& task) noexcept {
   for (; n < task.linear.row_tiles; ++n) tender_rows<Bits, 1>(task, n);
 }
 
+/// Values at 16 places.
+NIBBLE_INLINE F32x16 tender_gather(const float* x, const int32_t* order) noexcept {
+  alignas(64) float gathered[16];
+  for (size_t k = 0; k < 16; ++k) gathered[k] = x[order[k]];
+  return load(gathered);
+}
+
+/// Codes of 16 places and what they take from the sum that the row carries.
+NIBBLE_INLINE uint32_t tender_store(F32x16 scaled, float limit, const int32_t* weight, int8_t* codes) noexcept {
+  const I32x16 q = round_i32(min(max(scaled, set1(-limit)), set1(limit)));
+  store_i8(codes, q);
+  uint32_t sum = 0;
+  for (size_t k = 0; k < 16; ++k) {
+    sum -= static_cast<uint32_t>(weight[k]) * static_cast<uint32_t>(static_cast<int32_t>(codes[k]));
+  }
+  return sum;
+}
+
+/// Steps of the row's own: values wait in `how.own` until the largest of them is known.
+void tender_quantize_own(const float* x, const TenderInput& how, A8Block* out) noexcept {
+  const I32x16 magnitude = set1_i32(0x7fffffff);
+  I32x16 most = set1_i32(0);
+  for (size_t i = 0; i < how.inputs; i += 16) {
+    const F32x16 value = mul(sub(tender_gather(x, how.order + i), load(how.bias + i)), load(how.finer + i));
+    most = max(most, bit_and(bits(value), magnitude));
+    store(how.own + i, value);
+  }
+  const int32_t top_bits = fold_max(most);
+  float top;
+  __builtin_memcpy(&top, &top_bits, sizeof(top));
+  __builtin_memset(static_cast<void*>(out), 0, how.inputs / kTileInputs * sizeof(A8Block));
+  if (top_bits >= 0x7f800000) {
+    out->d = __builtin_nanf("");
+    return;
+  }
+  if (top < 0x1p-100f) return;
+  const F32x16 inverse = set1(how.limit / top);
+  uint32_t sum = 0;
+  for (size_t i = 0; i < how.inputs; i += 16) {
+    sum += tender_store(mul(load(how.own + i), inverse), how.limit, how.weight + i,
+                        out[i / kTileInputs].q + i % kTileInputs);
+  }
+  out->d = (top / how.limit) * how.last;
+  out->n16[0] = static_cast<int32_t>(sum);
+}
+
 void tender_quantize(const float* x, const TenderInput& how, A8Block* out) noexcept {
+  if (how.own != nullptr) return tender_quantize_own(x, how, out);
   const F32x16 inverse = set1(how.inverse);
-  const F32x16 high = set1(how.limit);
-  const F32x16 low = set1(-how.limit);
   const I32x16 magnitude = set1_i32(0x7fffffff);
   __builtin_memset(static_cast<void*>(out), 0, how.inputs / kTileInputs * sizeof(A8Block));
   I32x16 most = set1_i32(0);
   uint32_t sum = 0;
   for (size_t i = 0; i < how.inputs; i += 16) {
-    alignas(64) float gathered[16];
-    for (size_t k = 0; k < 16; ++k) gathered[k] = x[how.order[i + k]];
-    const F32x16 value = load(gathered);
+    const F32x16 value = tender_gather(x, how.order + i);
     most = max(most, bit_and(bits(value), magnitude));
     const F32x16 scaled = mul(mul(sub(value, load(how.bias + i)), load(how.finer + i)), inverse);
-    const I32x16 q = round_i32(min(max(scaled, low), high));
-    int8_t* codes = out[i / kTileInputs].q + i % kTileInputs;
-    store_i8(codes, q);
-    for (size_t k = 0; k < 16; ++k) {
-      sum -= static_cast<uint32_t>(how.weight[i + k]) * static_cast<uint32_t>(static_cast<int32_t>(codes[k]));
-    }
+    sum += tender_store(scaled, how.limit, how.weight + i, out[i / kTileInputs].q + i % kTileInputs);
   }
   out->d = how.step;
   out->n16[0] = static_cast<int32_t>(sum);

@@ -2,6 +2,7 @@
 // bits elsewhere are compared with what can't overflow.
 #include "../tender.h"
 
+#include <bit>
 #include <cstring>
 
 #include "math.h"
@@ -11,15 +12,33 @@ namespace {
 
 constinit std::atomic<uint64_t> tender_calls{0};
 
+struct Steps {
+  float inverse;  // 1 / step of the first group
+  float step;     // of the last group; NaN: the row isn't finite
+};
+
+Steps steps_of(const float* x, const TenderInput& how) noexcept {
+  uint32_t most = 0;
+  for (size_t i = 0; i < how.inputs; ++i) {
+    const float value = x[how.order[i]];
+    const uint32_t bits = magnitude_bits(how.own == nullptr ? value : (value - how.bias[i]) * how.finer[i]);
+    most = bits > most ? bits : most;
+  }
+  if (most >= kInfinityBits) return {0.0f, __builtin_nanf("")};
+  if (how.own == nullptr) return {how.inverse, how.step};
+  const float top = std::bit_cast<float>(most);
+  if (top < 0x1p-100f) return {0.0f, 0.0f};
+  return {how.limit / top, (top / how.limit) * how.last};
+}
+
 void quantize(const float* x, const TenderInput& how, A8Block* out) noexcept {
-  bool finite = true;
-  for (size_t i = 0; i < how.inputs; ++i) finite = finite && magnitude_bits(x[how.order[i]]) < kInfinityBits;
+  const Steps steps = steps_of(x, how);
   std::memset(static_cast<void*>(out), 0, how.inputs / kTileInputs * sizeof(A8Block));
-  out->d = finite ? how.step : __builtin_nanf("");
-  if (!finite) return;
+  out->d = steps.step;
+  if (steps.step != steps.step) return;
   uint32_t sum = 0;
   for (size_t i = 0; i < how.inputs; ++i) {
-    const float scaled = ((x[how.order[i]] - how.bias[i]) * how.finer[i]) * how.inverse;
+    const float scaled = ((x[how.order[i]] - how.bias[i]) * how.finer[i]) * steps.inverse;
     const float low = scaled > -how.limit ? scaled : -how.limit;
     const int32_t q = round_even(low < how.limit ? low : how.limit);
     out[i / kTileInputs].q[i % kTileInputs] = static_cast<int8_t>(q);

@@ -6,10 +6,10 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
 import { NibbleError } from '../../errors.js';
-import type { InputRule } from '../../native/input-study.js';
+import { type InputRule, LINEAR_INPUTS, type LinearInput } from '../../native/input-study.js';
 import { loadAddon } from '../../native/load.js';
 import { type ChannelRanges, planTender } from '../../quant/tender/plan.js';
-import { channelRule, smoothRule, tenderRule, tensorRule } from '../../quant/tender/schemes.js';
+import { channelRule, smoothRule, tenderRule, tensorRule, tokenTenderRule } from '../../quant/tender/schemes.js';
 import { isCentred, type LayerInput, layerInputs, recordRanges, setRules } from '../../quant/tender/study.js';
 import { weightPeaks } from '../../quant/tender/weight-peaks.js';
 import { integerIn } from '../bench/arguments.js';
@@ -31,6 +31,8 @@ export const schemes = [
   'tender-up',
   'tender-down',
   'tender-dynamic',
+  'tender-token-up',
+  'tender-token-down',
 ] as const;
 export type Scheme = (typeof schemes)[number];
 
@@ -41,6 +43,7 @@ type ActivationFlags = Readonly<Record<string, unknown>> & {
   readonly schemes: readonly Scheme[];
   readonly bits: number;
   readonly groups: readonly number[];
+  readonly inputs: readonly LinearInput[];
   readonly unit: number;
   readonly window: number;
   readonly windows?: number;
@@ -79,9 +82,12 @@ function ruleOf(
       case 'smooth':
         return smoothRule(ranges, limit, data.peaks()[id] ?? new Float32Array(0));
       case 'tender-up':
-      case 'tender-down': {
-        const rounding = scheme === 'tender-up' ? 'up' : 'down';
-        return tenderRule(planTender(ranges, { groups, limit, unit, centred, rounding }), limit);
+      case 'tender-down':
+      case 'tender-token-up':
+      case 'tender-token-down': {
+        const rounding = scheme.endsWith('up') ? 'up' : 'down';
+        const plan = planTender(ranges, { groups, limit, unit, centred, rounding });
+        return scheme.startsWith('tender-token') ? tokenTenderRule(plan, limit) : tenderRule(plan, limit);
       }
       case 'tender-dynamic':
         return { kind: 'window', limit, groups, centred };
@@ -123,7 +129,8 @@ async function* measureAll(opened: OpenedModel, flags: ActivationFlags): AsyncGe
     (scheme.startsWith('tender') ? flags.groups : [null]).map((groups) => ({ scheme, groups })),
   );
   for (const { scheme, groups } of runs) {
-    setRules(nativeModel, inputs, ruleOf(scheme, { limit, groups: groups ?? 1, unit: flags.unit }, { ranges, peaks }));
+    const rule = ruleOf(scheme, { limit, groups: groups ?? 1, unit: flags.unit }, { ranges, peaks });
+    setRules(nativeModel, inputs, (input, id) => (flags.inputs.includes(input.input) ? rule(input, id) : null));
     const { perplexity, standardError } = await measurePerplexity(nativeModel, windows, flags.protocol);
     yield { scheme, bits: flags.bits, groups, perplexity, standardError };
   }
@@ -169,6 +176,14 @@ function parseSchemes(text: string): readonly Scheme[] {
   });
 }
 
+function parseInputs(text: string): readonly LinearInput[] {
+  return text.split(',').map((name) => {
+    const found = LINEAR_INPUTS.find((input) => input === name);
+    if (found === undefined) throw new InvalidArgumentError(`must be some of: ${LINEAR_INPUTS.join(', ')}.`);
+    return found;
+  });
+}
+
 const parseGroups = (text: string): readonly number[] => text.split(',').map((part) => integerIn(1, 24)(part));
 
 export function registerActivations(parent: Command): void {
@@ -181,6 +196,7 @@ export function registerActivations(parent: Command): void {
     .option('--schemes <names>', schemes.join(', '), parseSchemes, ['none', 'token', 'tender-up'] as readonly Scheme[])
     .option('--bits <count>', 'of a code', integerIn(2, 8), 8)
     .option('--groups <counts>', "Tender's groups", parseGroups, [8])
+    .option('--inputs <names>', `round only: ${LINEAR_INPUTS.join(', ')}`, parseInputs, LINEAR_INPUTS)
     .option('--unit <channels>', 'of which groups hold multiples', integerIn(1, 32), 4)
     .option('--window <tokens>', 'tokens of a window; a last short one is dropped', integerIn(4, 1_000_000), 512)
     .option('--windows <count>', 'only the first so many windows', integerIn(1, 1_000_000_000))

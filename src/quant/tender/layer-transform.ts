@@ -8,6 +8,8 @@ import { isCentred } from './study.js';
 import { applyTender, type TenderFileTensor } from './transform.js';
 import { matricesOf } from './weight-peaks.js';
 
+type Tender = NonNullable<Recipe['tender']>;
+
 /** An integer dot product takes so many channels at once. */
 const UNIT = 4;
 
@@ -42,17 +44,18 @@ export function permuteStatistics(statistics: InputStatistics, order: Int32Array
   };
 }
 
-function transformInput(layer: LayerFloats, name: LayerClass, groups: number): readonly TenderFileTensor[] {
+function transformInput(layer: LayerFloats, name: LayerClass, { groups, steps }: Tender): readonly TenderFileTensor[] {
   const { activations } = layer.formats[name];
   if (activations !== 'tender8' && activations !== 'tender4') return [];
   const statistics = layer.inputs?.[name];
   const matrices = matricesOf[name].map((part) => layer.tensors.get(`blk.${layer.layer}.${part}.weight`));
   if (layer.inputs === null || statistics === undefined) throw new Error('Tender needs statistics');
-  const plan = planTender(rangesOf(statistics), {
+  const planned = planTender(rangesOf(statistics), {
     ...{ groups, unit: UNIT, rounding: 'up' },
     limit: activations === 'tender8' ? 127 : 7,
     centred: isCentred(name),
   });
+  const plan = steps === 'token' ? { ...planned, scales: new Float32Array(0) } : planned;
   const found = matrices.filter((matrix) => matrix !== undefined);
   if (found.length !== matrices.length) throw new Error(`a matrix of ${name} isn't there as floats`);
   const tensors = applyTender(layer.layer, name, plan, found);
@@ -62,5 +65,5 @@ function transformInput(layer: LayerFloats, name: LayerClass, groups: number): r
 
 /** Of a recipe with `tender`: for every input whose activations are `tender8` or `tender4`. */
 export function tenderTransform({ tender }: Recipe): LayerTransform {
-  return (layer) => layerClasses.flatMap((name) => transformInput(layer, name, tender?.groups ?? 1));
+  return (layer) => (tender === undefined ? [] : layerClasses.flatMap((name) => transformInput(layer, name, tender)));
 }

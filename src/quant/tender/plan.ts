@@ -6,7 +6,7 @@
  * chunk of 256 positions, two candidate assignments. Ours: one order of channels for all chunks, so that the weights'
  * columns are permuted once; position 0 is a chunk of its own; the groups' sizes are rounded up to whole units with the
  * largest channels of the next group, which costs them precision but never clips; a chunk's steps are the smallest that
- * clip nothing under that order.
+ * clip nothing under that order, or those that clip nothing of a row.
  */
 
 /** Minima and maxima that calibration saw: `values[(2 · chunk + 0 or 1) · inputs + channel]`. */
@@ -30,7 +30,10 @@ export type TenderPlan = {
   readonly order: Int32Array;
   /** [groups] channels of each; multiples of the unit that sum to `inputs`. */
   readonly sizes: Int32Array;
-  /** [chunks] step of the first group; group g (from 0) has `scale / 2^g`. The last chunk serves all later ones. */
+  /**
+   * [chunks] step of the first group; group g (from 0) has `scale / 2^g`. The last chunk serves all later ones. Without
+   * any, each row has the smallest steps that clip nothing of it.
+   */
   readonly scales: Float32Array;
   /** [inputs] by channel. */
   readonly bias: Float32Array;

@@ -12,6 +12,11 @@ export function tenderRule(plan: TenderPlan, limit: number): InputRule {
   return { kind: 'fixed', limit, steps, bias: plan.bias };
 }
 
+/** The same groups, but each token has the smallest steps that clip nothing of it. */
+export function tokenTenderRule(plan: TenderPlan, limit: number): InputRule {
+  return { kind: 'ratios', limit, steps: Float32Array.from(finerBy(plan), (finer) => 1 / finer), bias: plan.bias };
+}
+
 /** Largest magnitude of each channel over all chunks. */
 export function channelPeaks(ranges: ChannelRanges): Float32Array {
   const { inputs, values } = ranges;

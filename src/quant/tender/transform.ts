@@ -65,7 +65,7 @@ export function applyTender(
   return [
     tensor('order', plan.order),
     tensor('sizes', plan.sizes),
-    tensor('scales', plan.scales),
+    ...(plan.scales.length === 0 ? [] : [tensor('scales', plan.scales)]),
     ...(offset === null ? [] : [tensor('bias', plan.bias), tensor('offset', offset)]),
   ];
 }
