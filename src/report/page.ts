@@ -55,9 +55,10 @@ export function renderTable(
     const own = item === undefined ? '' : ` tabindex="0" data-item="${escapeHtml(item.id)}"${tags.join('')}`;
     return `<tr${own}>${row.map((cell) => `<td>${escapeHtml(cell)}</td>`).join('')}</tr>`;
   });
+  const isLinked = items.length > 0;
+  const table = `<table${isLinked ? ' class="sorted"' : ''}><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table>`;
   // Keys can scroll only what can be reached by them.
-  const table = `<table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table>`;
-  return `<div class="wide" tabindex="0" role="region" aria-label="Table">${table}</div>`;
+  return `<div class="wide${isLinked ? ' tall' : ''}" tabindex="0" role="region" aria-label="Table">${table}</div>`;
 }
 
 /** What a report rests on: data, machine, command. */

@@ -50,6 +50,8 @@ export function drawScatter(items: readonly ScatterItem[], labels: { readonly x:
     dot.setAttribute('data-title', item.title);
     for (const [name, value] of Object.entries(item.tags)) dot.setAttribute(`data-${name}`, value);
   }
+  // Names of groups of marks mean nothing to a listener; the figure has its caption.
+  for (const group of plot.querySelectorAll('g[aria-label]')) group.removeAttribute('aria-label');
   return plot.outerHTML;
 }
 

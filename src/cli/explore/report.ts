@@ -34,7 +34,7 @@ function viewsOf({ recipes }: Exploration): readonly View[] {
     },
     {
       ...{ x: energy, y: kl, at: (point) => [joules(point), error(point)] },
-      caption: 'Measured error of the recipe against simulated energy.',
+      caption: 'Measured error of the recipe against simulated energy; no error at all is drawn lowest.',
     },
     {
       ...{ x: seconds, y: area, at: (point) => [point.evaluation.seconds, point.evaluation.areaMm2] },
@@ -42,7 +42,7 @@ function viewsOf({ recipes }: Exploration): readonly View[] {
     },
     {
       ...{ x: area, y: kl, at: (point) => [point.evaluation.areaMm2, error(point)] },
-      caption: 'Measured error of the recipe against simulated area.',
+      caption: 'Measured error of the recipe against simulated area; no error at all is drawn lowest.',
     },
   ];
 }

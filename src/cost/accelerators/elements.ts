@@ -67,8 +67,8 @@ export const elementGates = {
   int4: integerElement(4, 4, GROUP_BITS),
   /** A row's accumulator, and a multiplexer for each of its bits: the one-bit shifter. */
   tender: integerElement(4, 4, ROW_BITS) + shifter(ROW_BITS, 1),
-  /** Four 4-bit elements that can be joined to one of 8 bits: shifters and adders to combine them. */
-  fused: 4 * integerElement(4, 4, 0) + 3 * adder(12) + registers(ROW_BITS) + adder(ROW_BITS),
+  /** Four 4-bit elements, each with a sum of its own, and shifts and adders that join them to one of 8 bits. */
+  fused: 4 * integerElement(4, 4, GROUP_BITS) + 3 * (adder(12) + shifter(12, 1)),
   ant: scaledElement(FLINT),
   olive: scaledElement(ABFLOAT),
   olaccel: outlierElement(),
