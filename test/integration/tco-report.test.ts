@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import type { Browser } from 'playwright-core';
 import { examples } from '../../src/cli/tco/examples.js';
 import { renderTcoPage } from '../../src/cli/tco/report.js';
+import { withSimulated } from '../../src/cost/tco/accelerated.js';
 import { analyze } from '../../src/cost/tco/analysis.js';
 import { needsBrowser, openBrowser } from '../support/browser.js';
 import { openReport } from '../support/report-page.js';
@@ -19,7 +20,7 @@ const origin = { date: '2026-01-01', commit: 'c0ffee', command: `nibble tco --sc
 
 test('plots, words and nothing from outside, in light, in the dark and on paper', needsBrowser, async () => {
   assert.ok(browser);
-  const scenario = { ...(examples['kiosk-fleet'] ?? assert.fail()), name: `Fleet ${hostile}` };
+  const scenario = { ...withSimulated(examples['kiosk-fleet'] ?? assert.fail()), name: `Fleet ${hostile}` };
   const html = renderTcoPage({ scenario, analysis: analyze(scenario, 200, 1) }, origin);
   const seen = await openReport(browser, html);
   // The parts and their names, what was paid, the tornado, what the draws saved.

@@ -9,6 +9,7 @@ import type { Answer, Run } from '../../src/cli/poc/replay.js';
 import { renderPocPage } from '../../src/cli/poc/report.js';
 import type { Poc, PocModel } from '../../src/cli/poc/result.js';
 import { examples } from '../../src/cli/tco/examples.js';
+import { withSimulated } from '../../src/cost/tco/accelerated.js';
 import { analyze } from '../../src/cost/tco/analysis.js';
 import { NibbleError } from '../../src/errors.js';
 import type { Tokenizer } from '../../src/model/types.js';
@@ -194,7 +195,7 @@ const agreement = {
 };
 
 function pocOf(secret: string): Poc {
-  const scenario = examples['small-factory'] ?? assert.fail();
+  const scenario = withSimulated(examples['small-factory'] ?? assert.fail());
   const model = (name: string): PocModel => ({
     ...{ name, isBaseline: name === 'base', file: '/models/a.gguf', fileBytes: 1e8, exactMatch: null },
     measured: {

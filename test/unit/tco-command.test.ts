@@ -12,8 +12,10 @@ import { describePlan, describePlanJson, money } from '../../src/cli/tco/present
 import { checkNames, parseScenario, readScenario } from '../../src/cli/tco/read-scenario.js';
 import { verdict } from '../../src/cli/tco/report.js';
 import { withMeasured, withPrices } from '../../src/cli/tco/site.js';
+import { accelerators, joulesOf, publishedModels, requestGemms } from '../../src/cost/accelerators/index.js';
+import { withSimulated } from '../../src/cost/tco/accelerated.js';
 import { analyze } from '../../src/cost/tco/analysis.js';
-import { choicesOf, type Scenario } from '../../src/cost/tco/scenario.js';
+import { choicesOf, type RecipeFigures, type Scenario } from '../../src/cost/tco/scenario.js';
 import { NibbleError } from '../../src/errors.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'nibble-tco-'));
@@ -26,7 +28,7 @@ const write = (name: string, content: unknown): string => {
 const schema = (name: string) =>
   JSON.parse(readFileSync(fileURLToPath(new URL(`../../docs/schemas/${name}`, import.meta.url)), 'utf8'));
 const names = Object.keys(examples);
-const example = (name: string): Scenario => examples[name] ?? assert.fail(name);
+const example = (name: string): Scenario => withSimulated(examples[name] ?? assert.fail(name));
 const fail = (message: string) => new NibbleError('scenario_invalid', { path: 'x', message });
 
 test('every example is a scenario; its JSON fits the schema; its table has a line for each choice', () => {
@@ -36,7 +38,7 @@ test('every example is a scenario; its JSON fits the schema; its table has a lin
   const machine = { cpu: 'x', isa: 'avx2', threads: 1, cores: 1 };
   assert.ok(names.length >= 3);
   for (const name of names) {
-    const scenario = parseScenario(JSON.parse(JSON.stringify(example(name))), fail);
+    const scenario = parseScenario(JSON.parse(JSON.stringify(examples[name])), fail);
     const plan = { scenario, analysis: analyze(scenario, 20, 1) };
     const result = JSON.parse(JSON.stringify({ ...describePlanJson(plan), machine, model: null, commit: 'c' }));
     assert.ok(validate(result), JSON.stringify(validate.errors));
@@ -47,7 +49,7 @@ test('every example is a scenario; its JSON fits the schema; its table has a lin
 
 /** The call centre with one thing changed, by its path. */
 function changed(path: string, value: unknown): unknown {
-  const content = JSON.parse(JSON.stringify(example('call-centre')));
+  const content = JSON.parse(JSON.stringify(examples['call-centre']));
   const keys = path.split('.');
   const last = keys.pop() ?? '';
   const target = keys.reduce((at, key) => at[key], content);
@@ -66,7 +68,7 @@ test('what is wrong with a scenario is said with its place', () => {
     ['workload.promptTokens', { low: 0, likely: 4, high: 9 }, /^\/workload\/promptTokens must be >= 1$/],
     ['workload.sites', { low: 0.5, likely: 1, high: 2 }, /^\/workload\/sites must be (integer|>= 1)$/],
     ['workload.peakfactor', 2, /^\/workload has the unknown peakfactor$/],
-    ['options.1.kind', 'shed', /^\/options\/1 needs "kind": one of box, cloud$/],
+    ['options.1.kind', 'shed', /^\/options\/1 needs "kind": one of box, cloud, accelerator$/],
     ['options.1.kind', 'toString', /^\/options\/1 needs "kind"/],
     ['options.1.recipes.0.streams', 0, /^\/options\/1\/recipes\/0\/streams must be >= 1$/],
     ['options.1.recipes.0.decodeTokensPerS', 0, /decodeTokensPerS must be > 0$/],
@@ -76,7 +78,10 @@ test('what is wrong with a scenario is said with its place', () => {
     ['currency', 'Euro', /^\/currency must match pattern/],
     ['months', 1000, /^\/months must be <= 120$/],
     ['baseline', 'Cloud', /^the baseline "Cloud" is none of: Cloud API; 16-core server \/ f16; /],
-    ['options.1.name', 'Server with a low-bit accelerator', /^two options have the name "Server with .* \/ w4a8"$/],
+    ['options.0.name', '16-core server / w4a8', /^two options have the name "16-core server \/ w4a8"$/],
+    ['options.2.designs.0', 'abacus', /^\/options\/2\/designs\/0 /],
+    ['options.2.model', 'llama-9', /^\/options\/2\/model /],
+    ['options.2.model.heads', 0, /^\/options\/2\/model/],
   ];
   for (const [path, value, message] of cases) {
     let said = '';
@@ -105,12 +110,48 @@ const figures = {
   ...{ joulesPerPromptToken: 0.02, joulesPerOutputToken: 0.3 },
 };
 
+test('a box with a modelled accelerator: rates and energy are those of the model for whole requests', () => {
+  const host = { ...{ price: 1000, lifeMonths: 48, hoursPerMonth: 0, hoursPerBoxMonth: 0 } };
+  const none = { hours: 0, price: 0 };
+  const figures = (arrays: number, idleWatts: number) => {
+    const { workload, ...file } = examples['small-factory'] ?? assert.fail();
+    const work = { ...workload, promptTokens: { low: 1, likely: 200, high: 300 }, outputTokens: 30 };
+    const option = {
+      ...{ kind: 'accelerator' as const, name: 'card', designs: ['tender'], arrays, streams: 4 * arrays, idleWatts },
+      ...{ ...host, migration: none, update: none, model: 'llama-2-7b' },
+    };
+    const [box] = withSimulated({ ...file, workload: work, options: [option] }).options;
+    const recipe = box?.kind === 'box' ? box.recipes[0] : undefined;
+    const {
+      prefillTokensPerS = 0,
+      decodeTokensPerS = 0,
+      joulesPerPromptToken = 0,
+      joulesPerOutputToken = 0,
+    } = (recipe as RecipeFigures<number> | undefined) ?? {};
+    assert.deepEqual([recipe?.source, recipe?.streams], ['simulated', 4 * arrays]);
+    const seconds = 200 / prefillTokensPerS + 30 / decodeTokensPerS;
+    return { seconds, joules: 200 * joulesPerPromptToken + 30 * joulesPerOutputToken };
+  };
+  const shape = publishedModels.find(({ name }) => name === 'llama-2-7b') ?? assert.fail();
+  const tender = accelerators.find(({ name }) => name === 'tender') ?? assert.fail();
+  const { seconds, energy } = tender.evaluate(requestGemms(shape, { batch: 4, promptTokens: 200, outputTokens: 30 }));
+  const near = (got: number, wanted: number) => assert.ok(Math.abs(got / wanted - 1) < 1e-9, `${got}, not ${wanted}`);
+  near(figures(1, 0).seconds, seconds / 4);
+  near(figures(1, 0).joules, joulesOf(energy) / 4);
+  // Two arrays: half the time; a host draws its watts for as long.
+  near(figures(2, 50).seconds, seconds / 8);
+  near(figures(2, 50).joules, joulesOf(energy) / 4 + (50 * seconds) / 8);
+});
+
 test('what was measured takes the place of the figures of this box, and of no other', async () => {
   const path = write('poc.json', { recipes: [figures], other: 'fields' });
   const scenario = withMeasured(example('call-centre'), await readMeasured(path));
   assert.deepEqual(
     choicesOf(scenario).map(({ name }) => name),
-    ['Cloud API', '16-core server / agile', 'Server with a low-bit accelerator / w4a8'],
+    [
+      ...['Cloud API', '16-core server / agile'],
+      ...['Server with a low-bit accelerator / mixpe-w4a8', 'Server with a low-bit accelerator / tender'],
+    ],
   );
   assert.throws(() => checkNames({ ...scenario, baseline: '16-core server / w4a8' }, fail), {
     code: 'scenario_invalid',

@@ -1,6 +1,7 @@
 /** The cost plan with what was measured: this box with each model. */
 import type { Config } from '../../config.js';
 import { priceOf } from '../../cost/price.js';
+import { withSimulated } from '../../cost/tco/accelerated.js';
 import { type Analyzed, analyze } from '../../cost/tco/analysis.js';
 import type { Box, Scenario } from '../../cost/tco/scenario.js';
 import { settleLikely } from '../../cost/tco/uncertain.js';
@@ -43,7 +44,8 @@ async function chooseScenario({ scenario: path }: PlanFlags, measured: readonly 
   if (path !== undefined) return readScenario(path);
   const example = examples[EXAMPLE];
   if (example === undefined) throw new NibbleError('internal', {});
-  return measured === null ? example : withTokens(example, measured);
+  const scenario = withSimulated(example);
+  return measured === null ? scenario : withTokens(scenario, measured);
 }
 
 /**

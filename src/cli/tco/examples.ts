@@ -2,6 +2,7 @@
  * Scenarios to start from. Their figures are assumptions of a plausible size, not measurements and nobody's prices: the
  * recipes of `isThisBox` boxes give way to what `nibble poc` measures.
  */
+import type { ScenarioFile } from '../../cost/tco/accelerated.js';
 import type { Box, Cloud, RecipeFigures, Scenario } from '../../cost/tco/scenario.js';
 
 const around = (likely: number, share: number) => ({
@@ -69,7 +70,8 @@ const smallFactory: Scenario = {
   options: [cloudApi, miniPc],
 };
 
-const callCentre: Scenario = {
+/** Models of a billion weights; the accelerator's figures are simulated for just such a shape. */
+const callCentre: ScenarioFile = {
   ...{ name: 'Call centre: a summary of each call, hints while it lasts', currency: 'EUR', months: 48 },
   workload: {
     requestsPerMonth: { low: 600_000, likely: 900_000, high: 1_400_000 },
@@ -91,12 +93,16 @@ const callCentre: Scenario = {
       recipes: [stated('f16', 8, 600, 130, 150), stated('w4a8', 8, 1700, 320, 150)],
     },
     {
-      ...miniPc,
-      name: 'Server with a low-bit accelerator',
+      ...{ kind: 'accelerator', name: 'Server with a low-bit accelerator' },
       price: { low: 4000, likely: 6000, high: 9000 },
-      ...{ lifeMonths: 60, idleWatts: 60, hoursPerMonth: 8, hoursPerBoxMonth: 0.5, isThisBox: false },
+      ...{ lifeMonths: 60, idleWatts: 40, hoursPerMonth: 8, hoursPerBoxMonth: 0.5 },
       migration: { hours: { low: 160, likely: 300, high: 600 }, price: 0 },
-      recipes: [{ ...stated('w4a8', 16, 12_000, 900, 180), source: 'simulated' }],
+      update: { hours: { low: 8, likely: 16, high: 40 }, price: 0 },
+      ...{ designs: ['mixpe-w4a8', 'tender'], arrays: 8, streams: 64 },
+      model: {
+        ...{ layers: 16, hidden: 2048, heads: 32, kvHeads: 8, headDim: 64 },
+        ...{ ffn: 8192, ffnMatrices: 3, vocab: 128_256 },
+      },
     },
   ],
 };
@@ -129,7 +135,8 @@ const kioskFleet: Scenario = {
   ],
 };
 
-export const examples: Readonly<Record<string, Scenario>> = {
+/** As a file would hold them. */
+export const examples: Readonly<Record<string, ScenarioFile>> = {
   'small-factory': smallFactory,
   'call-centre': callCentre,
   'kiosk-fleet': kioskFleet,

@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { TSchema } from 'typebox';
 import { Value } from 'typebox/value';
+import { type ScenarioFile, withSimulated } from '../../cost/tco/accelerated.js';
 import { choicesOf, type Scenario } from '../../cost/tco/scenario.js';
 import { isRange } from '../../cost/tco/uncertain.js';
 import { NibbleError } from '../../errors.js';
@@ -70,7 +71,7 @@ export function checkNames(scenario: Scenario, fail: Fail): void {
 /** Throws what `fail` makes of the first fault. */
 export function parseScenario(content: unknown, fail: Fail): Scenario {
   for (const end of ['likely', 'low', 'high'] as const) checkEnd(content, end, fail);
-  const scenario = content as Scenario;
+  const scenario = withSimulated(content as ScenarioFile);
   checkNames(scenario, fail);
   return scenario;
 }

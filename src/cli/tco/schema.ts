@@ -1,5 +1,6 @@
 /** What a scenario file may hold, and bounds. Figures are plain numbers: ranges are settled before. */
 import Type, { type TSchema } from 'typebox';
+import { designNames, modelNames } from '../../cost/tco/accelerated.js';
 
 const exact = <T extends Record<string, TSchema>>(fields: T) => Type.Object(fields, { additionalProperties: false });
 const from = (minimum: number, maximum: number) => Type.Number({ minimum, maximum });
@@ -22,8 +23,8 @@ export const recipeSchema = exact({
   joulesPerOutputToken: from(0, 1e6),
 });
 
-const box = exact({
-  kind: Type.Literal('box'),
+/** What boxes of any kind have. */
+const host = {
   name,
   price: money,
   lifeMonths: Type.Integer({ minimum: 1, maximum: 600 }),
@@ -32,8 +33,35 @@ const box = exact({
   hoursPerBoxMonth: hours,
   migration: effort,
   update: effort,
+};
+
+const box = exact({
+  kind: Type.Literal('box'),
+  ...host,
   isThisBox: Type.Boolean(),
   recipes: Type.Array(recipeSchema, { minItems: 1, maxItems: 32 }),
+});
+
+const extent = (maximum: number) => Type.Integer({ minimum: 1, maximum });
+
+const shape = exact({
+  layers: extent(1000),
+  hidden: extent(1e6),
+  heads: extent(10_000),
+  kvHeads: extent(10_000),
+  headDim: extent(10_000),
+  ffn: extent(1e6),
+  ffnMatrices: Type.Union([Type.Literal(2), Type.Literal(3)]),
+  vocab: extent(1e7),
+});
+
+const accelerator = exact({
+  kind: Type.Literal('accelerator'),
+  ...host,
+  designs: Type.Array(Type.Enum([...designNames]), { minItems: 1, maxItems: 32 }),
+  arrays: extent(1024),
+  streams: extent(1024),
+  model: Type.Union([Type.Enum([...modelNames]), shape]),
 });
 
 const cloud = exact({
@@ -51,7 +79,7 @@ const cloud = exact({
   update: effort,
 });
 
-export const optionSchemas: Readonly<Record<string, TSchema>> = { box, cloud };
+export const optionSchemas: Readonly<Record<string, TSchema>> = { box, cloud, accelerator };
 
 /** All but what is in the options: theirs depends on their kind. */
 export const scenarioSchema = exact({
