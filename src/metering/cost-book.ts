@@ -64,25 +64,28 @@ export class CostEntry {
   readonly line: Line;
   readonly key: KeySums;
   seen: Reading = nothing;
-  isClosed = false;
+  /** At which settlement it was closed: the next one completes it. */
+  closedAt: number | null = null;
+  readonly #monitor: EnergyMonitor;
   readonly #now: () => number;
 
-  constructor(account: CostAccount, line: Line, key: KeySums, now: () => number) {
+  constructor(account: CostAccount, line: Line, key: KeySums, monitor: EnergyMonitor, now: () => number) {
     this.account = account;
     this.line = line;
     this.key = key;
+    this.#monitor = monitor;
     this.#now = now;
   }
 
   /** It never began: it is no request that cost anything. */
   cancel(): void {
-    this.isClosed = true;
+    this.closedAt = -1;
     this.line.isChanged = false;
   }
 
   /** Its last step has returned. */
   close(outcome: Exclude<Outcome, 'running' | 'lost'>, tokens: TokenCounts): void {
-    this.isClosed = true;
+    this.closedAt = this.#monitor.settlements;
     this.line.endedMs = this.#now();
     this.line.outcome = outcome;
     this.line.tokens = tokens;
@@ -138,7 +141,7 @@ export class CostBook {
   begin(payer: Payer, account = new CostAccount()): CostEntry {
     this.#lastNumber += 1;
     const line = new Line(this.#lastNumber, 'request', payer, this.#now());
-    const entry = new CostEntry(account, line, this.#keyOf(payer.key), this.#now);
+    const entry = new CostEntry(account, line, this.#keyOf(payer.key), this.#monitor, this.#now);
     this.#open.add(entry);
     this.#entries.set(account, entry);
     this.#tickTimer ??= setTimeout(this.#onTick, TICK_MS).unref();
@@ -166,7 +169,7 @@ export class CostBook {
     const rows: LedgerRow[] = [];
     for (const entry of this.#open) {
       if (entry.line.isChanged) rows.push(entry.line.take());
-      if (entry.isClosed) this.#open.delete(entry);
+      if (entry.closedAt !== null && entry.closedAt < this.#monitor.settlements) this.#open.delete(entry);
     }
     const current = Math.floor(this.#now() / MINUTE_MS);
     for (const [number, line] of this.#minutes) {

@@ -16,6 +16,8 @@ export type EnergyTotals = Readonly<Record<Phase | 'idle', number>>;
 export class EnergyMonitor {
   /** What steps did for no request: a canary's comparisons. */
   readonly own = new CostAccount();
+  /** How often energy was divided; what ran before the last time is in its accounts. */
+  settlements = 0;
   /** Called each time that accounts have grown; `source` is the one of that growth. */
   onSettled: (() => void) | null = null;
   private readonly meter: Meter;
@@ -56,6 +58,8 @@ export class EnergyMonitor {
 
   /** Reads the meter and divides what it has counted. For an answer that states its own cost, and every few seconds. */
   settle(): void {
+    if (this.meter.hasNews === false) return;
+    this.settlements += 1;
     this.attribution.settle(this.meter.joules(), this.now() / 1000);
     const { steps, idleJoules } = this.attribution;
     const before = this.counted;

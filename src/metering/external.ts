@@ -76,6 +76,7 @@ export class ExternalMeter implements Meter {
   /** Last reading, in the meter's unit. */
   private last: number | null = null;
   private lastMs: number;
+  hasNews = true;
 
   constructor(spec: ExternalSpec, now: () => number) {
     this.spec = spec;
@@ -117,9 +118,11 @@ export class ExternalMeter implements Meter {
     }
     this.last = value;
     this.lastMs = nowMs;
+    this.hasNews = true;
   }
 
   joules(): number {
+    this.hasNews = false;
     return this.sum;
   }
 

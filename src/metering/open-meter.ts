@@ -46,6 +46,11 @@ class ReplacedMeter implements Meter {
     return this.text;
   }
 
+  get hasNews(): boolean {
+    // One that is lost has no more news of its own.
+    return this.sensor === null || this.sensor.isLost || this.sensor.hasNews !== false;
+  }
+
   joules(): number {
     if (this.sensor !== null) {
       const joules = this.sensor.joules();

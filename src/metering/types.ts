@@ -13,6 +13,11 @@ export interface Meter {
   readonly description: string;
   /** Joules since the meter was opened; never falls. Takes some 10 µs and doesn't throw. */
   joules(): number;
+  /**
+   * False while it has read nothing since `joules` was last called: it reads by itself, and what it counts at its next
+   * reading is of the whole time in between. Those that read when they are asked leave it out.
+   */
+  readonly hasNews?: boolean;
   close(): void;
 }
 

@@ -128,6 +128,20 @@ test('a row says whose it is, how it went and how much; it grows until it is clo
   assert.ok(!rows().has(1), 'it is complete');
 });
 
+test('a request that ended is complete once the meter has been read again', (t) => {
+  const { book, meter, pass, rows } = setUp(t);
+  const entry = book.begin(payer);
+  const plug = Object.assign(meter, { hasNews: false });
+  pass(0.5, [entry, 0.5]);
+  entry.close('done', tokens);
+  pass(0.5);
+  pass(0.5);
+  assert.deepEqual([rows().get(1)?.outcome, rows().get(1)?.decodeJoules], ['done', 0]);
+  plug.hasNews = true;
+  pass(0.5);
+  assert.equal(rows().get(1)?.decodeJoules, 50);
+});
+
 test('a request that was refused is in no books', (t) => {
   const { book, pass, rows } = setUp(t);
   book.begin(payer).cancel();

@@ -113,3 +113,33 @@ test('what a lost source had counted stays its own', () => {
   assert.deepEqual(totals.get('tdp'), { prefill: 0, decode: 10, idle: 0 });
   monitor.close();
 });
+
+test('a meter that reads by itself: what it counts is of all the time since its last reading', () => {
+  const plug = {
+    ...{ source: 'measured' as EnergySource, description: 'a plug', hasNews: true, sum: 0 },
+    joules: (): number => {
+      plug.hasNews = false;
+      return plug.sum;
+    },
+    close() {},
+  };
+  let ms = 0;
+  const monitor = new EnergyMonitor(plug, () => ms);
+  const accounts = [new CostAccount(), new CostAccount()];
+  for (const account of accounts) {
+    const part: StepWork = { accounts: [account], phase: 'decode', tokens: 1, rows: 1, cachedTokens: 0 };
+    monitor.addStep(0.5, [part], work);
+    ms += 500;
+    // Somebody wants a figure; the plug has not been read meanwhile.
+    monitor.settle();
+    assert.equal(account.joules, 0);
+  }
+  plug.sum = 30;
+  plug.hasNews = true;
+  monitor.settle();
+  assert.deepEqual(
+    accounts.map(({ joules }) => joules),
+    [15, 15],
+  );
+  monitor.close();
+});
