@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { readPrices } from '../../src/cli/prices.js';
 import { createFakeServer } from '../support/fake-server.js';
 import { readSource, root } from '../support/imports.js';
 import { ensurePythonEnv } from '../support/python.js';
@@ -86,6 +87,10 @@ test('expressions of the dashboard are right', needs('promtool', 'prometheus'), 
   // JSON is YAML.
   writeFileSync(join(folder, 'rules.yml'), JSON.stringify({ groups: [{ name: 'dashboard', rules }] }));
   await run('promtool', ['check', 'rules', join(folder, 'rules.yml')]);
+});
+
+test('the prices that containers get are prices', () => {
+  assert.equal(readPrices(join(root, 'docker/prices.json')).currency, 'EUR');
 });
 
 test('the image has what the program needs besides its bundle, and runs it without a shell', () => {
