@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findPrebuilt } from './prebuilt.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -51,6 +52,12 @@ function runtimeOf(kind) {
 }
 
 function main(flags) {
+  // What npm runs when the package is installed.
+  const prebuilt = process.env.npm_lifecycle_event === 'install' ? findPrebuilt() : null;
+  if (prebuilt !== null) {
+    console.log(`The engine was built beforehand: ${prebuilt}`);
+    return 0;
+  }
   const kind = flags.length === 0 ? 'release' : (flags[0] ?? '').replace(/^--/, '');
   if (flags.length > 1 || !Object.hasOwn(kinds, kind)) {
     console.error('usage: node tools/build-native.mjs [--debug | --asan | --tsan]');

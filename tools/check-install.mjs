@@ -1,6 +1,7 @@
 // What a new user meets: clones the last commit into a temporary folder, runs the README's two commands, asks for one
 // completion, and reports the times. The default model comes from the user's cache, or is downloaded.
-// Usage: node tools/check-install.mjs
+// Usage: node tools/check-install.mjs [--packed]
+//   --packed  installs the packages of a release (tools/pack.mjs) into an empty folder instead, and compiles nothing
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { makePackages } from './pack.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const seconds = (from) => `${((performance.now() - from) / 1000).toFixed(1)} s`;
@@ -20,9 +22,10 @@ function run(cwd, command, ...args) {
   return stdout.trim();
 }
 
-/** Starts the server as the README says, but on a free port; resolves with its address when it is ready. */
-async function startServer(folder) {
-  const child = spawn('npm', ['start', '--', '--port', '0'], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
+/** Starts the server on a free port by a command of npm; resolves with its address when it is ready. */
+async function startServer(folder, command) {
+  const [name, ...args] = [...command, '--port', '0'];
+  const child = spawn(name, args, { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
   for await (const line of createInterface({ input: child.stdout })) {
     const match = /ready on (\S+)/.exec(line);
     if (match !== null) return { child, url: match[1] };
@@ -30,15 +33,36 @@ async function startServer(folder) {
   throw new Error('the server ended before it was ready');
 }
 
-async function complete(url) {
-  const body = JSON.stringify({ model: 'default', prompt: 'The capital of France is', max_tokens: 8, temperature: 0 });
+async function complete(url, more, expected) {
+  const request = { model: 'default', prompt: 'The capital of France is', max_tokens: 8, temperature: 0, ...more };
   const headers = { 'content-type': 'application/json' };
+  const body = JSON.stringify(request);
   const response = await fetch(`${url}/v1/completions`, { method: 'POST', headers, body });
   const text = await response.text();
-  if (!response.ok || !text.includes('Paris')) throw new Error(`status ${response.status}: ${text}`);
+  if (!response.ok || !expected.test(text)) throw new Error(`status ${response.status}: ${text}`);
 }
 
-async function main(folder) {
+/** Serves in an installed folder, asks, and stops. */
+async function tryServer(folder, command) {
+  const started = performance.now();
+  const { child, url } = await startServer(folder, command);
+  console.log(`${command.join(' ')} to ready: ${seconds(started)}`);
+  try {
+    await complete(url, {}, /Paris/);
+    console.log(`${command.join(' ')} to the first answer: ${seconds(started)}`);
+    // What is loaded only when it is asked for: the grammar engine, and the page.
+    await complete(url, { guided_choice: ['London', 'Paris'] }, /"text":"(London|Paris)"/);
+    const page = await fetch(url);
+    if (!page.ok || !(await page.text()).includes('<script>')) throw new Error(`the page: status ${page.status}`);
+  } finally {
+    child.kill('SIGTERM');
+  }
+  // npm passes the signal on and may then end by it; its pipe closes when the server has gone too.
+  const [code, signal] = await once(child, 'close');
+  if (code !== 0 && signal !== 'SIGTERM') throw new Error(`the server ended with ${code ?? signal} after SIGTERM`);
+}
+
+async function checkClone(folder) {
   const clone = join(folder, 'nibble');
   run(root, 'git', 'clone', '--quiet', root, clone);
   run(clone, 'npm', 'install', '--no-audit', '--no-fund');
@@ -46,23 +70,26 @@ async function main(folder) {
   if (changed !== '') throw new Error(`npm install changed the checkout:\n${changed}`);
   const version = run(join(clone, 'docs'), 'npx', 'nibble', '--version');
   console.log(`npx nibble: version ${version}`);
-  const started = performance.now();
-  const { child, url } = await startServer(clone);
-  console.log(`npm start to ready: ${seconds(started)}`);
-  try {
-    await complete(url);
-    console.log(`npm start to the first answer: ${seconds(started)}`);
-  } finally {
-    child.kill('SIGTERM');
-  }
-  // npm passes the signal on and may then end by it; its pipe closes when the server has gone too.
-  const [code, signal] = await once(child, 'close');
-  if (code !== 0 && signal !== 'SIGTERM') throw new Error(`npm start ended with ${code ?? signal} after SIGTERM`);
+  await tryServer(clone, ['npm', 'start', '--']);
+}
+
+async function checkPackages(folder) {
+  const { program, addon } = makePackages();
+  // Whatever would compile must not be found.
+  const env = { ...process.env, CXX: 'no-compiler-is-needed' };
+  const options = ['--no-audit', '--no-fund', '--omit', 'dev'];
+  const installed = spawnSync('npm', ['install', '--prefix', folder, ...options, program, addon], {
+    env,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  if (installed.status !== 0) throw new Error(`npm install ended with ${installed.status}`);
+  // What npx runs, which itself keeps SIGTERM to itself.
+  await tryServer(folder, ['node_modules/.bin/nibble', 'serve']);
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'nibble-install-'));
 try {
-  await main(folder);
+  await (process.argv.includes('--packed') ? checkPackages(folder) : checkClone(folder));
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

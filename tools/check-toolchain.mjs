@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { findPrebuilt } from './prebuilt.mjs';
 
 const cmakeNeeded = [3, 20];
 const nodeNeeded = [20, 17];
@@ -64,7 +65,9 @@ function nodeProblem() {
     : null;
 }
 
-const missing = [compilerProblem(), cmakeProblem(), makeProblem(), nodeProblem()].filter((problem) => problem !== null);
+const builds = findPrebuilt() === null;
+const problems = builds ? [compilerProblem, cmakeProblem, makeProblem, nodeProblem] : [nodeProblem];
+const missing = problems.map((problem) => problem()).filter((problem) => problem !== null);
 if (missing.length > 0) {
   const list = missing.map((item) => `  - ${item}`).join('\n');
   console.error(`\nNibble builds its native engine when it is installed. This machine lacks:\n\n${list}\n`);

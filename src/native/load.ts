@@ -1,13 +1,23 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { type Addon, CONTRACT_VERSION } from './contract.js';
 
 let addon: Addon | undefined;
 
-/** The addon's file. `NIBBLE_ADDON_BUILD` (release, debug, asan, tsan) names the build folder; release by default. */
+/**
+ * The addon's file. `NIBBLE_ADDON_BUILD` (release, debug, asan, tsan) names the build folder; release by default. Where
+ * nothing was built it is that of a package for this platform, if one is installed (tools/prebuilt.mjs).
+ */
 export function addonPath(): string {
   const build = process.env.NIBBLE_ADDON_BUILD ?? 'release';
-  return fileURLToPath(new URL(`../../build/${build}/Release/nibble.node`, import.meta.url));
+  const built = fileURLToPath(new URL(`../../build/${build}/Release/nibble.node`, import.meta.url));
+  if (existsSync(built)) return built;
+  try {
+    return createRequire(import.meta.url).resolve(`nibble-${process.platform}-${process.arch}/nibble.node`);
+  } catch {
+    return built;
+  }
 }
 
 /**
