@@ -1,4 +1,4 @@
-// Makes what a release consists of, in build/packages: the package of the program, the package of this platform's addon,
+// Makes what a release consists of, in build/packages: the package of the program, that of this platform's addon,
 // and the list of everything that the program is made of (SBOM, CycloneDX).
 // Usage: npm run build:native && npm run build:ts && node tools/pack.mjs
 import { spawnSync } from 'node:child_process';
