@@ -41,16 +41,22 @@ export function positionsSeen({ tokens, cachedTokens }: Pick<LayerWork, 'tokens'
 type MeanWork = { readonly tokens: number; readonly kvPositions: number; readonly positionsSeen: number };
 
 function meanWork(part: SequenceWork, layers: number): MeanWork {
-  const runs: readonly LayerWork[] = [{ ...part, firstLayer: 0 }, ...(part.pruned ?? [])];
-  let [tokens, kvPositions, seen] = [0, 0, 0];
+  // Those before are read, the new ones are written and read.
+  const kvPositions = ({ tokens, cachedTokens }: Omit<LayerWork, 'firstLayer'>) => cachedTokens + 2 * tokens;
+  const { pruned } = part;
+  // Every step of every sequence comes here.
+  if (pruned === undefined) {
+    return { tokens: part.tokens, kvPositions: kvPositions(part), positionsSeen: positionsSeen(part) };
+  }
+  const runs: readonly LayerWork[] = [{ ...part, firstLayer: 0 }, ...pruned];
+  const mean = { tokens: 0, kvPositions: 0, positionsSeen: 0 };
   for (const [i, run] of runs.entries()) {
     const share = ((runs[i + 1]?.firstLayer ?? layers) - run.firstLayer) / layers;
-    tokens += share * run.tokens;
-    // Those before are read, the new ones are written and read.
-    kvPositions += share * (run.cachedTokens + 2 * run.tokens);
-    seen += share * positionsSeen(run);
+    mean.tokens += share * run.tokens;
+    mean.kvPositions += share * kvPositions(run);
+    mean.positionsSeen += share * positionsSeen(run);
   }
-  return { tokens, kvPositions, positionsSeen: seen };
+  return mean;
 }
 
 /**
