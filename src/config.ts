@@ -121,11 +121,12 @@ export const settingsSchema = Type.Object(
       description: 'How linear layers read their input: `a8` = int8 per token and group (fast), `f32` = exact.',
       expected: '"a8", "f32" or "auto"',
     }),
-    kv: Type.Enum(['f16', 'kv8', 'k8v4', 'kv4'], {
-      default: 'f16',
+    kv: Type.Union([Type.Enum(['f16', 'kv8', 'k8v4', 'kv4']), Type.Null()], {
+      default: null,
+      auto: 'by the recipe in the model file; without one, f16',
       description:
         'How keys and values are cached: `f16`, `kv8` (8 bits: 1.9 times smaller), `k8v4` (2.5) or `kv4` (3.6, costs quality).',
-      expected: '"f16", "kv8", "k8v4" or "kv4"',
+      expected: '"f16", "kv8", "k8v4", "kv4" or "auto"',
     }),
     contextTokens: Type.Union([Type.Integer({ minimum: KV_BLOCK_TOKENS, maximum: CONTEXT_TOKENS_MAX }), Type.Null()], {
       default: null,

@@ -11,7 +11,8 @@ export type OpenModelOptions = {
   readonly threads: number | null;
   /** null: by the recipe in the file, a8 if there is none. */
   readonly activations: ActivationFormat | null;
-  readonly kv: KvFormat;
+  /** null: by the recipe in the file, f16 if it says nothing. */
+  readonly kv: KvFormat | null;
   /** As in `LoadOptions`. */
   readonly kvRotates?: boolean;
   /** As in `LoadOptions`: for evaluations, instead of what the file's recipe says. */

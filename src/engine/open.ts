@@ -10,7 +10,7 @@ import { contentSample } from '../model/content-sample.js';
 import { readModelFile } from '../model/gguf.js';
 import { kvBytesPerToken } from '../model/kv-bytes.js';
 import { packedBytes } from '../model/packed-bytes.js';
-import { linearsOf } from '../model/recipe.js';
+import { kvOf, linearsOf } from '../model/recipe.js';
 import { packsFolder, resolveModel } from '../model/sources/resolve.js';
 import { createTokenizer } from '../model/tokenizer/index.js';
 import { TokenizerWorker } from '../model/tokenizer/worker.js';
@@ -43,7 +43,7 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
     options.kvTokens ??
     chooseKvTokens({
       contextTokens: contextTokensMax,
-      bytesPerToken: kvBytesPerToken(file.architecture, options.kv),
+      bytesPerToken: kvBytesPerToken(file.architecture, kvOf(file, options.kv)),
       availableBytes: memoryBytes === null ? free : Math.min(free, memoryBytes - packedBytes(file.tensors)),
     });
   return { contextTokensMax, kvBlockCount: Math.max(1, Math.ceil(kvTokens / KV_BLOCK_TOKENS)) };
@@ -63,7 +63,7 @@ export async function loadNativeModel(
     tensors: file.tensors,
     threads: options.threads ?? addon.cpuInfo().defaultThreads,
     activations: options.activations ?? 'a8',
-    kv: options.kv,
+    kv: kvOf(file, options.kv),
     kvBlockCount: options.kvBlockCount,
     slotCount: options.slotCount,
     stepTokensMax: STEP_TOKENS_MAX,
@@ -115,7 +115,8 @@ export async function prepareModel(options: OpenModelOptions): Promise<PreparedF
   const modelFile = await readModelFile(path);
   const content = await contentSample(path);
   const sizes = chooseSizes(modelFile, options);
-  const kvBytes = sizes.kvBlockCount * KV_BLOCK_TOKENS * kvBytesPerToken(modelFile.architecture, options.kv);
+  const tokenBytes = kvBytesPerToken(modelFile.architecture, kvOf(modelFile, options.kv));
+  const kvBytes = sizes.kvBlockCount * KV_BLOCK_TOKENS * tokenBytes;
   return {
     id: modelFile.id,
     bytes: packedBytes(modelFile.tensors) + kvBytes,
@@ -200,7 +201,8 @@ async function load(modelFile: ModelFile, sizes: LoadSizes, options: OpenModelOp
 }
 
 async function pinWanted(target: PinTarget, options: OpenModelOptions, folder: string | undefined): Promise<void> {
-  const { pinPrefix, activations, kv, packCacheBytes, onWarning } = options;
+  const { pinPrefix, activations, packCacheBytes, onWarning } = options;
+  const kv = kvOf(target.modelFile, options.kv);
   if (pinPrefix === undefined) return;
   const store = folder === undefined ? null : { folder, bytesMax: packCacheBytes };
   const warn = onWarning === undefined ? {} : { onWarning };

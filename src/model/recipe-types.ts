@@ -121,6 +121,11 @@ export const recipeSchema = Type.Object(
       },
       { ...closed, description: 'What the model is measured on, where the method needs that.' },
     ),
+    kv: Type.Optional(
+      Type.Enum(['f16', 'kv8', 'k8v4', 'kv4'], {
+        description: 'How keys and values are cached, unless `--kv` says it.',
+      }),
+    ),
     agile: Type.Optional(
       Type.Object(
         {

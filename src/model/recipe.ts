@@ -1,7 +1,7 @@
 /** Checks recipes, wherever they come from, and says what they mean for each layer. */
 import { Value } from 'typebox/value';
 import { NibbleError } from '../errors.js';
-import type { ActivationFormat, LayerLinears, LinearSpec, LoadOptions } from '../native/contract.js';
+import type { ActivationFormat, KvFormat, LayerLinears, LinearSpec, LoadOptions } from '../native/contract.js';
 import {
   type ActivationKindName,
   type LayerClass,
@@ -107,6 +107,9 @@ type WithRecipe = { readonly nibble: { readonly recipe: Recipe } | null };
 /** `wanted` null: by the file; a file that has no recipe runs with a8. */
 export const activationsOf = ({ nibble }: WithRecipe, wanted: ActivationFormat | null): ModelActivations =>
   wanted ?? (nibble === null ? 'a8' : 'recipe');
+
+/** How keys and values are cached: as wanted, or by the file. */
+export const kvOf = ({ nibble }: WithRecipe, wanted: KvFormat | null): KvFormat => wanted ?? nibble?.recipe.kv ?? 'f16';
 
 const classOf: Readonly<Record<string, LayerClass>> = {
   attn_q: 'qkv',

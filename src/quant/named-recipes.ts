@@ -57,6 +57,7 @@ const all: readonly (readonly [Recipe, string])[] = [
   [uniform('tender-int8', 'w8row', 'tender8', { tender: tender(8) }), '8 bits in groups of channels'],
   [uniform('rcp-w2a16', 'w2g64c', 'f32', rcp), 'rotated; 2 bits choose among four learned levels of a group of 64'],
   [uniform('rcp-w2a4', 'w2g64c', 'a4', rcp), 'the same with 4-bit activations'],
+  [uniform('rcp-w2a4kv4', 'w2g64c', 'a4', { ...rcp, kv: 'kv4' }), 'the same with 4-bit keys and values, too'],
   [uniform('tender-int4', 'w4row', 'tender4', { tender: tender(4) }), '4 bits in groups of channels'],
 ];
 

@@ -52,7 +52,7 @@ test('defaults', () => {
     threads: null,
     nice: 0,
     activations: null,
-    kv: 'f16',
+    kv: null,
     contextTokens: null,
     kvTokens: null,
     pinPrefix: null,

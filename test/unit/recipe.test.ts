@@ -4,7 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { NibbleError } from '../../src/errors.js';
-import { activationsFor, layerMatrix, layerRecipe, parseRecipe, parseRecipeText } from '../../src/model/recipe.js';
+import {
+  activationsFor,
+  kvOf,
+  layerMatrix,
+  layerRecipe,
+  parseRecipe,
+  parseRecipeText,
+} from '../../src/model/recipe.js';
 import { layerClasses, weightFormatInfos } from '../../src/model/recipe-types.js';
 import { namedRecipes } from '../../src/quant/named-recipes.js';
 import { resolveRecipe } from '../../src/quant/recipe.js';
@@ -37,6 +44,7 @@ test('every named recipe passes its own check and survives JSON', () => {
     'tender-int4',
     'rcp-w2a16',
     'rcp-w2a4',
+    'rcp-w2a4kv4',
   ]) {
     const found = namedRecipes.get(name);
     assert.ok(found, name);
@@ -65,6 +73,26 @@ test('a file says what differs from a named recipe, and --set changes it further
   assert.deepEqual(layerRecipe(recipe, 2).down, { weights: 'w8g32', activations: 'a8' });
   assert.deepEqual(layerRecipe(recipe, 5).qkv, { weights: 'w5g32', activations: 'a8' }, 'what is not set stays');
   assert.deepEqual(layerRecipe(recipe, 4), layerRecipe(recipe, 0));
+});
+
+test('keys and values are cached as the command says, else as the file says, else in f16', () => {
+  const recipeOf = (name: string) => {
+    const recipe = namedRecipes.get(name)?.recipe;
+    assert.ok(recipe);
+    return { nibble: { recipe } };
+  };
+  assert.equal(kvOf(recipeOf('rcp-w2a4kv4'), null), 'kv4');
+  assert.equal(kvOf(recipeOf('rcp-w2a4kv4'), 'f16'), 'f16');
+  assert.equal(kvOf(recipeOf('rcp-w2a4'), null), 'f16');
+  assert.equal(kvOf({ nibble: null }, 'kv8'), 'kv8');
+});
+
+test('rotation goes with neither scaling nor Tender', () => {
+  const refused = (error: unknown) => error instanceof NibbleError && error.code === 'recipe_invalid';
+  const rotated = structuredClone(namedRecipes.get('rcp-w2a4')?.recipe);
+  for (const change of [{ scaling: 'awq' }, { tender: { groups: 4, bits: 8, chunkTokens: 256 } }]) {
+    assert.throws(() => parseRecipe({ ...rotated, ...change }), refused);
+  }
 });
 
 test('a named recipe stays as it is when a copy is changed', async () => {

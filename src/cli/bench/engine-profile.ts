@@ -105,7 +105,7 @@ export function profileRows(totals: StepTotals, wallSeconds: number, count: numb
   ];
 }
 
-type Formats = { readonly activations: ActivationFormat | null; readonly kv: KvFormat };
+type Formats = { readonly activations: ActivationFormat | null; readonly kv: KvFormat | null };
 
 type Repetition = {
   readonly prefill: number;

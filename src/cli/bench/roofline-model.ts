@@ -9,7 +9,7 @@
 
 import { findTensorFormat, tensorBytes } from '../../model/gguf-types.js';
 import { kvBytesPerToken } from '../../model/kv-bytes.js';
-import { activationsFor } from '../../model/recipe.js';
+import { activationsFor, kvOf } from '../../model/recipe.js';
 import type { ModelFile } from '../../model/types.js';
 import type { ActivationFormat, KvFormat, LoadedModelInfo, Operator, RooflineRun } from '../../native/contract.js';
 
@@ -72,7 +72,7 @@ export function matrixWork(file: ModelFile, activations: ActivationFormat | null
   });
 }
 
-export function modelWork(file: ModelFile, activations: ActivationFormat | null, kv: KvFormat): ModelWork {
+export function modelWork(file: ModelFile, activations: ActivationFormat | null, kv: KvFormat | null): ModelWork {
   const { layers, heads, headDim } = file.architecture;
   const matrices = matrixWork(file, activations);
   const none = { int8: 0, fp32: 0 };
@@ -82,7 +82,7 @@ export function modelWork(file: ModelFile, activations: ActivationFormat | null,
     linear,
     head,
     attentionPerPosition: 2 * heads * headDim * layers,
-    kvBytesPerToken: kvBytesPerToken(file.architecture, kv),
+    kvBytesPerToken: kvBytesPerToken(file.architecture, kvOf(file, kv)),
   };
 }
 

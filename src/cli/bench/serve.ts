@@ -81,7 +81,7 @@ async function openHost(flags: ServeFlags): Promise<WorkloadHost> {
       '--activations',
       config.activations ?? 'auto',
       '--kv',
-      config.kv,
+      config.kv ?? 'auto',
     ],
     ...(config.offline ? ['--offline'] : []),
     // Answers to random tokens repeat themselves as no real ones do: nothing is gained by that but in "summarize".

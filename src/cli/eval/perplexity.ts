@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
-import { activationsOf } from '../../model/recipe.js';
+import { activationsOf, kvOf } from '../../model/recipe.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
 import { benchSettings } from '../bench/engine.js';
@@ -73,7 +73,7 @@ async function perplexity(flags: PerplexityFlags): Promise<void> {
         {
           ...{ perplexity: significant(measured.perplexity, 8), standardError: significant(measured.standardError) },
           ...{ tokens: measured.tokens, tokensPerS: significant(tokensPerS) },
-          ...{ windows: windows.length, windowTokens, protocol, kv: config.kv },
+          ...{ windows: windows.length, windowTokens, protocol, kv: kvOf(opened.modelFile, config.kv) },
           activations: activationsOf(opened.modelFile, config.activations),
           kvRotation: flags.kvRotation,
         },
