@@ -44,11 +44,17 @@ const pocArgs = (model: string) => ['poc', '--model', model, '--prompts', prompt
 
 before(async () => {
   const model = await writeTinyModel(join(folder, 'tiny.gguf'));
-  const lines = Array.from({ length: 5 }, (_, i) => ({ prompt: `${secret} number ${i}`, answer: 'none' }));
+  const pruned = join(folder, 'pruned.json');
+  writeFileSync(
+    pruned,
+    JSON.stringify({ extends: 'w8a16', name: 'cut', pruning: { keep: 0.25, afterLayer: 0, stages: 1 } }),
+  );
+  const long = 'a text that is longer than a window of two hundred and fifty-six tokens; '.repeat(5);
+  const lines = Array.from({ length: 5 }, (_, i) => ({ prompt: `${secret} number ${i} ${long}`, answer: 'none' }));
   writeFileSync(prompts, lines.map((line) => JSON.stringify(line)).join('\n'));
   const more = [
     '--candidates',
-    `w8a16,${model}#kv=kv8`,
+    `w8a16,${model}#kv=kv8,${pruned}`,
     '--threads',
     '1',
     '--max-kl',
@@ -66,17 +72,25 @@ test('the JSON fits its schema, and names every model', () => {
   check('poc.json', result);
   assert.deepEqual(
     result.models.map(({ name }) => name),
-    ['baseline', 'w8a16', 'tiny#kv=kv8'],
+    ['baseline', 'w8a16', 'tiny#kv=kv8', 'pruned.json'],
   );
   assert.equal(result.models[0]?.quality, null);
   assert.ok(result.models.slice(1).every(({ quality }) => (quality?.klMean ?? 0) > 0));
 });
 
+test('a recipe that prunes prompts is judged with its prompts pruned', () => {
+  const kl = (name: string) => result.models.find((model) => model.name === name)?.quality?.klMean ?? 0;
+  // The same weights: all that sets it apart is what it doesn't see.
+  assert.ok(kl('pruned.json') > 3 * kl('w8a16'), `${kl('pruned.json')}, ${kl('w8a16')}`);
+});
+
 test('a file made by a recipe is kept, whole', () => {
   const kept = readdirSync(join(folder, 'quantized'));
-  assert.equal(kept.length, 1);
-  assert.match(kept[0] ?? '', /^tiny-w8a16-[0-9a-f]{16}\.gguf$/);
-  assert.ok(statSync(join(folder, 'quantized', kept[0] ?? '')).size > 10_000);
+  assert.equal(kept.length, 2);
+  for (const [i, name] of kept.sort().entries()) {
+    assert.match(name, [/^tiny-cut-[0-9a-f]{16}\.gguf$/, /^tiny-w8a16-[0-9a-f]{16}\.gguf$/][i] ?? /^$/);
+    assert.ok(statSync(join(folder, 'quantized', name)).size > 10_000);
+  }
 });
 
 test('no prompt is in what was written', () => {

@@ -94,7 +94,10 @@ const ready = (ids: readonly number[], answers: readonly string[] = []): ReadyPr
 
 test('what every model reads: prompt and answer, scored from the first token of the answer on', () => {
   const sequences = forcedSequences([ready([1, 2, 3]), ready([4])], [answer('ab', [7, 8]), answer('', [])]);
-  assert.deepEqual(sequences, [{ tokens: Int32Array.of(1, 2, 3, 7, 8), firstRow: 2 }]);
+  assert.deepEqual(sequences, [{ tokens: Int32Array.of(1, 2, 3, 7, 8), firstRow: 2, promptTokens: 3 }]);
+  // A whole window that may be pruned: its last row can't begin a step.
+  const [window] = forcedSequences([ready(new Array(256).fill(1))], [answer('a', [7])]);
+  assert.equal(window?.firstRow, 256);
 });
 
 test('same answers are the same to their end', () => {

@@ -1,7 +1,9 @@
 /** The one place where models' predictions of the same tokens are compared. */
 import type { OpenedModel } from '../../engine/open-types.js';
+import { type PruningPlan, planPruning, pruningSpec } from '../../engine/pruning.js';
 import { NibbleError } from '../../errors.js';
-import type { NativeModel } from '../../native/contract.js';
+import type { ModelFile } from '../../model/types.js';
+import type { NativeModel, PruningSpec } from '../../native/contract.js';
 import { quantile } from '../bench/statistics.js';
 import { argmax, ReferenceRow } from './divergence.js';
 import { type ScoredRows, scoreSequence } from './session.js';
@@ -24,16 +26,18 @@ export type AlignedRow = {
 
 /**
  * Runs a sequence through several models of one vocabulary side by side and yields the rows [firstRow, length − 1).
- * Only a few rows of each are held, so any number of candidates shares one pass of the reference.
+ * Only a few rows of each are held, so any number of candidates shares one pass of the reference. `prunings`, one for
+ * each model, say how it drops tokens of the sequence's prompt.
  */
 export async function* alignedRows(
   models: readonly NativeModel[],
   vocab: number,
   tokens: Int32Array,
   firstRow: number,
+  prunings: readonly (PruningSpec | undefined)[] = [],
 ): AsyncGenerator<AlignedRow, void, undefined> {
   const outputs = { wantLogprobs: true, wantLogits: true, rowsMax: ROWS_AT_ONCE };
-  const passes = models.map((model) => scoreSequence(model, tokens, firstRow, outputs));
+  const passes = models.map((model, i) => scoreSequence(model, tokens, firstRow, outputs, prunings[i]));
   try {
     for (;;) {
       const parts: ScoredRows[] = [];
@@ -116,8 +120,21 @@ export function checkSameVocabulary(reference: ScoredModel, candidate: ScoredMod
   );
 }
 
-/** Tokens of which the rows [firstRow, length − 1) are scored, each on the token after it. */
-export type ScoredSequence = { readonly tokens: Int32Array; readonly firstRow: number };
+/**
+ * Tokens of which the rows [firstRow, length − 1) are scored, each on the token after it. The first `promptTokens` are
+ * pruned by models whose recipe says so; `firstRow` isn't the last row of a whole window then.
+ */
+export type ScoredSequence = {
+  readonly tokens: Int32Array;
+  readonly firstRow: number;
+  readonly promptTokens?: number;
+};
+
+/** How a file's recipe has prompts lose tokens; null: not at all. */
+export function recipePruning({ architecture, nibble }: ModelFile): PruningPlan | null {
+  const pruning = nibble?.recipe.pruning;
+  return pruning === undefined ? null : planPruning(pruning, architecture.layers);
+}
 
 /** Compares every candidate with the reference over whole windows, in one pass of the reference. */
 export function measureAgreement(
@@ -144,8 +161,12 @@ export async function measureSequences(
   const meters = candidates.map(() => new AgreementMeter());
   const losses = new LossMeter();
   const p = new ReferenceRow(vocab);
-  for (const [index, { tokens, firstRow }] of sequences.entries()) {
-    for await (const { logits, logprobs } of alignedRows(models, vocab, tokens, firstRow)) {
+  const plans = [reference, ...candidates].map(({ modelFile }) => recipePruning(modelFile));
+  for (const [index, { tokens, firstRow, promptTokens = 0 }] of sequences.entries()) {
+    const prunings = plans.map((plan) =>
+      plan === null || promptTokens === 0 ? undefined : pruningSpec(plan, promptTokens),
+    );
+    for await (const { logits, logprobs } of alignedRows(models, vocab, tokens, firstRow, prunings)) {
       const [pLogits = new Float32Array(vocab), ...others] = logits;
       const [pLogprob = Number.NaN, ...theirs] = logprobs;
       p.set(pLogits);

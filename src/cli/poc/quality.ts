@@ -2,6 +2,7 @@
 import { freemem } from 'node:os';
 import type { Config } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
+import { PRUNING_WINDOW_TOKENS } from '../../limits.js';
 import type { Progress } from '../bench/progress.js';
 import type { Contender } from '../eval/compare/candidates.js';
 import { commonTokens } from '../eval/compare/greedy-text.js';
@@ -19,8 +20,10 @@ export function forcedSequences(prompts: readonly ReadyPrompt[], answers: readon
   return prompts.flatMap(({ ids }, i): ScoredSequence[] => {
     const answer = answers[i]?.tokenIds ?? [];
     if (answer.length === 0) return [];
-    // The row before a token predicts it: that of the last prompt token is the first that counts.
-    return [{ tokens: Int32Array.from([...ids, ...answer]), firstRow: ids.length - 1 }];
+    // The row before a token predicts it: that of the last prompt token is the first that counts. Where it ends a window
+    // that may be pruned, a step can't begin with it.
+    const firstRow = ids.length % PRUNING_WINDOW_TOKENS === 0 ? ids.length : ids.length - 1;
+    return [{ tokens: Int32Array.from([...ids, ...answer]), firstRow, promptTokens: ids.length }];
   });
 }
 

@@ -14,6 +14,7 @@ import type { EnergySource } from '../../metering/types.js';
 import { packedHeadBytes } from '../../model/packed-bytes.js';
 import { readCounter } from '../../native/contract.js';
 import type { Contender } from '../eval/compare/candidates.js';
+import { recipePruning } from '../eval/scorer.js';
 import { openForEval } from '../eval/session.js';
 import type { ReadyPrompt } from './prompts.js';
 
@@ -44,19 +45,24 @@ export type Run = {
 
 type OnStep = Required<EngineObserver>['onStep'];
 
-function requestOf(prompt: ReadyPrompt, onEnd: (summary: SequenceSummary, ids: readonly number[]) => void) {
+function requestOf(
+  { modelFile }: OpenedModel,
+  prompt: ReadyPrompt,
+  onEnd: (summary: SequenceSummary, ids: readonly number[]) => void,
+) {
   const { ids: promptIds, tokensMax: maxTokens, stop } = prompt;
+  const pruning = recipePruning(modelFile);
   const plain = { sampling: greedy, logprobs: null, scorePrompt: false, ignoreEos: false };
-  return { promptIds, maxTokens, stop, ...plain, onEnd };
+  return { promptIds, maxTokens, stop, ...plain, onEnd, ...(pruning === null ? {} : { pruning }) };
 }
 
-async function answer({ engine }: OpenedModel, prompt: ReadyPrompt, signal: AbortSignal): Promise<Answer> {
+async function answer(opened: OpenedModel, prompt: ReadyPrompt, signal: AbortSignal): Promise<Answer> {
   let ended: { readonly summary: SequenceSummary; readonly tokenIds: readonly number[] } | null = null;
-  const request = requestOf(prompt, (summary, generated) => {
+  const request = requestOf(opened, prompt, (summary, generated) => {
     ended = { summary, tokenIds: [...generated] };
   });
   let text = '';
-  for (const generation of engine.submit([request], signal)) {
+  for (const generation of opened.engine.submit([request], signal)) {
     for await (const event of generation) if (event.kind === 'text') text += event.text;
   }
   if (signal.aborted) throw new NibbleError('interrupted', {});
