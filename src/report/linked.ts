@@ -76,7 +76,8 @@ for (const table of document.querySelectorAll('table.sorted')) {
 /** What the script needs of styles. */
 export const linkedStyle = `
 .tip { position: fixed; z-index: 1; max-width: 26rem; padding: .4rem .6rem; white-space: pre-line; font-size: 13px;
-  pointer-events: none; color: var(--ink); background: var(--paper); border: 1px solid var(--line); border-radius: 4px; }
+  pointer-events: none; color: var(--ink); background: var(--paper); border: 1px solid var(--line);
+  border-radius: 4px; }
 [data-item] { cursor: pointer; } [data-item].off { display: none; }
 circle[data-item].on { stroke: var(--ink); stroke-width: 2.5; fill-opacity: 1; r: 7px; }
 tr[data-item].on td { background: color-mix(in srgb, var(--soft) 25%, transparent); }

@@ -1,4 +1,4 @@
-/** `nibble explore`: which accelerator, with which recipe, for a model and a workload; simulated hardware, real errors. */
+/** `nibble explore`: which accelerator and recipe for a model and a workload; simulated hardware, measured errors. */
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig, type SettingKey } from '../../config.js';

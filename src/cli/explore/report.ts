@@ -1,4 +1,4 @@
-/** The report of an exploration: the front in several views that are linked, what it rests on, and the CPU beside it. */
+/** The report of an exploration: the front in several linked views, what it rests on, and the CPU beside it. */
 import { joulesOf } from '../../cost/accelerators/types.js';
 import { linkedScript, linkedStyle } from '../../report/linked.js';
 import { renderFacts, renderFigure, renderPage, renderPlots, renderTable } from '../../report/page.js';
@@ -82,9 +82,9 @@ export function renderExploration(exploration: Exploration): string {
   const colors = new Map(elements.map((name, i) => [name as string, palette[Math.min(i, palette.length - 1)] ?? '']));
   const names = [...new Set(front.map(({ choice }) => choice.recipe))];
   const shown = front.length < frontPoints ? `${front.length} of ${frontPoints}` : String(frontPoints);
-  const body = `<p>Of ${points} simulated designs ${shown} are shown that no other beats in time, energy, area and error at
-once. Times, energies and areas of designs are <strong>simulated</strong>; errors of recipes, and the figures of the CPU,
-are <strong>measured</strong>. Hovering a design shows it everywhere; a click keeps it.</p>
+  const body = `<p>Of ${points} simulated designs ${shown} are shown that no other beats in time, energy, area and
+error at once. Times, energies and areas of designs are <strong>simulated</strong>; errors of recipes, and the figures
+of the CPU, are <strong>measured</strong>. Hovering a design shows it everywhere; a click keeps it.</p>
 ${renderFilter(
   'element',
   'element',
@@ -98,8 +98,8 @@ ${renderFilter(
 ${plots(exploration, colors)}
 <h2>Recipes of the front that this server runs</h2>
 ${renderTable(recipeHeads, recipes.map(recipeCells))}
-<p class="soft">Quantized quickly, by rounding to nearest: <code>nibble quantize</code> loses less. CPU: the same workload
-on this machine, from measured rates of prefill and decode.</p>
+<p class="soft">Quantized quickly, by rounding to nearest: <code>nibble quantize</code> loses less. CPU: the same
+workload on this machine, from measured rates of prefill and decode.</p>
 <h2>Designs</h2>
 ${renderTable(
   designHeads,
