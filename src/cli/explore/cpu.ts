@@ -44,7 +44,7 @@ export async function measureCpu(config: Config, model: string, workload: Worklo
       );
       return { ...times, joules: (meter?.joules() ?? 0) - before };
     };
-    await run({ prompt: 64, generate: 2 });
+    await run({ prompt: Math.min(prompt, 64), generate: 1 });
     const rounds = [];
     for (let round = 0; round < ROUNDS; ++round) rounds.push(await run({ prompt, generate }));
     const prefill = (batch * prompt) / median(rounds.map((round) => round.prefill));
