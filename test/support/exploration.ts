@@ -23,6 +23,7 @@ const recipe = (name: string, klMean: number): Exploration['recipes'][number] =>
   fidelity: { klMean, klError: klMean / 10, ratio: 1.01, fileBytes: 1e8, path: `/models/${name}.gguf` },
   frontPoints: 2,
   cpu: { prefillTokensPerS: 1000, decodeTokensPerS: 100, seconds: 7, joules: 70, source: 'tdp: CPU time' },
+  rooflineSeconds: 5,
 });
 
 /** `data` is a text from outside. */

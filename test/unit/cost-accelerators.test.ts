@@ -3,7 +3,13 @@ import { test } from 'node:test';
 import { type ArrayDesign, evaluateArray, movedBits } from '../../src/cost/accelerators/array.js';
 import { adder, integerElement, multiplier, registers } from '../../src/cost/accelerators/cells.js';
 import { elementGates, picojoules, powerParameters } from '../../src/cost/accelerators/elements.js';
-import { accelerators, type GemmShape, joulesOf, throughputOf } from '../../src/cost/accelerators/index.js';
+import {
+  accelerators,
+  evaluateCpu,
+  type GemmShape,
+  joulesOf,
+  throughputOf,
+} from '../../src/cost/accelerators/index.js';
 import { sramOf } from '../../src/cost/accelerators/sram.js';
 import { systolicCycles } from '../../src/cost/accelerators/systolic.js';
 import { agrees, checkAll, errorOf } from '../../src/cost/accelerators/validation/index.js';
@@ -150,6 +156,22 @@ test('every accelerator runs every model, names its sources, and its parts are p
     const slow = accelerator.evaluate(layers, { memoryBitsPerCycle: 8 });
     assert.ok(slow.seconds > found.seconds, 'memory is what holds a decode up');
   }
+});
+
+test('a CPU takes the longer of arithmetic and of reading; attention is done in floats', () => {
+  const limits = { readBytesPerS: 100, int8MacsPerS: 1000, fp32MacsPerS: 10, watts: 2 };
+  const widths = { storedWeightBits: 4, cacheBits: 16, isFloat: false };
+  const of = (layer: Partial<GemmShape>, isFloat = false) =>
+    evaluateCpu(limits, { ...widths, isFloat }, [{ ...shape, count: 2, ...layer }]);
+  // 60 products at 1000 a second, 7.5 bytes at 100 a second: reading.
+  near(of({}).seconds, 2 * 0.075);
+  near(of({ m: 8 }).seconds, 2 * 0.12, '120 products take longer');
+  near(of({}, true).seconds, 2 * 6);
+  const { energy, macs } = of({ operand: 'cache' });
+  assert.equal(macs, 120);
+  near(energy.mac, 120 * 4.6e-12);
+  near(energy.dram, 2 * 30 * 64e-12);
+  near(energy.static, 2 * 2 * 6);
 });
 
 test('published figures are met within the tolerance that is claimed for each', () => {

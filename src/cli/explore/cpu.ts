@@ -1,8 +1,12 @@
 /** What the workload takes on this machine, for recipes that the server runs. */
 import type { Config } from '../../config.js';
+import { type CpuLimits, evaluateCpu, type GemmShape } from '../../cost/accelerators/index.js';
+import type { SweepRecipe } from '../../cost/explore/sweep.js';
 import { openMeter } from '../../metering/open-meter.js';
+import { loadAddon } from '../../native/load.js';
 import { runOnce } from '../bench/engine.js';
 import { nativeCall } from '../bench/native-call.js';
+import { measureRoofline } from '../bench/roofline.js';
 import { median } from '../bench/statistics.js';
 import { openForEval } from '../eval/session.js';
 import type { WorkloadFile } from './files.js';
@@ -23,6 +27,26 @@ export type CpuFigures = {
   readonly joules: number | null;
   readonly source: string;
 };
+
+/** Bits of keys and values, as the pool is opened. */
+const CACHE_BITS = 16;
+const ROOFLINE_MS = 50;
+
+/** What the machine can do at most, measured now. */
+export async function measureLimits(config: Config): Promise<CpuLimits> {
+  const addon = loadAddon();
+  const { level, defaultThreads } = addon.cpuInfo();
+  const threads = config.threads ?? defaultThreads;
+  const { readGBs, int8GMacs, fp32GMacs } = await measureRoofline(addon, level, threads, ROOFLINE_MS);
+  const rates = { readBytesPerS: readGBs * 1e9, int8MacsPerS: int8GMacs * 1e9, fp32MacsPerS: fp32GMacs * 1e9 };
+  return { ...rates, watts: config.coreWatts * threads };
+}
+
+/** Seconds of the workload that the limits allow. */
+export function rooflineSeconds(limits: CpuLimits, recipe: SweepRecipe, layers: readonly GemmShape[]): number {
+  const { storedWeightBits, scheme } = recipe;
+  return evaluateCpu(limits, { storedWeightBits, cacheBits: CACHE_BITS, isFloat: scheme === 'float' }, layers).seconds;
+}
 
 /** Medians of three rounds behind one that warms up. */
 export async function measureCpu(config: Config, model: string, workload: WorkloadFile): Promise<CpuFigures> {

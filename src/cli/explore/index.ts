@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig, type SettingKey } from '../../config.js';
-import { requestGemms, type TransformerShape } from '../../cost/accelerators/index.js';
+import { type GemmShape, requestGemms, type TransformerShape } from '../../cost/accelerators/index.js';
 import { paretoFront, thinFront } from '../../cost/explore/pareto.js';
 import { choiceAt, countPoints, evaluateChoice, pairsOf, type SweepRecipe, sweep } from '../../cost/explore/sweep.js';
 import { NibbleError } from '../../errors.js';
@@ -13,14 +13,14 @@ import { loadAddon } from '../../native/load.js';
 import { createProgress, type Progress } from '../bench/progress.js';
 import { machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
-import { type CpuFigures, measureCpu } from './cpu.js';
+import { measureCpu, measureLimits, rooflineSeconds } from './cpu.js';
 import { type Fidelity, measureFidelity } from './fidelity.js';
 import { checkPoints, readSpace, readWorkload, type SpaceFile, type WorkloadFile } from './files.js';
 import { describeCsv, describeJson, describeText } from './present.js';
 import { namedRecipe, sweepRecipe } from './recipes.js';
 import type { Exploration, ExploredRecipe } from './result.js';
 
-const settings: readonly SettingKey[] = ['model', 'threads', 'kv', 'offline', 'home', 'energyMeter', 'coreWatts'];
+const settings: readonly SettingKey[] = ['model', 'threads', 'offline', 'home', 'energyMeter', 'coreWatts'];
 
 type Flags = Readonly<Record<string, unknown>> & {
   readonly workload?: string;
@@ -45,6 +45,7 @@ const shapeOf = ({ id, architecture }: ModelFile): TransformerShape => {
 type Found = Pick<Exploration, 'points' | 'pointsPerMinute' | 'frontPoints' | 'front'> & {
   /** Designs of the whole front, by recipe. */
   readonly counts: ReadonlyMap<string, number>;
+  readonly layers: readonly GemmShape[];
 };
 
 function search(space: SpaceFile, recipes: readonly SweepRecipe[], shape: TransformerShape, work: WorkloadFile): Found {
@@ -67,24 +68,28 @@ function search(space: SpaceFile, recipes: readonly SweepRecipe[], shape: Transf
     return [{ id: `d${i + 1}`, choice, evaluation: evaluateChoice(choice, recipe, workload) }];
   });
   const points = countPoints(space, pairs.length);
-  return { points, pointsPerMinute: points / minutes, frontPoints: whole.length, front, counts };
+  return { points, pointsPerMinute: points / minutes, frontPoints: whole.length, front, counts, layers };
 }
 
-/** The CPU's figures of recipes that the front has. */
+type Measured = { readonly recipe: SweepRecipe; readonly fidelity: Fidelity };
+
+/** The CPU's figures of recipes that the front has; none without a progress to show. */
 async function measureRecipes(
   config: Config,
-  { counts }: Found,
-  measured: readonly { readonly recipe: SweepRecipe; readonly fidelity: Fidelity }[],
+  { counts, layers }: Found,
+  measured: readonly Measured[],
   work: WorkloadFile,
   progress: Progress | null,
 ): Promise<readonly ExploredRecipe[]> {
   progress?.start('on this CPU', measured.length);
+  const limits = progress === null ? null : await measureLimits(config);
   const explored: ExploredRecipe[] = [];
   for (const [done, { recipe, fidelity }] of measured.entries()) {
     const frontPoints = counts.get(recipe.name) ?? 0;
-    const cpu: CpuFigures | null =
-      progress === null || frontPoints === 0 ? null : await measureCpu(config, fidelity.path, work);
-    explored.push({ recipe, fidelity, frontPoints, cpu });
+    const isMeasured = limits !== null && frontPoints > 0;
+    const cpu = isMeasured ? await measureCpu(config, fidelity.path, work) : null;
+    const bound = isMeasured ? rooflineSeconds(limits, recipe, layers) : null;
+    explored.push({ recipe, fidelity, frontPoints, cpu, rooflineSeconds: bound });
     progress?.update(done + 1, recipe.name);
   }
   return explored;

@@ -28,18 +28,18 @@ export function designCells(exploration: Exploration, { choice, evaluation }: Fr
 
 export const recipeHeads = [
   ...['recipe', 'KL, nats', 'perplexity ÷ float', 'MB', 'designs on the front'],
-  ...['CPU prefill tokens/s', 'CPU decode tokens/s', 'CPU seconds', 'CPU joules'],
+  ...['CPU prefill tokens/s', 'CPU decode tokens/s', 'CPU seconds', 'at least, by roofline', 'CPU joules'],
 ] as const;
 
-export function recipeCells({ recipe, fidelity, frontPoints, cpu }: ExploredRecipe): string[] {
+export function recipeCells({ recipe, fidelity, frontPoints, cpu, rooflineSeconds }: ExploredRecipe): string[] {
   return [
     ...[recipe.name, `${fidelity.klMean.toPrecision(3)} ± ${fidelity.klError.toPrecision(2)}`],
     ...[fidelity.ratio.toFixed(4), (fidelity.fileBytes / 1e6).toFixed(1), String(frontPoints)],
     ...(cpu === null
-      ? ['–', '–', '–', '–']
+      ? ['–', '–', '–', '–', '–']
       : [
           ...[cpu.prefillTokensPerS.toFixed(0), cpu.decodeTokensPerS.toFixed(0), cpu.seconds.toPrecision(3)],
-          cpu.joules?.toPrecision(3) ?? '–',
+          ...[rooflineSeconds?.toPrecision(3) ?? '–', cpu.joules?.toPrecision(3) ?? '–'],
         ]),
   ];
 }
@@ -95,10 +95,16 @@ export function describeJson(exploration: Exploration): Readonly<Record<string, 
         ...{ areaMm2: significant(areaMm2), klMean: significant(errorOf(exploration, choice.recipe)) },
       };
     }),
-    recipes: recipes.map(({ recipe, fidelity, frontPoints: own, cpu }) => {
+    recipes: recipes.map(({ recipe, fidelity, frontPoints: own, cpu, rooflineSeconds }) => {
       const { klMean, klError, ratio, fileBytes } = fidelity;
       const figures = { klMean: significant(klMean), klError: significant(klError), ratio: significant(ratio, 6) };
-      return { name: recipe.name, ...figures, fileBytes, frontPoints: own, cpu: cpu === null ? null : rounded(cpu) };
+      return {
+        name: recipe.name,
+        ...figures,
+        fileBytes,
+        frontPoints: own,
+        cpu: cpu === null ? null : { ...rounded(cpu), rooflineSeconds: significant(rooflineSeconds ?? 0) },
+      };
     }),
   };
 }

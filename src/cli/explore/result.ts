@@ -16,6 +16,8 @@ export type ExploredRecipe = {
   readonly frontPoints: number;
   /** null: not on the front, or not measured. */
   readonly cpu: CpuFigures | null;
+  /** That the limits of this machine allow, by the model; null where `cpu` is. */
+  readonly rooflineSeconds: number | null;
 };
 
 export type Exploration = {

@@ -4,6 +4,7 @@ import type { Accelerator } from './types.js';
 
 export const accelerators: readonly Accelerator[] = Object.values(arrayOwn).map((own) => arrayAccelerator(own));
 
+export { type CpuLimits, type CpuWidths, evaluateCpu } from './cpu.js';
 export type { Accelerator, Changes, Energy, Evaluation, GemmShape, Parameter } from './types.js';
 export { joulesOf, throughputOf } from './types.js';
 export {
