@@ -1,4 +1,4 @@
-/** `nibble explore` as a user runs it, on a generated model: what it prints fits its schemas, and stays in its cache. */
+/** `nibble explore` as a user runs it, on a generated model: what it prints fits its schemas; errors are cached. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
