@@ -50,13 +50,15 @@ export class Attribution {
 
   /** A step ran for so long. Its energy is divided at the next `settle`. */
   addStep(seconds: number, parts: readonly StepPart[]): void {
-    const work = parts.reduce((sum, part) => sum + part.work, 0);
+    let work = 0;
+    for (const part of parts) work += part.work;
     if (!(work > 0) || !(seconds > 0)) return;
     this.busySeconds += seconds;
+    const all = this.pendingOf(this.steps);
     for (const { accounts, phase, work: own } of parts) {
       const share = seconds * (own / work);
       for (const account of accounts) this.pendingOf(account)[phase] += share;
-      this.pendingOf(this.steps)[phase] += share;
+      all[phase] += share;
     }
   }
 

@@ -37,24 +37,30 @@ export function positionsSeen({ tokens, cachedTokens }: Pick<LayerWork, 'tokens'
   return tokens * cachedTokens + (tokens * (tokens + 1)) / 2;
 }
 
-/** Means over the layers. */
-type MeanWork = { readonly tokens: number; readonly kvPositions: number; readonly positionsSeen: number };
+/** Means over the layers; written to, because a step has no time to make objects. */
+type MeanWork = { tokens: number; kvPositions: number; positionsSeen: number };
 
-function meanWork(part: SequenceWork, layers: number): MeanWork {
+function addRun(mean: MeanWork, share: number, run: Pick<LayerWork, 'tokens' | 'cachedTokens'>): void {
+  mean.tokens += share * run.tokens;
   // Those before are read, the new ones are written and read.
-  const kvPositions = ({ tokens, cachedTokens }: Omit<LayerWork, 'firstLayer'>) => cachedTokens + 2 * tokens;
+  mean.kvPositions += share * (run.cachedTokens + 2 * run.tokens);
+  mean.positionsSeen += share * positionsSeen(run);
+}
+
+const mean: MeanWork = { tokens: 0, kvPositions: 0, positionsSeen: 0 };
+
+/** What a sequence's part is in the mean of all layers. Holds until the next call. */
+function meanOf(part: SequenceWork, layers: number): Readonly<MeanWork> {
+  mean.tokens = mean.kvPositions = mean.positionsSeen = 0;
   const { pruned } = part;
-  // Every step of every sequence comes here.
   if (pruned === undefined) {
-    return { tokens: part.tokens, kvPositions: kvPositions(part), positionsSeen: positionsSeen(part) };
+    addRun(mean, 1, part);
+    return mean;
   }
-  const runs: readonly LayerWork[] = [{ ...part, firstLayer: 0 }, ...pruned];
-  const mean = { tokens: 0, kvPositions: 0, positionsSeen: 0 };
-  for (const [i, run] of runs.entries()) {
-    const share = ((runs[i + 1]?.firstLayer ?? layers) - run.firstLayer) / layers;
-    mean.tokens += share * run.tokens;
-    mean.kvPositions += share * kvPositions(run);
-    mean.positionsSeen += share * positionsSeen(run);
+  addRun(mean, (pruned[0]?.firstLayer ?? layers) / layers, part);
+  for (let i = 0; i < pruned.length; i++) {
+    const run = pruned[i];
+    if (run !== undefined) addRun(mean, ((pruned[i + 1]?.firstLayer ?? layers) - run.firstLayer) / layers, run);
   }
   return mean;
 }
@@ -64,9 +70,11 @@ function meanWork(part: SequenceWork, layers: number): MeanWork {
  * those of the head by rows. Arithmetic is a sequence's own, and so are the keys and values that it reads and writes.
  */
 export function workOf(parts: readonly SequenceWork[], model: ModelWork, table: EnergyTable): readonly number[] {
-  const means = parts.map((part) => meanWork(part, model.layers));
-  const tokens = means.reduce((sum, mean) => sum + mean.tokens, 0);
-  const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+  let [tokens, rows] = [0, 0];
+  for (const part of parts) {
+    tokens += meanOf(part, model.layers).tokens;
+    rows += part.rows;
+  }
   const perToken =
     (tokens === 0 ? 0 : (model.layerBytes / tokens) * table.memoryBytePj) +
     model.int8MacsPerToken * table.int8MacPj +
@@ -75,10 +83,10 @@ export function workOf(parts: readonly SequenceWork[], model: ModelWork, table: 
     (rows === 0 ? 0 : (model.headBytes / rows) * table.memoryBytePj) +
     model.int8MacsPerRow * table.int8MacPj +
     model.fp32MacsPerRow * table.fp32MacPj;
-  return parts.map((part, i) => {
-    const mean = means[i] ?? { tokens: 0, kvPositions: 0, positionsSeen: 0 };
-    const cache = mean.kvPositions * model.kvBytesPerPosition * table.memoryBytePj;
-    const attention = mean.positionsSeen * model.macsPerPosition * table.fp32MacPj;
-    return mean.tokens * perToken + part.rows * perRow + cache + attention;
+  return parts.map((part) => {
+    const own = meanOf(part, model.layers);
+    const cache = own.kvPositions * model.kvBytesPerPosition * table.memoryBytePj;
+    const attention = own.positionsSeen * model.macsPerPosition * table.fp32MacPj;
+    return own.tokens * perToken + part.rows * perRow + cache + attention;
   });
 }

@@ -6,6 +6,8 @@ import type { EnergySource, Meter } from './types.js';
 /** One sequence's part of a step, and the accounts that it is entered in. */
 export type StepWork = SequenceWork & { readonly accounts: readonly CostAccount[]; readonly phase: Phase };
 
+type Step = { readonly seconds: number; readonly parts: readonly StepWork[]; readonly model: ModelWork };
+
 /** What a reading has counted is divided evenly over its time; counters of sensors wrap within minutes to hours. */
 const readMs = 1000;
 
@@ -26,6 +28,8 @@ export class EnergyMonitor {
   private readonly timer: NodeJS.Timeout;
   private readonly bySource = new Map<EnergySource, EnergyTotals>();
   private readonly ownOnly: readonly CostAccount[] = [this.own];
+  /** Since the last `settle`. */
+  private readonly steps: Step[] = [];
   private counted: EnergyTotals = { prefill: 0, decode: 0, idle: 0 };
 
   /** @param now milliseconds of a monotonic clock */
@@ -45,19 +49,27 @@ export class EnergyMonitor {
     return this.meter.description;
   }
 
-  /** A step of a model ran for so long. */
+  /** A step of a model ran for so long. It is divided with all others at the next `settle`: now is no time for it. */
   addStep(seconds: number, parts: readonly StepWork[], model: ModelWork): void {
-    const work = workOf(parts, model, horowitz45nm);
-    const shares = parts.map(({ accounts, phase }, i) => ({
-      accounts: accounts.length === 0 ? this.ownOnly : accounts,
-      phase,
-      work: work[i] ?? 0,
-    }));
-    this.attribution.addStep(seconds, shares);
+    this.steps.push({ seconds, parts, model });
+  }
+
+  private divideSteps(): void {
+    for (const { seconds, parts, model } of this.steps) {
+      const work = workOf(parts, model, horowitz45nm);
+      const shares = parts.map(({ accounts, phase }, i) => ({
+        accounts: accounts.length === 0 ? this.ownOnly : accounts,
+        phase,
+        work: work[i] ?? 0,
+      }));
+      this.attribution.addStep(seconds, shares);
+    }
+    this.steps.length = 0;
   }
 
   /** Reads the meter and divides what it has counted. For an answer that states its own cost, and every few seconds. */
   settle(): void {
+    this.divideSteps();
     if (this.meter.hasNews === false) return;
     this.settlements += 1;
     this.attribution.settle(this.meter.joules(), this.now() / 1000);

@@ -209,6 +209,16 @@ test('bench serve --workload summarize: both servers give the same answers', asy
   );
 });
 
+test('bench accounting: one run per batch', async () => {
+  const args = ['--batch', '1,3', '--generate', '48', '--energy-meter', 'tdp', '--threads', '1'];
+  const result = await run('bench-accounting', 'bench', 'accounting', '--model', model, ...args);
+  assert.deepEqual(
+    runsOf(result).map(({ batch }) => batch),
+    [1, 3],
+  );
+  assert.equal(result.meter, 'CPU time at 10 W a core');
+});
+
 test('bench start: packed and read from disk', async () => {
   const result = await run('bench-start', 'bench', 'start', '--model', model, '--rounds', '3', '--threads', '1');
   assert.deepEqual([result.model, result.rounds], ['tiny', 3]);

@@ -1,5 +1,6 @@
 import { loadavg } from 'node:os';
 import type { Command } from 'commander';
+import { registerAccounting } from './accounting.js';
 import { registerConstrained } from './constrained.js';
 import { registerEngine } from './engine.js';
 import { registerKernels } from './kernels.js';
@@ -32,6 +33,7 @@ export function registerBench(program: Command): void {
   registerKernels(bench);
   registerEngine(bench);
   registerConstrained(bench);
+  registerAccounting(bench);
   registerPeers(bench);
   registerServeBench(bench);
   registerStart(bench);
