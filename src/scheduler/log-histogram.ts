@@ -12,6 +12,15 @@ export class LogHistogram {
     this.total++;
   }
 
+  /** Adds all values of another. */
+  addAll(other: LogHistogram): void {
+    for (let bucket = 0; bucket < bucketCount; bucket++) {
+      this.counts[bucket] = (this.counts[bucket] as number) + (other.counts[bucket] as number);
+    }
+    this.total += other.total;
+    this.sum += other.sum;
+  }
+
   get count(): number {
     return this.total;
   }

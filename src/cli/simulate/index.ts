@@ -2,13 +2,14 @@
 import type { Command } from 'commander';
 import { loadConfig, type SettingKey } from '../../config.js';
 import { loadAddon } from '../../native/load.js';
-import { integerIn } from '../bench/arguments.js';
+import { integerIn, integersIn } from '../bench/arguments.js';
 import { significant } from '../bench/statistics.js';
 import { formatTable } from '../bench/table.js';
 import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { type MeasuredModel, measureModel } from './calibrate.js';
 import { readCost } from './cost.js';
+import { fleetTable } from './fleet-table.js';
 import { type Policy, readPolicy, settledPolicy } from './policy.js';
 import { predict, summarize } from './predict.js';
 import { openTrace } from './trace.js';
@@ -24,6 +25,7 @@ type Flags = Readonly<Record<string, unknown>> & {
   readonly cost?: string;
   readonly goodTtft: number;
   readonly json?: boolean;
+  readonly replicas?: readonly number[];
 };
 
 /** Context of a model that is only known by its costs, tokens. */
@@ -38,6 +40,11 @@ async function simulate(flags: Flags): Promise<void> {
       ? await measureModel(config)
       : { cost: await readCost(flags.cost), model: null, contextTokens };
   const settled = settledPolicy(config, machine.contextTokens);
+  if (flags.replicas !== undefined) {
+    return await writeStdout(
+      fleetTable(flags.trace, flags.replicas, settled, { ...machine, goodTtftMs: flags.goodTtft }),
+    );
+  }
   const runs = (flags.policy ?? [{}]).map((change) => {
     const policy = { ...settled, ...change };
     const conditions = { ...machine, goodTtftMs: flags.goodTtft };
@@ -76,7 +83,7 @@ function tableOf(runs: readonly Run[]): string {
 
 export const traceHelp =
   'a file of JSON lines, or poisson:…, bursts:… or closed:… with any of rate, requests, clients, think, prompt, ' +
-  'output, spread, shared, tenants, burst, seed';
+  'output, spread, shared, groups, tenants, burst, seed';
 
 /** Adds `nibble simulate`. */
 export function registerSimulate(program: Command): void {
@@ -87,6 +94,7 @@ export function registerSimulate(program: Command): void {
     .option('--policy <changes>', 'such as itlTarget=50,maxSequences=16; several are compared', readPolicy)
     .option('--cost <costs>', 'of steps: a server that has learned them (http://…), or five numbers; else measured')
     .option('--good-ttft <ms>', 'a request is good if its first token comes within this', integerIn(1, 3_600_000), 2000)
+    .option('--replicas <counts>', 'of a fleet, such as 1,10,100: round-robin against cache-aware', integersIn(1, 1000))
     .option('--json', 'print one JSON object');
   addSettingOptions(command, settings).action(simulate);
 }

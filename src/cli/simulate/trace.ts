@@ -19,8 +19,9 @@ const defaults = {
   prompt: 128,
   output: 64,
   spread: 0,
-  /** Tokens that all prompts begin with. */
+  /** Tokens that all prompts of a group begin with, and how many groups there are, each asked for equally often. */
   shared: 0,
+  groups: 1,
   tenants: 1,
   /** Requests that arrive together. */
   burst: 1,
@@ -48,7 +49,7 @@ export function parseTraceSpec(text: string): TraceSpec | null {
     }
     numbers[name] = Number(value);
   }
-  for (const name of ['rate', 'clients', 'prompt', 'output', 'tenants', 'burst'] as const) {
+  for (const name of ['rate', 'clients', 'prompt', 'output', 'groups', 'tenants', 'burst'] as const) {
     const isCount = name !== 'rate';
     if (numbers[name] <= 0 || (isCount && !Number.isInteger(numbers[name]))) {
       const message = `${name} must be ${isCount ? 'an integer of at least 1' : 'more than 0'}`;
@@ -75,6 +76,7 @@ export function syntheticSource(spec: TraceSpec): ArrivalSource {
   const length = (median: number): number =>
     Math.min(tokensMax, Math.max(1, Math.round(median * Math.exp(spec.spread * random.normal()))));
   const gapMs = (): number => (-Math.log(1 - random.uniform()) * 1000 * spec.burst) / spec.rate;
+  const groupOf = (): number => (spec.groups === 1 ? 0 : random.below(spec.groups));
   let taken = 0;
   let nextMs = 0;
   /** Closed loop: when clients are free again, in order. */
@@ -91,7 +93,7 @@ export function syntheticSource(spec: TraceSpec): ArrivalSource {
       if (taken % spec.burst === 0) nextMs += gapMs();
       return {
         atMs,
-        promptIds: promptOf(spec.shared + length(spec.prompt), spec.shared, 0, taken),
+        promptIds: promptOf(spec.shared + length(spec.prompt), spec.shared, groupOf(), taken),
         outputTokens: length(spec.output),
         tenant: `t${random.below(spec.tenants)}`,
         priority: 0,
