@@ -47,10 +47,8 @@ function addRun(mean: MeanWork, share: number, run: Pick<LayerWork, 'tokens' | '
   mean.positionsSeen += share * positionsSeen(run);
 }
 
-const mean: MeanWork = { tokens: 0, kvPositions: 0, positionsSeen: 0 };
-
-/** What a sequence's part is in the mean of all layers. Holds until the next call. */
-function meanOf(part: SequenceWork, layers: number): Readonly<MeanWork> {
+/** What a sequence's part is in the mean of all layers; it is written into `mean`. */
+function meanOf(part: SequenceWork, layers: number, mean: MeanWork): Readonly<MeanWork> {
   mean.tokens = mean.kvPositions = mean.positionsSeen = 0;
   const { pruned } = part;
   if (pruned === undefined) {
@@ -70,9 +68,10 @@ function meanOf(part: SequenceWork, layers: number): Readonly<MeanWork> {
  * those of the head by rows. Arithmetic is a sequence's own, and so are the keys and values that it reads and writes.
  */
 export function workOf(parts: readonly SequenceWork[], model: ModelWork, table: EnergyTable): readonly number[] {
+  const mean: MeanWork = { tokens: 0, kvPositions: 0, positionsSeen: 0 };
   let [tokens, rows] = [0, 0];
   for (const part of parts) {
-    tokens += meanOf(part, model.layers).tokens;
+    tokens += meanOf(part, model.layers, mean).tokens;
     rows += part.rows;
   }
   const perToken =
@@ -84,7 +83,7 @@ export function workOf(parts: readonly SequenceWork[], model: ModelWork, table: 
     model.int8MacsPerRow * table.int8MacPj +
     model.fp32MacsPerRow * table.fp32MacPj;
   return parts.map((part) => {
-    const own = meanOf(part, model.layers);
+    const own = meanOf(part, model.layers, mean);
     const cache = own.kvPositions * model.kvBytesPerPosition * table.memoryBytePj;
     const attention = own.positionsSeen * model.macsPerPosition * table.fp32MacPj;
     return own.tokens * perToken + part.rows * perRow + cache + attention;

@@ -1,4 +1,4 @@
-/** Clients of a real server whose ledger is looked at: of every kind, and a plug that says what the machine has used. */
+/** Clients of every kind for a real server with a ledger, and a plug that says what the machine has used. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Random } from '../../src/model/generated/random.js';
@@ -38,7 +38,7 @@ export class Plug {
 
 const beginning = 'The quick brown fox jumps over the lazy dog, and then it rests in the shade of an old oak. ';
 
-/** Asks again and again until told to stop: alone or several choices, streamed or not, with common beginnings; some leave. */
+/** Asks until told to stop: one choice or two, streamed or not, with common beginnings or without; some leave. */
 export async function client(server: RealServer, number: number, goesOn: () => boolean): Promise<number> {
   const random = new Random(100 + number);
   let asked = 0;

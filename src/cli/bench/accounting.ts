@@ -31,7 +31,7 @@ type OnStep = Required<EngineObserver>['onStep'];
 /** Readings a second of a busy server: the monitor's own, and two of the books. */
 const READINGS_PER_S = 3;
 const READINGS_MEASURED = 300;
-/** Steps are divided together at each reading: fewer than there are in a second, so that the monitor's own adds nothing. */
+/** Steps that are divided together: fewer than there are in a second, so that the monitor's own reading adds little. */
 const STEPS_A_READING = 40;
 
 /** A model whose steps are watched by whoever asks. */
