@@ -77,6 +77,11 @@ export class CostEntry {
     this.#now = now;
   }
 
+  /** Tokens of its prompts: known before it ends, so that a request that is lost has them too. */
+  expect(promptTokens: number): void {
+    this.line.tokens = { ...this.line.tokens, promptTokens };
+  }
+
   /** It never began: it is no request that cost anything. */
   cancel(): void {
     this.closedAt = -1;

@@ -89,10 +89,15 @@ test('killed: what was entered is there, and a request under way keeps what it h
   store.close();
   const found = read(path).filter(({ kind }) => kind === 'request');
   assert.deepEqual(
-    found.map(({ number, outcome, completionTokens }) => [number, outcome, completionTokens]),
+    found.map(({ number, outcome, promptTokens, completionTokens }) => [
+      number,
+      outcome,
+      promptTokens,
+      completionTokens,
+    ]),
     [
-      [1, 'done', 4],
-      [2, 'lost', 0],
+      [1, 'done', 4, 4],
+      [2, 'lost', 2, 0],
     ],
   );
   // The last word of the process may be later than our look.

@@ -7,18 +7,18 @@ import type { CostEntry } from '../../metering/cost-book.js';
  * no step computes for any of them any more.
  */
 export function enterInto(entry: CostEntry, requests: readonly GenerationRequest[]): readonly GenerationRequest[] {
-  const counts = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
-  const prompts = new Set<Int32Array>();
+  // Choices of one prompt share it, and what the first of them found; the others find what that one has computed.
+  const firsts = requests.filter(
+    ({ promptIds }, at) => requests.findIndex((one) => one.promptIds === promptIds) === at,
+  );
+  const promptTokens = firsts.reduce((sum, { promptIds }) => sum + promptIds.length, 0);
+  const counts = { promptTokens, cachedTokens: 0, completionTokens: 0 };
+  entry.expect(promptTokens);
   let outcome: 'done' | 'abort' | 'error' = 'done';
   let running = requests.length;
-  const released = (summary: SequenceSummary, promptIds: Int32Array): void => {
+  const released = (summary: SequenceSummary, request: GenerationRequest): void => {
     counts.completionTokens += summary.completionTokens;
-    // Choices of one prompt share it, as in the usage of an answer.
-    if (!prompts.has(promptIds)) {
-      prompts.add(promptIds);
-      counts.promptTokens += summary.promptTokens;
-      counts.cachedTokens += summary.cachedTokens;
-    }
+    if (firsts.includes(request)) counts.cachedTokens += summary.cachedTokens;
     if (summary.reason === 'error') outcome = 'error';
     else if (summary.reason === 'abort' && outcome === 'done') outcome = 'abort';
     running -= 1;
@@ -29,7 +29,7 @@ export function enterInto(entry: CostEntry, requests: readonly GenerationRequest
     accounts: [entry.account, ...(request.accounts ?? []).filter((account) => account !== entry.account)],
     onReleased: (summary) => {
       request.onReleased?.(summary);
-      released(summary, request.promptIds);
+      released(summary, request);
     },
   }));
 }
