@@ -78,8 +78,14 @@ test('a front, its recipes on this machine, a report; a second run measures no e
   const cache = path('home/explore');
   const files = readdirSync(cache).sort();
   const times = files.map((name) => statSync(join(cache, name)).mtimeMs);
-  const csv = await run(...inputs(), '--no-cpu', '--csv');
-  assert.equal(csv.trimEnd().split('\r\n').length, 1 + front.length);
+  // Layers of another model: its front is another, errors are known already.
+  const csv = await run(...inputs(), '--shape', 'opt-6.7b', '--csv');
+  const seconds = csv
+    .trimEnd()
+    .split('\r\n')
+    .slice(1)
+    .map((line) => Number(line.split(',')[9]));
+  assert.ok(seconds.length > 1 && Math.min(...seconds) > 100 * Number(front[0]?.seconds));
   assert.deepEqual(readdirSync(cache).sort(), files);
   assert.deepEqual(
     files.map((name) => statSync(join(cache, name)).mtimeMs),

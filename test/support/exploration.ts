@@ -29,7 +29,14 @@ const recipe = (name: string, klMean: number): Exploration['recipes'][number] =>
 /** `data` is a text from outside. */
 export const exploration = (data = 'text.txt'): Exploration => ({
   machine: { cpu: 'a <fast> one', isa: 'avx2', threads: 2, cores: 2 },
-  ...{ model: 'small', commit: 'c0ffee', date: '2026-01-01T00:00:00.000Z', command: 'nibble explore', data },
+  ...{
+    model: 'small',
+    shape: 'small',
+    commit: 'c0ffee',
+    date: '2026-01-01T00:00:00.000Z',
+    command: 'nibble explore',
+    data,
+  },
   workload: { batch: 4, promptTokens: 512, outputTokens: 128 },
   space: {
     ...{ elements: ['int8', 'w4a8'], recipes: ['w8a8', 'w4a8'], rows: [8], columns: [16], weightBufferKiB: [32] },

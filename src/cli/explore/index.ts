@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig, type SettingKey } from '../../config.js';
-import { type GemmShape, requestGemms, type TransformerShape } from '../../cost/accelerators/index.js';
+import { type GemmShape, publishedModels, requestGemms, type TransformerShape } from '../../cost/accelerators/index.js';
 import { paretoFront, thinFront } from '../../cost/explore/pareto.js';
 import { choiceAt, countPoints, evaluateChoice, pairsOf, type SweepRecipe, sweep } from '../../cost/explore/sweep.js';
 import { NibbleError } from '../../errors.js';
@@ -26,6 +26,7 @@ type Flags = Readonly<Record<string, unknown>> & {
   readonly workload?: string;
   readonly space?: string;
   readonly data?: string;
+  readonly shape?: TransformerShape;
   readonly out?: string;
   /** False with --no-cpu. */
   readonly cpu: boolean;
@@ -41,6 +42,12 @@ const shapeOf = ({ id, architecture }: ModelFile): TransformerShape => {
   const { layers, hidden, heads, kvHeads, headDim, ffn, vocab } = architecture;
   return { name: id, layers, hidden, heads, kvHeads, headDim, ffn, ffnMatrices: 3, vocab };
 };
+
+function readShape(text: string): TransformerShape {
+  const found = publishedModels.find(({ name }) => name === text);
+  if (found !== undefined) return found;
+  throw new InvalidArgumentError(`must be one of: ${publishedModels.map(({ name }) => name).join(', ')}.`);
+}
 
 type Found = Pick<Exploration, 'points' | 'pointsPerMinute' | 'frontPoints' | 'front'> & {
   /** Designs of the whole front, by recipe. */
@@ -121,16 +128,23 @@ async function runExploration(flags: Flags, progress: Progress, signal: AbortSig
   const found = search(
     space,
     measured.map(({ recipe }) => recipe),
-    shapeOf(modelFile),
+    flags.shape ?? shapeOf(modelFile),
     workload,
   );
-  const explored = await measureRecipes(config, found, measured, workload, flags.cpu ? progress : null);
+  // Of another model's layers this machine can say nothing.
+  const isMeasured = flags.cpu && flags.shape === undefined;
+  const explored = await measureRecipes(config, found, measured, workload, isMeasured ? progress : null);
   progress.stop();
   const { points, pointsPerMinute, frontPoints, front } = found;
   return {
     ...{ points, pointsPerMinute, frontPoints, front, recipes: explored, workload, space, data },
     machine: machineOf(loadAddon().cpuInfo(), config.threads === null ? {} : { threads: config.threads }),
-    ...{ model: modelFile.id, commit: await sourceCommit(), date: new Date().toISOString() },
+    ...{
+      model: modelFile.id,
+      shape: flags.shape?.name ?? modelFile.id,
+      commit: await sourceCommit(),
+      date: new Date().toISOString(),
+    },
     command: ['nibble', ...process.argv.slice(2)].join(' '),
   };
 }
@@ -182,6 +196,7 @@ export function registerExplore(program: Command): void {
     .option('--workload <file>', 'JSON: batch, promptTokens, outputTokens (default: 4, 512, 128)')
     .option('--space <file>', 'JSON: elements, recipes, and values of each dimension')
     .option('--data <file>', 'text to measure errors on (default: the model writes its own)')
+    .option('--shape <model>', 'layers of a published model instead, such as llama-2-7b', readShape)
     .option('--out <file>', 'write a report as one HTML file')
     .option('--no-cpu', "don't measure the recipes' speed on this machine")
     .option('--validate', 'instead: published figures of accelerators beside those of the models')

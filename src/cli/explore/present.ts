@@ -83,9 +83,9 @@ export function describeCsv(exploration: Exploration): string {
 
 /** The fields of docs/schemas/explore.json, but for those of every result. */
 export function describeJson(exploration: Exploration): Readonly<Record<string, unknown>> {
-  const { workload, points, pointsPerMinute, frontPoints, front, recipes } = exploration;
+  const { workload, shape, points, pointsPerMinute, frontPoints, front, recipes } = exploration;
   return {
-    ...{ workload, points, pointsPerMinute: significant(pointsPerMinute), frontPoints },
+    ...{ workload, shape, points, pointsPerMinute: significant(pointsPerMinute), frontPoints },
     front: front.map(({ choice, evaluation }) => {
       const { seconds, cycles, energy, areaMm2, macs } = evaluation;
       const parts = Object.entries(energy).map(([part, joules]) => [part, significant(joules)]);

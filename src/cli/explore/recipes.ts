@@ -49,6 +49,6 @@ export function quickRecipe(recipe: Recipe): Recipe {
     ...{ version, name, classes, rounding: 'rtn', clip: 'none', scaling: 'none' },
     ...(tender === undefined ? {} : { tender }),
     ...(agile === undefined ? {} : { agile }),
-    calibration: { source: 'self', tokens: 4096, window: 256, seed: 1 },
+    calibration: { source: 'self', tokens: 2048, window: 256, seed: 1 },
   };
 }

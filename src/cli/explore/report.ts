@@ -67,7 +67,10 @@ function facts(exploration: Exploration): string {
     ['workload', `${batch} sequences of ${promptTokens} prompt and ${outputTokens} generated tokens`],
     ['space', describeSpace(exploration.space)],
     ['designs', `${points}, at ${(pointsPerMinute / 1e6).toPrecision(2)} million a minute`],
-    ['errors', `measured on this machine, ${data === null ? 'on text that the model wrote' : `on ${data}`}`],
+    [
+      'errors',
+      `of ${exploration.model}, measured on this machine, ${data === null ? 'on text that the model wrote' : `on ${data}`}`,
+    ],
     ['machine', `${machine.cpu}, ${machine.isa}, ${machine.threads} threads`],
     ['energy of the CPU', energy],
     ['version', exploration.commit],
@@ -77,7 +80,7 @@ function facts(exploration: Exploration): string {
 
 /** The whole report. Every text from outside is escaped. */
 export function renderExploration(exploration: Exploration): string {
-  const { front, frontPoints, points, recipes, model, date } = exploration;
+  const { front, frontPoints, points, recipes, shape, date } = exploration;
   const elements = [...new Set(front.map(({ choice }) => choice.element))];
   const colors = new Map(elements.map((name, i) => [name as string, palette[Math.min(i, palette.length - 1)] ?? '']));
   const names = [...new Set(front.map(({ choice }) => choice.recipe))];
@@ -109,7 +112,7 @@ ${renderTable(
 <h2>How it was found</h2>
 ${facts(exploration)}`;
   return renderPage({
-    ...{ title: `Accelerators for ${model}`, lead: `Simulated hardware, measured errors. ${date}`, body },
+    ...{ title: `Accelerators for ${shape}`, lead: `Simulated hardware, measured errors. ${date}`, body },
     ...{ script: linkedScript, style: linkedStyle },
   });
 }

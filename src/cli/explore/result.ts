@@ -22,7 +22,10 @@ export type ExploredRecipe = {
 
 export type Exploration = {
   readonly machine: Machine;
+  /** On which errors were measured. */
   readonly model: string;
+  /** Whose layers are computed: the model's, or those of a published one. */
+  readonly shape: string;
   readonly commit: string;
   readonly date: string;
   readonly command: string;
