@@ -171,6 +171,11 @@ export const settingsSchema = Type.Object(
         'Guess the next tokens of text that repeats itself, and compute several at once where that pays; no result changes.',
       expected: '"ngram" or "off"',
     }),
+    kvEvents: textOrAuto(
+      'an address such as tcp://127.0.0.1:5557',
+      'none',
+      'Address at which routers can read what the prefix cache holds: ZeroMQ PUB, MessagePack, as vLLM has it (docs/deployment.md).',
+    ),
     energyMeter: Type.String({
       minLength: 1,
       default: 'auto',

@@ -20,6 +20,7 @@ import type { Metrics } from '../server/metrics.js';
 import type { Models } from '../server/models.js';
 import { namePattern } from '../server/schemas/admin.js';
 import type { ModelRecipe, ServedModel } from '../server/served-model.js';
+import type { KvEvents, ModelEvents } from './kv-events/index.js';
 import { openOptions } from './open-options.js';
 import { packageVersion } from './output.js';
 import type { Energy } from './serve-energy.js';
@@ -86,15 +87,23 @@ export class ModelOpener {
   readonly #metrics: Metrics;
   readonly #logger: Logger;
   readonly #energy: Energy | null;
+  readonly #kvEvents: KvEvents | null;
   /** Models that the settings name: each gets the same share of the memory. */
   readonly #shares: number;
 
-  constructor(config: Config, prepareModel: PrepareModel, metrics: Metrics, logger: Logger, energy: Energy | null) {
+  constructor(
+    config: Config,
+    prepareModel: PrepareModel,
+    metrics: Metrics,
+    logger: Logger,
+    { energy, kvEvents }: { readonly energy: Energy | null; readonly kvEvents: KvEvents | null },
+  ) {
     this.#config = config;
     this.#prepareModel = prepareModel;
     this.#metrics = metrics;
     this.#logger = logger;
     this.#energy = energy;
+    this.#kvEvents = kvEvents;
     this.#shares = namedSources(config).length;
   }
 
@@ -103,18 +112,29 @@ export class ModelOpener {
     const budget = memoryBudget(this.#config);
     const metrics = this.#metrics.addModel();
     let onStep = metrics.observer.onStep;
+    let kv: ModelEvents | null = null;
     const prepared = await this.#prepareModel({
       ...openOptions(this.#config),
       model: source,
       memoryBytes: budget === null ? null : budget / this.#shares,
       ...(this.#config.pinPrefix === null ? {} : { pinPrefix: this.#config.pinPrefix }),
-      observer: { ...metrics.observer, onStep: (step) => onStep(step) },
+      observer: {
+        ...metrics.observer,
+        onStep: (step) => onStep(step),
+        ...(this.#kvEvents === null
+          ? {}
+          : {
+              onBlockStored: (block: number, parent: number, ids: Int32Array) => kv?.onBlockStored(block, parent, ids),
+              onBlockRemoved: (block: number) => kv?.onBlockRemoved(block),
+            }),
+      },
       onPinned: (prefixes) => this.#logger.info({ model: name ?? source, prefixes }, 'prefixes pinned'),
       onWarning: (message) => this.#logger.warn(message),
       ...(signal === undefined ? {} : { signal }),
     });
     const id = name ?? prepared.id;
     const open = async (): Promise<Opened> => {
+      kv = this.#kvEvents?.ofModel(id) ?? null;
       const opened = await prepared.open();
       const { level, threads, packedBytes, kvBytes, loadNs } = opened.nativeModel.info;
       await warmUp(opened.engine, opened.tokenizer).catch((error: unknown) => {
@@ -130,6 +150,7 @@ export class ModelOpener {
       );
       const close = async (): Promise<void> => {
         await opened.close();
+        kv?.close();
         metrics.detach();
         this.#logger.info({ model: id }, 'unloaded');
       };

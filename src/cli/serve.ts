@@ -7,6 +7,7 @@ import type { PrepareModel } from '../engine/open-types.js';
 import type { Models } from '../server/models.js';
 import { bannerOf } from './banner.js';
 import { SETTLE_MS, startSmall } from './heap.js';
+import type { KvEvents } from './kv-events/index.js';
 import { isOpenToAll, listen, onHangup, originsOf, readTls } from './listen.js';
 import { packageVersion, readPage, writeStdout } from './output.js';
 import { AdminKeys, startAdmin } from './serve-admin.js';
@@ -61,6 +62,10 @@ function firstSignal(): Promise<NodeJS.Signals> {
   });
 }
 
+async function openKvEvents({ kvEvents }: Config): Promise<KvEvents | null> {
+  return kvEvents === null ? null : (await import('./kv-events/index.js')).KvEvents.open(kvEvents);
+}
+
 /** What the application takes of the settings. */
 const appSettings = (config: Config) => ({
   requestMsMax: config.requestSeconds === null ? null : config.requestSeconds * 1000,
@@ -95,7 +100,8 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
     metrics.addEnergy(energy.monitor);
     metrics.addCosts(energy.book, energy.ledger);
   }
-  const opener = new ModelOpener(config, prepareModel, metrics, logger, energy);
+  const kvEvents = await openKvEvents(config);
+  const opener = new ModelOpener(config, prepareModel, metrics, logger, { energy, kvEvents });
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
   const opening = openFirst(opener, config, sources, loading.signal);
   opening.catch(() => undefined);
@@ -132,6 +138,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   logger.info({ signal }, 'draining');
   void admin?.app.close();
   await shutDown(server);
+  kvEvents?.close();
   await Promise.all([tracing?.close(), energy?.close()]);
   logger.info('stopped');
   process.exit(0);

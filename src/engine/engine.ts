@@ -121,6 +121,10 @@ class StepEngine implements PinningEngine {
         this.notifyIfIdle();
       },
     );
+    const { onBlockStored, onBlockRemoved } = this.observer;
+    if (onBlockStored !== undefined && onBlockRemoved !== undefined) {
+      this.scheduler.kv.index.watcher = { stored: onBlockStored, removed: onBlockRemoved };
+    }
     this.loop = new StepLoop(model, this.scheduler, {
       admit: () => this.admit(),
       returned: (plan, result, error) => this.stepReturned(plan, result, error),

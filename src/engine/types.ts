@@ -125,6 +125,9 @@ export type EngineObserver = {
   }): void;
   onFinished?(sequence: SequenceSummary): void;
   onToken?(sequence: { readonly interTokenSeconds: number | null }): void;
+  /** A KV block can be found by prompts now: the block before it (negative at the start of a text), its token ids. */
+  onBlockStored?(block: number, parent: number, ids: Int32Array): void;
+  onBlockRemoved?(block: number): void;
 };
 
 export interface Engine {

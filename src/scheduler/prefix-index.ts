@@ -1,3 +1,9 @@
+/** Is told which blocks can be found; `ids` is a view that holds only during the call. */
+export type PrefixWatcher = {
+  stored(block: number, parent: number, ids: Int32Array): void;
+  removed(block: number): void;
+};
+
 /**
  * Which KV block holds which tokens: trees whose nodes are blocks. A block's key is its parent block (at the start of a
  * sequence the tree's own negative number) and its token ids; a hash table finds it, and the ids themselves are
@@ -5,6 +11,7 @@
  * flight, then `ready`.
  */
 export class PrefixIndex {
+  watcher: PrefixWatcher | null = null;
   private readonly blockTokens: number;
   private readonly ids: Int32Array;
   private readonly parents: Int32Array;
@@ -64,6 +71,9 @@ export class PrefixIndex {
   /** The step that fills the block has returned. */
   makeReady(block: number): void {
     this.states[block] = ready;
+    if (this.watcher === null) return;
+    const own = block * this.blockTokens;
+    this.watcher.stored(block, this.parentOf(block), this.ids.subarray(own, own + this.blockTokens));
   }
 
   /** Takes a leaf out. Throws if other blocks continue it: they would be found under whatever takes its place. */
@@ -79,6 +89,7 @@ export class PrefixIndex {
       while (this.next[node] !== block) node = this.next[node] as number;
       this.next[node] = this.next[block] as number;
     }
+    if (this.states[block] === ready) this.watcher?.removed(block);
     this.states[block] = absent;
     if (parent >= 0) this.children[parent] = (this.children[parent] as number) - 1;
   }

@@ -301,7 +301,7 @@ export class ModelMetrics {
   }
 
   /** Given to the engine when it is opened. */
-  readonly observer: Required<EngineObserver> = {
+  readonly observer: Required<Pick<EngineObserver, 'onStep' | 'onFinished' | 'onToken'>> = {
     onStep: ({ prefillTokens, decodeTokens, counters }) => {
       if (this.#model === null) return;
       const sums = this.#steps;

@@ -102,7 +102,7 @@ export class RolloutServer {
     const metrics = new Metrics('0.0.0-test');
     const logger = pino({ level: 'silent' });
     const energy = new Energy(new EnergyMonitor(new CpuTimeMeter(10)), null);
-    const opener = new ModelOpener(config, prepareModel, metrics, logger, energy);
+    const opener = new ModelOpener(config, prepareModel, metrics, logger, { energy, kvEvents: null });
     const models = await createModels(opener, config);
     const sources = namedSources(config);
     becomeReady(models, await openFirst(opener, config, sources, new AbortController().signal), sources);

@@ -63,6 +63,7 @@ test('defaults', () => {
     itlTarget: 100,
     speculate: 'ngram',
     tokenPruning: 'on',
+    kvEvents: null,
     energyMeter: 'auto',
     prices: null,
     ledger: null,
