@@ -152,6 +152,34 @@ test('a request that was refused is in no books', (t) => {
   );
 });
 
+test('a request under way is entered at most half a second after anything happened to it', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const { book, monitor, clock, written } = setUp(t);
+  const step = (entry: CostEntry) =>
+    monitor.addStep(0.1, [{ accounts: [entry.account], phase: 'decode', tokens: 1, rows: 0, cachedTokens: 0 }], work);
+  const wait = (ms: number): readonly LedgerRow[] => {
+    written.length = 0;
+    clock.ms += ms;
+    t.mock.timers.tick(ms);
+    return written.flat().filter(({ kind }) => kind === 'request');
+  };
+  const entry = book.begin(payer);
+  assert.deepEqual(wait(499), []);
+  assert.deepEqual(
+    wait(1).map(({ outcome, decodeJoules }) => [outcome, decodeJoules]),
+    [['running', 0]],
+  );
+  step(entry);
+  assert.equal(wait(500)[0]?.decodeJoules, 10);
+  step(entry);
+  entry.close('done', tokens);
+  assert.deepEqual(
+    wait(500).map(({ outcome, decodeJoules }) => [outcome, decodeJoules]),
+    [['done', 20]],
+  );
+  assert.deepEqual(wait(5000), [], 'with nothing under way nothing is entered');
+});
+
 test('idle time is entered by the minute, what the server does for itself apart from it', (t) => {
   const { book, clock, pass, rows } = setUp(t);
   // From 12:59:30.
