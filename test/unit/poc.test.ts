@@ -154,6 +154,11 @@ test('recommended is what costs least, and of those that cost the same the faste
   assert.equal(chosen(judged('a', costing(90)), judged('b', { ...costing(80), requestsPerS: 0.5 })), 'b');
   assert.equal(chosen(judged('a', { requestsPerS: 3 }), judged('b', { ...costing(99.5), requestsPerS: 2 })), 'a');
   assert.equal(chosen(judged('a', { requestsPerS: 0.9 })), 'base');
+  // As fast, within what measurements are worth: the nearer one.
+  const near = { klMean: 0.002, sameTop: 0.98 };
+  assert.equal(chosen(judged('a', { requestsPerS: 3 }), judged('b', { requestsPerS: 2.9, agreement: near })), 'b');
+  assert.equal(chosen(judged('a', { requestsPerS: 3 }), judged('b', { requestsPerS: 2.8, agreement: near })), 'a');
+  assert.equal(chosen(judged('a', { requestsPerS: 1.04 })), 'base');
 });
 
 test('what is too far away, too late or loses answers is not recommended, and the reason is said', () => {

@@ -29,6 +29,8 @@ export type Recommendation = {
 
 /** Plans that differ less than this cost the same. */
 const SAME_COST = 0.01;
+/** Measured rates that differ less may be the other way round the next time. */
+const SAME_SPEED = 0.05;
 
 /** Answers lost beyond what chance gives and takes: two standard errors of the difference of paired counts. */
 const losesAnswers = ({ lost, gained }: ExactMatch): boolean => lost - gained > 2 * Math.sqrt(lost + gained);
@@ -60,12 +62,17 @@ function objectionsTo({ agreement, exactMatch, plan }: Judged, klMax: number): s
   return objections;
 }
 
-/** Less money first; where that is the same, more requests per second. */
+/** The baseline is nearest to itself. */
+const distanceOf = ({ agreement }: Judged): number => agreement?.klMean ?? 0;
+
+/** Less money first; where that is the same, more requests per second; and where they are too, what is nearer. */
 function bestOf(models: readonly Judged[]): Judged | null {
   const least = Math.min(...models.map(({ plan }) => plan.perMonth));
   const cheap = models.filter(({ plan }) => plan.perMonth <= least * (1 + SAME_COST));
-  return cheap.reduce<Judged | null>(
-    (best, one) => (best !== null && best.requestsPerS >= one.requestsPerS ? best : one),
+  const most = Math.max(...cheap.map(({ requestsPerS }) => requestsPerS));
+  const fast = cheap.filter(({ requestsPerS }) => requestsPerS >= most * (1 - SAME_SPEED));
+  return fast.reduce<Judged | null>(
+    (best, one) => (best !== null && distanceOf(best) <= distanceOf(one) ? best : one),
     null,
   );
 }
