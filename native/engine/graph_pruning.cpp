@@ -16,7 +16,7 @@ void Graph::begin_stage(const Stage& stage, size_t thread) noexcept {
 /// @param columns in the stage before
 void Graph::drop_tokens(const Stage& stage, size_t columns) noexcept {
   const size_t hidden = model_.spec.hidden;
-  int32_t order[kPruningWindow], kept[kPruningWindow];
+  int32_t kept[kPruningWindow];
   size_t from = 0;
   size_t to = 0;
   const auto move = [&](size_t first, size_t count) {
@@ -26,7 +26,7 @@ void Graph::drop_tokens(const Stage& stage, size_t columns) noexcept {
   for (const PrunedWindow& window : stage.windows) {
     const auto first = static_cast<size_t>(window.first_column);
     move(from, first - from);
-    choose_kept(window, importance_ + first, order, kept);
+    choose_kept(window, importance_ + first, kept);
     for (size_t i = 0; i < static_cast<size_t>(window.kept); ++i) move(first + static_cast<size_t>(kept[i]), 1);
     from = first + static_cast<size_t>(window.columns);
   }

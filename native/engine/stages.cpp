@@ -1,12 +1,14 @@
 #include "stages.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "../kernels/kernel_table.h"
 
 namespace nibble {
 namespace {
+
+/// Adjacent columns that stay or go together.
+constexpr int32_t kRun = 64;
 
 /// A well mixed number of each column (the finalizer of splitmix64).
 float random_rank(int32_t column) noexcept {
@@ -97,21 +99,31 @@ void Stages::find_rows(const StepBatch& batch) {
   rows_ = later_rows_;
 }
 
-void choose_kept(const PrunedWindow& window, const float* importance, int32_t* order, int32_t* kept) noexcept {
-  const int32_t last = window.columns - 1;
-  const auto weight = [&](int32_t i) {
-    if (i == last || (i == 0 && window.holds_start)) return __builtin_inff();
-    if (window.rank == Pruning::Rank::random) return random_rank(window.first_column + i);
-    return importance[i] >= 0.0f ? importance[i] : -1.0f;  // NaN fails the sequence, but must not upset the order
-  };
-  const auto ranks_before = [&](int32_t a, int32_t b) {
-    const float x = weight(a), y = weight(b);
-    return x != y ? x > y : a > b;
-  };
-  std::iota(order, order + window.columns, 0);
-  std::nth_element(order, order + window.kept, order + window.columns, ranks_before);
-  std::copy(order, order + window.kept, kept);
-  std::sort(kept, kept + window.kept);
+void choose_kept(const PrunedWindow& window, const float* importance, int32_t* kept) noexcept {
+  const int32_t first = window.holds_start ? 1 : 0;
+  const int32_t runs = (window.columns - first + kRun - 1) / kRun;
+  const auto end_of = [&](int32_t run) { return window.columns - kRun * run; };
+  const auto begin_of = [&](int32_t run) { return std::max(first, end_of(run) - kRun); };
+  float weights[kPruningWindow / kRun + 1];
+  int32_t order[kPruningWindow / kRun + 1];
+  for (int32_t run = 0; run < runs; ++run) {
+    order[run] = run;
+    weights[run] = 0.0f;
+    for (int32_t i = begin_of(run); i < end_of(run); ++i) {
+      weights[run] +=
+          importance[i] >= 0.0f ? importance[i] : 0.0f;  // NaN fails the sequence, but must not upset the order
+    }
+    if (window.rank == Pruning::Rank::random) weights[run] = random_rank(window.first_column + end_of(run));
+  }
+  std::sort(order + 1, order + runs,
+            [&](int32_t a, int32_t b) { return weights[a] != weights[b] ? weights[a] > weights[b] : a < b; });
+  std::fill(kept, kept + first, 0);
+  int32_t count = first;
+  for (int32_t i = 0; count < window.kept; ++i) {
+    for (int32_t column = end_of(order[i]); column > begin_of(order[i]) && count < window.kept;)
+      kept[count++] = --column;
+  }
+  std::sort(kept, kept + count);
 }
 
 }  // namespace nibble

@@ -17,7 +17,13 @@ import { type Choice, type Cost, findFront, type Item, type Point, sample } from
 import { calibrate } from '../quant/calibrate.js';
 import { inputsOf, makePlan } from '../quant/plan.js';
 import { prepareText, type Quantized, type QuantizeOptions, quantize, refuseExisting } from '../quant/quantize.js';
-import { expectedKl, formatsFor, measureSensitivity, type SensitivityEntry } from '../quant/sensitivity.js';
+import {
+  type AutoFormat,
+  expectedKl,
+  formatsFor,
+  measureSensitivity,
+  type SensitivityEntry,
+} from '../quant/sensitivity.js';
 import { Source } from '../quant/source.js';
 import { nativeCall } from './bench/native-call.js';
 import { formatTable } from './bench/table.js';
@@ -31,6 +37,8 @@ export type Budget =
 
 export type AutoOptions = QuantizeOptions & {
   readonly budget: Budget;
+  /** What may be chosen. */
+  readonly formats: readonly AutoFormat[];
   /** File of what was measured. */
   readonly sensitivity: string;
   /** Gets the tables for people. */
@@ -64,7 +72,7 @@ async function measureKernels(options: AutoOptions, architecture: ArchitectureSp
   const op = values < CACHED_VALUES ? 'gemm' : 'gemv';
   const times = new Map<string, number>();
   for (const [done, name] of layerClasses.entries()) {
-    for (const format of formatsFor(inputs[name])) {
+    for (const format of formatsFor(inputs[name], options.formats)) {
       const { activations } = options.recipe.classes[name];
       const family = kernelFamily(tensorTypeName(weightFormat(format).tensorType), activations);
       if (family === null) throw new NibbleError('recipe_invalid', { message: `--auto can't time ${activations}` });
@@ -99,14 +107,14 @@ async function divergences(
 
 function itemsOf(
   entries: readonly SensitivityEntry[],
-  architecture: ArchitectureSpec,
+  { architecture, formats }: { readonly architecture: ArchitectureSpec; readonly formats: readonly AutoFormat[] },
   ns: (name: LayerClass, format: WeightFormatName) => number,
   correction: number,
 ): Item[] {
   const [inputs, rows] = [inputsOf(architecture), rowsOf(architecture)];
   return entries.map((entry): Item => {
     const name = entry.matrixClass;
-    const choices = formatsFor(inputs[name]).map((format): Choice => {
+    const choices = formatsFor(inputs[name], formats).map((format): Choice => {
       const type = findTensorFormat(weightFormat(format).tensorType);
       const bytes = type === null ? 0 : Number(tensorBytes(type, [inputs[name], rows[name]]) ?? 0n);
       return { format, bytes, ns: ns(name, format), kl: correction * expectedKl(entry, format) };
@@ -233,12 +241,12 @@ async function tryChoices(
   options: AutoOptions,
   measured: Measured,
 ): Promise<{ quantized: Quantized; kl: number; recipe: Recipe }> {
-  const { budget, out, onProgress } = options;
+  const { budget, formats, out, onProgress } = options;
   const { source, reference, windows, entries, ns, activationKl, otherBytes } = measured;
   const cost: Cost = budget.kind === 'ns' ? 'ns' : 'bytes';
   let correction = 1;
   for (let attempt = 1; ; attempt += 1) {
-    const items = itemsOf(entries, source.file.architecture, ns, correction);
+    const items = itemsOf(entries, { architecture: source.file.architecture, formats }, ns, correction);
     const front = findFront(items, cost);
     const point = choose(front, budget, { bytes: otherBytes, kl: activationKl });
     await options.print(frontTable(front, point, otherBytes, activationKl));
@@ -260,11 +268,20 @@ async function tryChoices(
   }
 }
 
+function checkFormats(formats: readonly AutoFormat[], architecture: ArchitectureSpec): void {
+  const inputs = inputsOf(architecture);
+  const without = layerClasses.find((name) => formatsFor(inputs[name], formats).length === 0);
+  if (without === undefined) return;
+  const message = `no format of ${formats.join(', ')} has groups that divide the ${inputs[without]} inputs of ${without}`;
+  throw new NibbleError('invalid_request', { message }, { param: 'formats' });
+}
+
 /** Measures, chooses, quantizes; leaves the recipe beside the output as `<out>.recipe.json`. */
 export async function quantizeAuto(options: AutoOptions): Promise<Quantized> {
   const { out, open, recipe } = options;
   await refuseExisting(out);
   const source = await Source.open(options.model);
+  checkFormats(options.formats, source.file.architecture);
   const text = await prepareText(options, recipe);
   const reference = await open({ activations: 'f32', sequences: 1, tokens: recipe.calibration.window });
   try {

@@ -8,6 +8,7 @@ import { resolveModel } from '../model/sources/resolve.js';
 import { namedRecipes } from '../quant/named-recipes.js';
 import { type OpenSource, type Phase, type Quantized, quantize } from '../quant/quantize.js';
 import { resolveRecipe } from '../quant/recipe.js';
+import { type AutoFormat, autoFormats } from '../quant/sensitivity.js';
 import { createProgress } from './bench/progress.js';
 import { significant } from './bench/statistics.js';
 import { formatTable } from './bench/table.js';
@@ -30,6 +31,7 @@ type QuantizeFlags = Readonly<Record<string, unknown>> & {
   readonly size?: number;
   readonly speed?: number;
   readonly sensitivity?: string;
+  readonly formats: readonly AutoFormat[];
 };
 
 /** Opens the source as calibration needs it: nothing is stored of it, and it is nobody's server. */
@@ -115,7 +117,10 @@ async function run(flags: QuantizeFlags, command: Command): Promise<void> {
     const sensitivity = resolve(flags.sensitivity ?? `${out}.sensitivity.json`);
     const quantized = await (budget === null
       ? quantize(options)
-      : (await import('./quantize-auto.js')).quantizeAuto({ ...options, budget, sensitivity, print: writeStdout }));
+      : (await import('./quantize-auto.js')).quantizeAuto({
+          ...{ ...options, budget, sensitivity, formats: flags.formats },
+          print: writeStdout,
+        }));
     progress.stop();
     await writeStdout(describe(out, quantized));
   } finally {
@@ -128,6 +133,14 @@ function positive(text: string): number {
   const value = Number(text);
   if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError('must be a number above 0.');
   return value;
+}
+
+function parseFormats(text: string): readonly AutoFormat[] {
+  return text.split(',').map((name) => {
+    const found = autoFormats.find((format) => format === name);
+    if (found === undefined) throw new InvalidArgumentError(`must be some of: ${autoFormats.join(', ')}.`);
+    return found;
+  });
 }
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
@@ -146,6 +159,7 @@ export function registerQuantize(program: Command): void {
     .option('--max-kl <nats>', 'mean KL divergence from the source in float', positive)
     .option('--size <megabytes>', 'size of the tensors', positive)
     .option('--speed <tokens>', 'tokens/s of decode if only the matrices of the layers took time', positive)
+    .option('--formats <names>', `what --auto chooses from: ${autoFormats.join(', ')}`, parseFormats, autoFormats)
     .option('--sensitivity <file>', 'what --auto measured of the model, kept (default: OUT.sensitivity.json)')
     .option('--list', 'list the named recipes instead');
   addSettingOptions(command, settings).action((flags: QuantizeFlags) => run(flags, command));

@@ -33,8 +33,9 @@ function uniform(
 
 const gptq = { rounding: 'gptq', actOrder: true, damping: 0.01, clip: 'mse', sweeps: 4 } as const;
 
+// Three of a layer's four inputs may have 4 bits: 14 % of the tokens are a tenth of all rows.
 function agile(): Recipe {
-  const base = uniform('agile', 'w4g32a', 'agile', { ...gptq, agile: { share: 0.1 } });
+  const base = uniform('agile', 'w4g32a', 'agile', { ...gptq, agile: { share: 0.14 } });
   return { ...base, classes: { ...base.classes, qkv: { weights: 'w4g32a', activations: 'a8' } } };
 }
 

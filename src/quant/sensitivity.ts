@@ -96,9 +96,11 @@ async function writeVariant(source: Source, path: string, changed: readonly Part
   }
 }
 
+export type AutoFormat = (typeof autoFormats)[number];
+
 /** The formats whose groups divide the width of a class. */
-export const formatsFor = (inputs: number): readonly WeightFormatName[] =>
-  autoFormats.filter((name) => inputs % (weightFormat(name).group ?? 1) === 0);
+export const formatsFor = (inputs: number, formats: readonly AutoFormat[] = autoFormats): readonly WeightFormatName[] =>
+  formats.filter((name) => inputs % (weightFormat(name).group ?? 1) === 0);
 
 async function measureLayer(options: SensitivityOptions, layer: number): Promise<SensitivityEntry[]> {
   const { source, statistics, measure, scratch } = options;

@@ -6,8 +6,10 @@ import { type Budget, quantizeAuto } from '../../src/cli/quantize-auto.js';
 import { NibbleError } from '../../src/errors.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import { parseRecipeText } from '../../src/model/recipe.js';
+import { layerClasses } from '../../src/model/recipe-types.js';
 import type { Quantized } from '../../src/quant/quantize.js';
 import { resolveRecipe } from '../../src/quant/recipe.js';
+import { type AutoFormat, autoFormats } from '../../src/quant/sensitivity.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
 import { opener, QuantizeKit } from '../support/quantize-kit.js';
 
@@ -22,13 +24,18 @@ before(async () => {
 after(() => kit.remove());
 
 /** Formats of the layers and tensor bytes are checked by the callers; returns what was printed too. */
-async function auto(out: string, budget: Budget, phases: string[] = []): Promise<Quantized & { printed: string }> {
+async function auto(
+  out: string,
+  budget: Budget,
+  phases: string[] = [],
+  formats: readonly AutoFormat[] = autoFormats,
+): Promise<Quantized & { printed: string }> {
   let printed = '';
   const model = kit.path('model.gguf');
   const settings = ['calibration.tokens=128', 'calibration.window=32', 'rounding=rtn', 'clip=none'];
   const quantized = await quantizeAuto({
     ...{ model, out: kit.path(out), calibration: text, resume: false, toolVersion: '1.2.3' },
-    ...{ recipe: await resolveRecipe('w4a8', settings), open: opener(model), budget },
+    ...{ recipe: await resolveRecipe('w4a8', settings), open: opener(model), budget, formats },
     onProgress: (phase) => phases.push(phase),
     signal: new AbortController().signal,
     sensitivity: kit.path('sensitivity.json'),
@@ -50,6 +57,16 @@ test('a divergence is kept, as measured on the file; a larger budget gives a sma
   const recipe = parseRecipeText(String(await kit.bytes('loose.gguf.recipe.json')));
   const { nibble } = await readModelFile(kit.path('loose.gguf'));
   assert.deepEqual(nibble?.recipe.classes.down, recipe.classes.down);
+});
+
+test('nothing but the formats allowed is chosen', async () => {
+  const { plan } = await auto('two.gguf', { kind: 'kl', most: 0.5 }, [], ['w4g32', 'w5g32']);
+  const { classes, layers = {} } = plan.recipe;
+  const chosen = [...layerClasses.map((name) => classes[name]), ...Object.values(layers).flatMap(Object.values)];
+  assert.ok(chosen.every(({ weights }) => weights === 'w4g32' || weights === 'w5g32'));
+  // Rows of 32 inputs and more aren't whole groups of 128.
+  const refused = auto('none.gguf', { kind: 'kl', most: 0.5 }, [], ['w4g128a']);
+  await assert.rejects(refused, { code: 'invalid_request', param: 'formats' });
 });
 
 test('a size is kept', async () => {

@@ -120,10 +120,15 @@ class Pruning:
             return np.arange(len(importance))
         kept, start, count = [], 0, self.cuts[layers]
         for size in self.sizes:
-            forced = [start + size - 1] + ([0] if start == 0 else [])
-            others = [place for place in range(start, start + size) if place not in forced]
-            others.sort(key=lambda place: (importance[place], place), reverse=True)
-            kept += sorted(forced + others[: count - len(forced)])
+            chosen = [0] if start == 0 else []
+            first, end = start + len(chosen), start + size
+            # Runs of 64 adjacent tokens, counted from the window's end: that one first, then by their sums.
+            runs = [range(max(first, stop - 64), stop) for stop in range(end, first, -64)]
+            ranked = sorted(runs[1:], key=lambda run: (sum(importance[list(run)]), run.stop), reverse=True)
+            for run in runs[:1] + ranked:
+                missing = count - len(chosen)
+                chosen += list(run)[max(0, len(run) - missing) :]
+            kept += sorted(chosen)
             start += size
         self.sizes = [count] * len(self.sizes)
         return np.array(kept + list(range(start, len(importance))), dtype=int)
