@@ -1,6 +1,6 @@
 /**
- * The publishing side of ZeroMQ (ZMTP 3.0, rfc.zeromq.org/spec/23): a PUB socket that SUB sockets connect to. A subscriber
- * that reads slowly loses messages, as with every PUB socket; the numbers of messages show it.
+ * The publishing side of ZeroMQ (ZMTP 3.0, rfc.zeromq.org/spec/23): a PUB socket that SUB sockets connect to. A
+ * subscriber that reads slowly loses messages, as with every PUB socket; the numbers of messages show it.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { KV_EVENT_BUFFER_BYTES_MAX, KV_EVENT_SUBSCRIBERS_MAX, KV_EVENT_TOPICS_MAX } from '../../limits.js';
