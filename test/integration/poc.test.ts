@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Ajv2020 } from 'ajv/dist/2020.js';
+import { examples } from '../../src/cli/tco/examples.js';
 import { needsBrowser, openBrowser } from '../support/browser.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
 import { program } from '../support/program.js';
@@ -99,7 +100,7 @@ test('no prompt is in what was written', () => {
 
 test('a plan takes the measured figures for this box', async () => {
   const scenario = join(folder, 'scenario.json');
-  writeFileSync(scenario, (await nibble('tco', '--example', 'kiosk-fleet')).stdout);
+  writeFileSync(scenario, JSON.stringify(examples['kiosk-fleet']));
   const args = ['--scenario', scenario, '--measured', printed, '--draws', '20', '--json'];
   const plan = JSON.parse((await nibble('tco', ...args)).stdout);
   check('tco.json', plan);
