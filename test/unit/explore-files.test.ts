@@ -50,6 +50,8 @@ test('a recipe says what hardware has to hold: Q4_1 has 4 bits and 32 more for e
     [float.weightBits, float.storedWeightBits, float.activationBits, float.scheme],
     [16, 16, 16, 'float'],
   );
+  const codebook = sweepRecipe(namedRecipe('rcp-w2a4'), 1);
+  assert.ok(codebook.weightBits === 8 && codebook.storedWeightBits < 3, 'levels of 8 bits, codes of 2');
   const tender = sweepRecipe(namedRecipe('tender-int4'), 1);
   assert.deepEqual(
     [tender.weightBits, tender.activationBits, tender.scheme, tender.channelGroups],

@@ -30,7 +30,8 @@ export function sweepRecipe(recipe: Recipe, error: number): SweepRecipe {
   return {
     name: recipe.name,
     error,
-    weightBits: weightFormat(weights).bits,
+    // Codes of a codebook choose among levels of 8 bits, which is what is multiplied with.
+    weightBits: weights.endsWith('c') ? 8 : weightFormat(weights).bits,
     storedWeightBits: storedBits(weights),
     activationBits: activationBits[activations] ?? 8,
     headBits: weightFormat(recipe.classes.embedding.weights).bits,
@@ -44,11 +45,9 @@ export function sweepRecipe(recipe: Recipe, error: number): SweepRecipe {
  * `nibble quantize` reaches.
  */
 export function quickRecipe(recipe: Recipe): Recipe {
-  const { version, name, classes, tender, agile } = recipe;
+  const { actOrder: _, damping: _damping, sweeps: _sweeps, ...kept } = recipe;
   return {
-    ...{ version, name, classes, rounding: 'rtn', clip: 'none', scaling: 'none' },
-    ...(tender === undefined ? {} : { tender }),
-    ...(agile === undefined ? {} : { agile }),
+    ...{ ...kept, rounding: 'rtn', clip: 'none', scaling: 'none' },
     calibration: { source: 'self', tokens: 2048, window: 256, seed: 1 },
   };
 }
