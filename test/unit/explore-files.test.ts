@@ -43,16 +43,19 @@ test('what is wrong with a file is said', async () => {
 });
 
 test('a recipe says what hardware has to hold: Q4_1 has 4 bits and 32 more for each 32 weights', () => {
-  const { weightBits, storedWeightBits, activationBits, headBits, scheme } = sweepRecipe(namedRecipe('w4a8'), 0.5);
+  const { weightBits, storedWeightBits, activationBits, headBits, scheme } = sweepRecipe(
+    { name: 'w4a8', recipe: namedRecipe('w4a8') },
+    0.5,
+  );
   assert.deepEqual([weightBits, storedWeightBits, activationBits, headBits, scheme], [4, 5, 8, 8, 'groups']);
-  const float = sweepRecipe(namedRecipe('f16'), 0);
+  const float = sweepRecipe({ name: 'f16', recipe: namedRecipe('f16') }, 0);
   assert.deepEqual(
     [float.weightBits, float.storedWeightBits, float.activationBits, float.scheme],
     [16, 16, 16, 'float'],
   );
-  const codebook = sweepRecipe(namedRecipe('rcp-w2a4'), 1);
+  const codebook = sweepRecipe({ name: 'rcp-w2a4', recipe: namedRecipe('rcp-w2a4') }, 1);
   assert.ok(codebook.weightBits === 8 && codebook.storedWeightBits < 3, 'levels of 8 bits, codes of 2');
-  const tender = sweepRecipe(namedRecipe('tender-int4'), 1);
+  const tender = sweepRecipe({ name: 'tender-int4', recipe: namedRecipe('tender-int4') }, 1);
   assert.deepEqual(
     [tender.weightBits, tender.activationBits, tender.scheme, tender.channelGroups],
     [4, 4, 'channels', 8],

@@ -10,14 +10,13 @@ import Type, { type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import type { Config } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
-import type { Recipe } from '../../model/recipe-types.js';
 import { fileSha256, modelsFolder } from '../../model/sources/cache.js';
 import { type OpenSource, prepareText, quantize } from '../../quant/quantize.js';
 import type { Progress } from '../bench/progress.js';
 import { measureAgreement } from '../eval/scorer.js';
 import { packageVersion } from '../output.js';
 import { sourceOpener } from '../quantize.js';
-import { quickRecipe } from './recipes.js';
+import { type Candidate, quickRecipe } from './recipes.js';
 
 /** Text that is compared on: 8 windows, the second half of each scored. */
 const TOKENS = 2048;
@@ -39,7 +38,7 @@ export type FidelityTask = {
   readonly config: Config;
   /** Path of the model file. */
   readonly model: string;
-  readonly recipes: readonly Recipe[];
+  readonly candidates: readonly Candidate[];
   /** Text to compare on; null: the model writes its own. */
   readonly data: string | null;
   readonly signal: AbortSignal;
@@ -71,10 +70,17 @@ const exists = (path: string): Promise<boolean> =>
   );
 
 /** The quantized file of a recipe, made if it isn't there. */
-async function makeFile(task: FidelityTask, open: OpenSource, recipe: Recipe, path: string): Promise<void> {
-  if (await exists(path)) return;
+async function makeFile(task: FidelityTask, open: OpenSource, candidate: Candidate, path: string): Promise<void> {
+  if (candidate.file !== null || (await exists(path))) return;
   await quantize({
-    ...{ model: task.model, recipe: quickRecipe(recipe), out: path, calibration: task.data, resume: false, open },
+    ...{
+      model: task.model,
+      recipe: quickRecipe(candidate.recipe),
+      out: path,
+      calibration: task.data,
+      resume: false,
+      open,
+    },
     ...{ toolVersion: packageVersion(), onProgress: () => {}, signal: task.signal },
   });
 }
@@ -87,7 +93,7 @@ async function compare(
 ): Promise<readonly Omit<Measured, 'fileBytes'>[]> {
   // Another seed than that of calibration: errors are measured on text that no file has seen.
   const calibration = { source: 'self', tokens: TOKENS, window: WINDOW, seed: 2 } as const;
-  const quick = task.recipes.map(quickRecipe)[0];
+  const quick = task.candidates.map(({ recipe }) => quickRecipe(recipe))[0];
   if (quick === undefined) return [];
   const options = { calibration: task.data, open, onProgress: () => {}, signal: task.signal };
   const { windows } = await prepareText(options, { ...quick, calibration });
@@ -107,39 +113,43 @@ async function compare(
 
 /** Every recipe's losses, by name. */
 export async function measureFidelity(task: FidelityTask, progress: Progress): Promise<ReadonlyMap<string, Fidelity>> {
-  const { config, model, recipes, data } = task;
+  const { config, model, candidates, data } = task;
   const folder = join(dirname(modelsFolder(config.home, process.env)), 'explore');
   await mkdir(folder, { recursive: true });
   const source = await fileSha256(model, task.signal);
   const text = data === null ? 'self' : await fileSha256(data, task.signal);
   const tool = packageVersion();
-  const pathOf = (recipe: Recipe) =>
-    join(folder, `${recipe.name}-${hashOf([source, text, tool, quickRecipe(recipe)])}.gguf`);
+  const pathOf = ({ recipe, file: own }: Candidate) =>
+    own ?? join(folder, `${recipe.name}-${hashOf([source, text, tool, quickRecipe(recipe)])}.gguf`);
   const file = join(folder, `fidelity-${hashOf([source, text, tool, TOKENS, WINDOW])}.json`);
   const known = await readMeasured(file);
-  const keyOf = (recipe: Recipe) => hashOf(quickRecipe(recipe));
-  const missing = recipes.filter((recipe) => known[keyOf(recipe)] === undefined);
+  const contents = await Promise.all(
+    candidates.map(({ file: own }) => (own === null ? null : fileSha256(own, task.signal))),
+  );
+  const keys = new Map(candidates.map((one, i) => [one, hashOf(contents[i] ?? quickRecipe(one.recipe))]));
+  const keyOf = (candidate: Candidate): string => keys.get(candidate) ?? '';
+  const missing = candidates.filter((candidate) => known[keyOf(candidate)] === undefined);
   const open = sourceOpener(config, model);
-  progress.start('quantizing', recipes.length);
+  progress.start('quantizing', candidates.length);
   // Files are made even where figures are known: the CPU's speed is measured on them.
-  for (const [done, recipe] of recipes.entries()) {
-    await makeFile(task, open, recipe, pathOf(recipe));
-    progress.update(done + 1, recipe.name);
+  for (const [done, candidate] of candidates.entries()) {
+    await makeFile(task, open, candidate, pathOf(candidate));
+    progress.update(done + 1, candidate.name);
   }
   if (missing.length > 0) {
     const found = await compare(task, open, missing.map(pathOf), progress);
-    for (const [i, recipe] of missing.entries()) {
+    for (const [i, candidate] of missing.entries()) {
       const one = found[i];
       if (one === undefined) continue;
       const { klMean, klError, ratio } = one;
-      known[keyOf(recipe)] = { klMean, klError, ratio, fileBytes: (await stat(pathOf(recipe))).size };
+      known[keyOf(candidate)] = { klMean, klError, ratio, fileBytes: (await stat(pathOf(candidate))).size };
     }
     await writeMeasured(file, known);
   }
   return new Map(
-    recipes.flatMap((recipe) => {
-      const measured = known[keyOf(recipe)];
-      return measured === undefined ? [] : [[recipe.name, { ...measured, path: pathOf(recipe) }] as const];
+    candidates.flatMap((candidate) => {
+      const measured = known[keyOf(candidate)];
+      return measured === undefined ? [] : [[candidate.name, { ...measured, path: pathOf(candidate) }] as const];
     }),
   );
 }

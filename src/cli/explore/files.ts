@@ -27,7 +27,11 @@ const counts = (maximum: number) => Type.Array(Type.Integer({ minimum: 1, maximu
 const SpaceFile = Type.Object(
   {
     elements: Type.Array(Type.Enum([...sweepElements]), { minItems: 1, maxItems: 8, uniqueItems: true }),
-    recipes: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { minItems: 1, maxItems: 32, uniqueItems: true }),
+    recipes: Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), {
+      minItems: 1,
+      maxItems: 32,
+      uniqueItems: true,
+    }),
     rows: counts(4096),
     columns: counts(4096),
     weightBufferKiB: values(65_536),

@@ -17,7 +17,7 @@ import { measureCpu, measureLimits, rooflineSeconds } from './cpu.js';
 import { type Fidelity, measureFidelity } from './fidelity.js';
 import { checkPoints, readSpace, readWorkload, type SpaceFile, type WorkloadFile } from './files.js';
 import { describeCsv, describeJson, describeText } from './present.js';
-import { namedRecipe, sweepRecipe } from './recipes.js';
+import { readCandidate, sweepRecipe } from './recipes.js';
 import type { Exploration, ExploredRecipe } from './result.js';
 
 const settings: readonly SettingKey[] = ['model', 'threads', 'offline', 'home', 'energyMeter', 'coreWatts'];
@@ -105,24 +105,24 @@ async function measureRecipes(
 async function runExploration(flags: Flags, progress: Progress, signal: AbortSignal): Promise<Exploration> {
   const config = loadConfig(flags, process.env);
   const [workload, space] = [await readWorkload(flags.workload), await readSpace(flags.space)];
-  const recipes = space.recipes.map(namedRecipe);
+  const candidates = await Promise.all(space.recipes.map(readCandidate));
   checkPoints(
     flags.space,
     countPoints(
       space,
       pairsOf(
         space,
-        recipes.map((recipe) => sweepRecipe(recipe, 0)),
+        candidates.map((candidate) => sweepRecipe(candidate, 0)),
       ).length,
     ),
   );
   const path = await resolveModel(config.model, { offline: config.offline, home: config.home });
   const modelFile = await readModelFile(path);
   const data = flags.data ?? null;
-  const fidelities = await measureFidelity({ config, model: path, recipes, data, signal }, progress);
-  const measured = recipes.flatMap((recipe) => {
-    const fidelity = fidelities.get(recipe.name);
-    return fidelity === undefined ? [] : [{ recipe: sweepRecipe(recipe, fidelity.klMean), fidelity }];
+  const fidelities = await measureFidelity({ config, model: path, candidates, data, signal }, progress);
+  const measured = candidates.flatMap((candidate) => {
+    const fidelity = fidelities.get(candidate.name);
+    return fidelity === undefined ? [] : [{ recipe: sweepRecipe(candidate, fidelity.klMean), fidelity }];
   });
   progress.stop();
   const found = search(

@@ -1,6 +1,9 @@
 /** What recipes ask of hardware. */
+
+import { basename } from 'node:path';
 import type { SweepRecipe } from '../../cost/explore/sweep.js';
 import { NibbleError } from '../../errors.js';
+import { readModelFile } from '../../model/gguf.js';
 import { findTensorFormat } from '../../model/gguf-types.js';
 import { weightFormat } from '../../model/recipe.js';
 import type { ActivationKindName, Recipe, WeightFormatName } from '../../model/recipe-types.js';
@@ -23,12 +26,23 @@ export function namedRecipe(name: string): Recipe {
   throw new NibbleError('recipe_invalid', { message: `'${name}' is none of: ${known}` }, { param: 'space' });
 }
 
+/** A recipe that competes: a named one, made quickly, or that of a file that was made with care. */
+export type Candidate = { readonly name: string; readonly recipe: Recipe; readonly file: string | null };
+
+/** Throws `recipe_invalid` for what is neither a known name nor a file that says its recipe. */
+export async function readCandidate(text: string): Promise<Candidate> {
+  if (!/\.gguf$/i.test(text)) return { name: text, recipe: namedRecipe(text), file: null };
+  const recipe = (await readModelFile(text)).nibble?.recipe;
+  if (recipe !== undefined && recipe !== null) return { name: basename(text, '.gguf'), recipe, file: text };
+  throw new NibbleError('recipe_invalid', { message: `${text} doesn't say how it was quantized` }, { param: 'space' });
+}
+
 /** The hardware's side of a recipe; its error has been measured. */
-export function sweepRecipe(recipe: Recipe, error: number): SweepRecipe {
+export function sweepRecipe({ name, recipe }: Pick<Candidate, 'name' | 'recipe'>, error: number): SweepRecipe {
   const { weights, activations } = recipe.classes.down;
   const isTender = activations === 'tender8' || activations === 'tender4';
   return {
-    name: recipe.name,
+    name,
     error,
     // Codes of a codebook choose among levels of 8 bits, which is what is multiplied with.
     weightBits: weights.endsWith('c') ? 8 : weightFormat(weights).bits,
