@@ -11,6 +11,7 @@ import {
 } from '../model/recipe-types.js';
 import type { ModelFile } from '../model/types.js';
 import type { ArchitectureSpec, TensorSpec } from '../native/contract.js';
+import { checkRotation } from './rcp/rotation.js';
 
 export type PlannedTensor = {
   readonly source: TensorSpec;
@@ -106,6 +107,7 @@ function planTensor(recipe: Recipe, source: TensorSpec, changesChannels: boolean
 /** Throws `recipe_invalid` if the model can't have the recipe. */
 export function makePlan(wanted: Recipe, file: ModelFile): Plan {
   const { recipe, notes } = fitRecipe(wanted, file);
+  checkRotation(recipe, file.architecture);
   const changesChannels = recipe.scaling !== 'none' || recipe.tender !== undefined || recipe.rotation !== undefined;
   const tensors = file.tensors.map((source) => planTensor(recipe, source, changesChannels));
   const layerOf = ({ source }: PlannedTensor) => Number(/^blk\.(\d+)\./.exec(source.name)?.[1] ?? -1);

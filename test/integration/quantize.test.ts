@@ -194,6 +194,8 @@ test('rotation: floats compute nearly the same; what four levels lose, learned o
   // Keys and values are cached as f16: those of V are rounded elsewhere.
   assert.ok(rotated > 0 && rotated < 1e-3, `${rotated}`);
   await assert.rejects(kit.run('rotated.gguf', 'twice.gguf', { recipe: 'w8a8' }), refusal('invalid_request'));
+  await writeTinyModel(kit.path('odd.gguf'), { layers: 1, hidden: 64, ffn: 96 });
+  await assert.rejects(kit.run('odd.gguf', 'no.gguf', { recipe: 'rcp-w2a4' }), refusal('recipe_invalid'));
   const run = async (name: string, set: readonly string[]) => {
     const done = await kit.run('f32.gguf', `${name}.gguf`, { recipe: 'rcp-w2a16', set: [...calibration, ...set] });
     assert.equal((await readModelFile(kit.path(`${name}.gguf`))).nibble?.recipe.rotation, 'hadamard');

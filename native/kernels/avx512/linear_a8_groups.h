@@ -7,7 +7,8 @@
 // share each of them. Two vectors of weights for each row tile are unpacked at a time, so that 12 integer and 12 float
 // sums stay in registers beside them. On Zen 5, GMAC/s of one thread, w4g32a, K 576 and 64 columns: 335 as in
 // linear_a8_tile, 357 with 2 × 4, 361 with 3 × 4, 360 with 4 × 3, 344 with 4 × 2. Tried: weights unpacked once into a
-// panel for all columns (−10 %: more loads).
+// panel for all columns (−10 %: more loads); codebooks at 1 column with two chains
+// of products instead of one (same).
 
 /// Two chunks of a strip, of 16 rows: chunk i holds the inputs from input(pair, i) on. Four pairs are a strip.
 template <WeightFormat F>

@@ -8,8 +8,9 @@
  *   R4  the input of down, n = ffn: the engine rotates it in front of the multiplication.
  * (R3, of queries and keys, belongs to the format of the KV cache.)
  */
-import type { LayerClass } from '../../model/recipe-types.js';
-import type { InputStatistics } from '../../native/contract.js';
+import { NibbleError } from '../../errors.js';
+import type { LayerClass, Recipe } from '../../model/recipe-types.js';
+import type { ArchitectureSpec, InputStatistics } from '../../native/contract.js';
 import { loadAddon } from '../../native/load.js';
 import type { HeadShape } from '../channel-factors.js';
 import type { LayerFloats, LayerTransform } from '../layer.js';
@@ -19,6 +20,24 @@ type How = { readonly width: number; readonly how: 'forward' | 'heads' };
 
 const rotateRows = (values: Float32Array, { width, how }: How): Float32Array =>
   loadAddon().rotateRows(values, width, how);
+
+/** Throws `recipe_invalid` if the recipe rotates and a width of the model has no rotation. */
+export function checkRotation({ rotation }: Recipe, { hidden, ffn, headDim }: ArchitectureSpec): void {
+  if (rotation === undefined) return;
+  const widths: readonly How[] = [
+    { width: hidden, how: 'forward' },
+    { width: ffn, how: 'forward' },
+    { width: headDim, how: 'heads' },
+  ];
+  for (const each of widths) {
+    try {
+      rotateRows(new Float32Array(each.width), each);
+    } catch (cause) {
+      const message = `rotation: there is no Hadamard matrix for ${each.width} values, which the model has side by side`;
+      throw new NibbleError('recipe_invalid', { message }, { param: 'recipe', cause });
+    }
+  }
+}
 
 /** [rows, columns] → [columns, rows]. */
 export function transposed(values: Float32Array, columns: number): Float32Array {
