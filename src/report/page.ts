@@ -22,7 +22,8 @@ svg { --plot-background: var(--paper); max-width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --paper: #fff; --line: #bbb; --soft: #444; color-scheme: light; }
-  body { max-width: none; padding: 0; font-size: 11px; } table { font-size: 9px; } th, td { padding: .2rem .35rem; }
+  body { max-width: none; padding: 0; font-size: 11px; } table { font-size: 9px; white-space: normal; }
+  th, td { padding: .2rem .3rem; } td:first-child { min-width: 8em; overflow-wrap: anywhere; }
   figure, tr { break-inside: avoid; } .wide { overflow: visible; } .plots { grid-template-columns: 1fr 1fr; } }
 `;
 

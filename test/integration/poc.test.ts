@@ -119,6 +119,7 @@ test('its report in a browser: plots, and nothing from outside', needsBrowser, a
     for (const { width, height, marks } of seen.plots) assert.ok(width > 100 && height > 20 && marks > 5);
     assert.deepEqual([seen.requests, seen.errors, seen.findings], [[], [], []]);
     assert.ok(Math.min(...Object.values(seen.contrast)) > 7);
+    assert.equal(seen.tooWide, 0);
   } finally {
     await browser.close();
   }

@@ -32,4 +32,5 @@ test('plots, words and nothing from outside, in light, in the dark and on paper'
   assert.ok(seen.contrast.light > 7 && seen.contrast.dark > 7 && seen.contrast.print > 7);
   assert.notEqual(seen.paper.dark, seen.paper.light);
   assert.equal(seen.paper.print, 'rgb(255, 255, 255)');
+  assert.equal(seen.tooWide, 0);
 });

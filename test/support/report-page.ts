@@ -16,7 +16,12 @@ export type SeenReport = {
   /** Colour behind the text, and how well the text stands out from it (WCAG's ratio). */
   readonly paper: Readonly<Record<Medium, string>>;
   readonly contrast: Readonly<Record<Medium, number>>;
+  /** Pixels by which it is wider than a sheet of A4. */
+  readonly tooWide: number;
 };
+
+/** A4 is 210 mm wide; browsers leave margins of 10 mm. Pixels of 1/96 inch. */
+const sheet = { width: Math.floor((190 / 25.4) * 96), height: 1000 };
 
 const findPlots = `[...document.querySelectorAll('svg')].map((svg) => {
   const { width, height } = svg.getBoundingClientRect();
@@ -52,7 +57,10 @@ export async function openReport(browser: Browser, html: string): Promise<SeenRe
   const light = await coloursIn(page, 'light');
   const dark = await coloursIn(page, 'dark');
   const print = await coloursIn(page, 'print');
+  await page.setViewportSize(sheet);
+  const width = (await page.evaluate('document.scrollingElement.scrollWidth')) as number;
+  const tooWide = Math.max(0, width - sheet.width);
   const paper = { light: light.paper, dark: dark.paper, print: print.paper };
   const contrast = { light: light.contrast, dark: dark.contrast, print: print.contrast };
-  return { page, plots, requests, errors, findings, paper, contrast };
+  return { page, plots, requests, errors, findings, paper, contrast, tooWide };
 }
