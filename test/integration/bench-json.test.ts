@@ -6,14 +6,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Ajv2020 } from 'ajv/dist/2020.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
+import { readSchema, root, run, runsOf, schemas, validator } from '../support/json-results.js';
 import { program } from '../support/program.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const schemas = join(root, 'docs/schemas');
 const folder = mkdtempSync(join(tmpdir(), 'nibble-bench-json-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -25,27 +22,6 @@ before(async () => {
   const words = ['the', 'small', 'model', 'reads', 'a', 'text', 'of', 'no', 'great', 'depth'];
   writeFileSync(text, Array.from({ length: 600 }, (_, i) => words[(i * i + 3 * i) % words.length]).join(' '));
 });
-
-function readSchema(name: string): object & { readonly properties: Readonly<Record<string, unknown>> } {
-  return JSON.parse(readFileSync(join(schemas, name), 'utf8'));
-}
-
-function validator(name: string) {
-  const ajv = new Ajv2020({ allErrors: true });
-  ajv.addSchema(readSchema('machine.json'));
-  return ajv.compile(readSchema(`${name}.json`));
-}
-
-/** Runs a command; its whole stdout must be one JSON object that fits the schema. */
-async function run(schema: string, ...args: readonly string[]): Promise<Record<string, unknown>> {
-  const command = [...program, ...args, '--json'];
-  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: root });
-  const result: unknown = JSON.parse(stdout);
-  const validate = validator(schema);
-  assert.ok(validate(result), JSON.stringify(validate.errors));
-  return result as Record<string, unknown>;
-}
-const runsOf = (result: Record<string, unknown>) => result.runs as readonly Record<string, unknown>[];
 
 test('bench roofline: one run per level and thread count', async () => {
   const result = await run('bench-roofline', 'bench', 'roofline', '--ms', '5', '--threads', '1,2', '--isa', 'scalar');
