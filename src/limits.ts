@@ -144,7 +144,7 @@ export const GRAMMAR_WAITING_MAX = 32;
 /** Time that the last traces get to be sent when the server stops, ms: a collector that is gone must not hold it up. */
 export const TRACE_FLUSH_MS_MAX = 2000;
 
-/** Readers of the events of the prefix caches: routers, some for each. What one leaves unread before it loses events. */
+/** Readers of the events of prefix caches: routers, some for each. What one leaves unread before it loses events. */
 export const KV_EVENT_SUBSCRIBERS_MAX = 16;
 export const KV_EVENT_TOPICS_MAX = 64;
 export const KV_EVENT_BUFFER_BYTES_MAX = 8 * 1024 * 1024;

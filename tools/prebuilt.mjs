@@ -1,5 +1,5 @@
-// The addon as a package of its own, built elsewhere for this platform: where it is installed beside Nibble, nothing has
-// to be compiled. One that was built from other sources has another version and isn't taken.
+// The addon as a package of its own, built elsewhere for this platform: where it is installed beside Nibble, nothing
+// has to be compiled. One that was built from other sources has another version and isn't taken.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 

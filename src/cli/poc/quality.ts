@@ -20,8 +20,8 @@ export function forcedSequences(prompts: readonly ReadyPrompt[], answers: readon
   return prompts.flatMap(({ ids }, i): ScoredSequence[] => {
     const answer = answers[i]?.tokenIds ?? [];
     if (answer.length === 0) return [];
-    // The row before a token predicts it: that of the last prompt token is the first that counts. Where it ends a window
-    // that may be pruned, a step can't begin with it.
+    // The row before a token predicts it: that of the last prompt token is the first that counts. Where it ends a
+    // window that may be pruned, a step can't begin with it.
     const firstRow = ids.length % PRUNING_WINDOW_TOKENS === 0 ? ids.length : ids.length - 1;
     return [{ tokens: Int32Array.from([...ids, ...answer]), firstRow, promptTokens: ids.length }];
   });
