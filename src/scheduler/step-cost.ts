@@ -28,9 +28,9 @@ const inertia = 1e-3;
 
 /**
  * Predicts the time of a step from its shape, and learns from measured ones: time ≈ a + b·tokens + r·rows +
- * p·prefillPositions + d·decodePositions, by least squares of the error relative to what was expected, with exponential
- * forgetting. Steps that look alike (decoding at a constant batch) leave some parameters undetermined; these keep their
- * values.
+ * p·prefillPositions + d·decodePositions, by least squares of the error relative to what was expected, with
+ * exponential forgetting. Steps that look alike (decoding at a constant batch) leave some parameters undetermined;
+ * these keep their values.
  */
 export class StepCost {
   /** What it costs to plan a step only when the one before has returned, ms. */
