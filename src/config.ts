@@ -121,6 +121,13 @@ export const settingsSchema = Type.Object(
       description: 'How linear layers read their input: `a8` = int8 per token and group (fast), `f32` = exact.',
       expected: '"a8", "f32" or "auto"',
     }),
+    lookups: Type.Union([Type.String({ pattern: '^(\\d|1[0-6])(,(\\d|1[0-6])){3}$' }), Type.Null()], {
+      default: null,
+      auto: 'what `nibble tune` measured on this machine, else 16,8,4,4',
+      description:
+        'Up to how many tokens of a step weights of 1, 2, 3 and 4 bits in planes are looked up instead of multiplied, such as `16,8,4,0`; no result changes.',
+      expected: 'four integers from 0 to 16 with commas between, or "auto"',
+    }),
     kv: Type.Union([Type.Enum(['f16', 'kv8', 'k8v4', 'kv4']), Type.Null()], {
       default: null,
       auto: 'by the recipe in the model file; without one, f16',

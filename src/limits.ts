@@ -174,3 +174,8 @@ export const PRUNING_STAGES_MAX = 4;
 
 /** Designs of one exploration: five million take a minute and 200 MB. */
 export const EXPLORE_POINTS_MAX = 5_000_000;
+
+/** Tokens of a step whose sums are kept as tables, as the addon has it: six times the bytes of their activations. */
+export const LOOKUP_TOKENS_MAX = 16;
+/** Bytes of the file that `nibble tune` leaves: it has some 200. */
+export const TUNING_BYTES_MAX = 4096;

@@ -182,6 +182,14 @@ Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions&
   if (!read_kv_formats(reader.string("kv"), options.kv_formats)) reader.fail("kv", "'f16', 'kv8', 'kv4' or 'k8v4'");
   if (!reader.value("kvRotates").IsUndefined()) options.kv_rotates = reader.boolean("kvRotates");
   if (!reader.value("rotated").IsUndefined()) options.rotated = reader.boolean("rotated");
+  if (!reader.value("lookups").IsUndefined()) {
+    Reader lookups = reader.object("lookups");
+    constexpr const char* kKeys[] = {"w1", "w2", "w3", "w4"};
+    for (size_t i = 0; i < options.lookup_columns.size(); ++i) {
+      options.lookup_columns[i] = lookups.size(kKeys[i], kLookupColumnsMax);
+    }
+    reader.merge(lookups);
+  }
   options.kv_block_count = reader.size("kvBlockCount", kBlocksMax);
   options.slot_count = reader.size("slotCount", 65536);
   options.step_tokens_max = reader.size("stepTokensMax", 65536);

@@ -19,52 +19,80 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+enum class Reads : uint8_t { floats, codes, tables };
+
 struct Family {
   const char* name;
   WeightFormat format;
-  bool a8;
-  int32_t levels = 127;  // of activations
+  Reads reads;
+  int32_t levels = 127;  // of activations; kTableLevels of bit planes
 };
 
 constexpr Family kFamilies[] = {
-    {"f32", WeightFormat::f32, false},
-    {"f16", WeightFormat::f16, false},
-    {"bf16", WeightFormat::bf16, false},
-    {"w4a8", WeightFormat::w4g32, true},
-    {"w4a8-affine", WeightFormat::w4g32a, true},
-    {"w4a8-affine32", WeightFormat::w4g32a32, true},
-    {"w8a8", WeightFormat::w8g32, true},
-    {"w8a8-affine", WeightFormat::w8g32a, true},
-    {"w8a8-affine32", WeightFormat::w8g32a32, true},
-    {"w8a8-g16", WeightFormat::w8g16s32, true},
-    {"w8a8-g16-affine", WeightFormat::w8g16a32, true},
-    {"w4a8-g64", WeightFormat::w4g64, true},
-    {"w4a8-g64-affine", WeightFormat::w4g64a, true},
-    {"w4a8-g128", WeightFormat::w4g128, true},
-    {"w4a8-g128-affine", WeightFormat::w4g128a, true},
-    {"w8a8-g64", WeightFormat::w8g64, true},
-    {"w8a8-g128", WeightFormat::w8g128, true},
-    {"rcp-w2a4", WeightFormat::w2g64c, true, 7},
-    {"rcp-w2a4-g128", WeightFormat::w2g128c, true, 7},
-    {"w4a16", WeightFormat::w4g32, false},
-    {"w4a16-affine", WeightFormat::w4g32a, false},
-    {"w4a16-affine32", WeightFormat::w4g32a32, false},
-    {"w8a16", WeightFormat::w8g32, false},
-    {"w8a16-affine", WeightFormat::w8g32a, false},
-    {"w8a16-affine32", WeightFormat::w8g32a32, false},
-    {"w8a16-g16", WeightFormat::w8g16s32, false},
-    {"w8a16-g16-affine", WeightFormat::w8g16a32, false},
-    {"w4a16-g64", WeightFormat::w4g64, false},
-    {"w4a16-g64-affine", WeightFormat::w4g64a, false},
-    {"w4a16-g128", WeightFormat::w4g128, false},
-    {"w4a16-g128-affine", WeightFormat::w4g128a, false},
-    {"w8a16-g64", WeightFormat::w8g64, false},
-    {"w8a16-g128", WeightFormat::w8g128, false},
-    {"rcp-w2a16", WeightFormat::w2g64c, false},
-    {"rcp-w2a16-g128", WeightFormat::w2g128c, false},
+    {"f32", WeightFormat::f32, Reads::floats},
+    {"f16", WeightFormat::f16, Reads::floats},
+    {"bf16", WeightFormat::bf16, Reads::floats},
+    {"w4a8", WeightFormat::w4g32, Reads::codes},
+    {"w4a8-affine", WeightFormat::w4g32a, Reads::codes},
+    {"w4a8-affine32", WeightFormat::w4g32a32, Reads::codes},
+    {"w8a8", WeightFormat::w8g32, Reads::codes},
+    {"w8a8-affine", WeightFormat::w8g32a, Reads::codes},
+    {"w8a8-affine32", WeightFormat::w8g32a32, Reads::codes},
+    {"w8a8-g16", WeightFormat::w8g16s32, Reads::codes},
+    {"w8a8-g16-affine", WeightFormat::w8g16a32, Reads::codes},
+    {"w4a8-g64", WeightFormat::w4g64, Reads::codes},
+    {"w4a8-g64-affine", WeightFormat::w4g64a, Reads::codes},
+    {"w4a8-g128", WeightFormat::w4g128, Reads::codes},
+    {"w4a8-g128-affine", WeightFormat::w4g128a, Reads::codes},
+    {"w8a8-g64", WeightFormat::w8g64, Reads::codes},
+    {"w8a8-g128", WeightFormat::w8g128, Reads::codes},
+    {"rcp-w2a4", WeightFormat::w2g64c, Reads::codes, 7},
+    {"rcp-w2a4-g128", WeightFormat::w2g128c, Reads::codes, 7},
+    {"w4a16", WeightFormat::w4g32, Reads::floats},
+    {"w4a16-affine", WeightFormat::w4g32a, Reads::floats},
+    {"w4a16-affine32", WeightFormat::w4g32a32, Reads::floats},
+    {"w8a16", WeightFormat::w8g32, Reads::floats},
+    {"w8a16-affine", WeightFormat::w8g32a, Reads::floats},
+    {"w8a16-affine32", WeightFormat::w8g32a32, Reads::floats},
+    {"w8a16-g16", WeightFormat::w8g16s32, Reads::floats},
+    {"w8a16-g16-affine", WeightFormat::w8g16a32, Reads::floats},
+    {"w4a16-g64", WeightFormat::w4g64, Reads::floats},
+    {"w4a16-g64-affine", WeightFormat::w4g64a, Reads::floats},
+    {"w4a16-g128", WeightFormat::w4g128, Reads::floats},
+    {"w4a16-g128-affine", WeightFormat::w4g128a, Reads::floats},
+    {"w8a16-g64", WeightFormat::w8g64, Reads::floats},
+    {"w8a16-g128", WeightFormat::w8g128, Reads::floats},
+    {"rcp-w2a16", WeightFormat::w2g64c, Reads::floats},
+    {"rcp-w2a16-g128", WeightFormat::w2g128c, Reads::floats},
+    // Bit planes: looked up, multiplied, with float activations.
+    {"lut-w1", WeightFormat::w1g64, Reads::tables},
+    {"lut-w1-g128", WeightFormat::w1g128, Reads::tables},
+    {"lut-w2", WeightFormat::w2g64, Reads::tables},
+    {"lut-w2-g128", WeightFormat::w2g128, Reads::tables},
+    {"lut-w3", WeightFormat::w3g64, Reads::tables},
+    {"lut-w3-g128", WeightFormat::w3g128, Reads::tables},
+    {"lut-w4", WeightFormat::w4g64p, Reads::tables},
+    {"ternary", WeightFormat::w2g64a, Reads::tables},
+    {"planes-w1", WeightFormat::w1g64, Reads::codes},
+    {"planes-w1-g128", WeightFormat::w1g128, Reads::codes},
+    {"planes-w2", WeightFormat::w2g64, Reads::codes},
+    {"planes-w2-g128", WeightFormat::w2g128, Reads::codes},
+    {"planes-w3", WeightFormat::w3g64, Reads::codes},
+    {"planes-w3-g128", WeightFormat::w3g128, Reads::codes},
+    {"planes-w4", WeightFormat::w4g64p, Reads::codes},
+    {"planes-ternary", WeightFormat::w2g64a, Reads::codes},
+    {"planes-w1a16", WeightFormat::w1g64, Reads::floats},
+    {"planes-w1a16-g128", WeightFormat::w1g128, Reads::floats},
+    {"planes-w2a16", WeightFormat::w2g64, Reads::floats},
+    {"planes-w2a16-g128", WeightFormat::w2g128, Reads::floats},
+    {"planes-w3a16", WeightFormat::w3g64, Reads::floats},
+    {"planes-w3a16-g128", WeightFormat::w3g128, Reads::floats},
+    {"planes-w4a16", WeightFormat::w4g64p, Reads::floats},
+    {"planes-ternarya16", WeightFormat::w2g64a, Reads::floats},
 };
-// Float weights have no int8 activations; rows with one scale are Tender's.
-static_assert(std::size(kFamilies) == 2 * (kWeightFormatCount - 2) - 3);
+// Float weights have no int8 activations; rows with one scale are Tender's; two formats are what planes are expanded
+// to; of eight kinds of planes there are tables.
+static_assert(std::size(kFamilies) == 2 * (kWeightFormatCount - 2 - 2) - 3 + 8);
 
 struct Random {
   uint64_t state;
@@ -132,12 +160,12 @@ class Bench {
   Bench(const KernelRequest& request, const Family& family, const KernelTable& level, const KernelTable& scalar)
       : request_(request),
         level_(level),
-        fast_(family.a8 ? level.linear_a8[index(family)] : level.linear_f32[index(family)]),
-        twin_(family.a8 ? scalar.linear_a8[index(family)] : scalar.linear_f32[index(family)]),
-        quantize_(scalar.quantize_a8),
+        fast_(kernel(family, level)),
+        twin_(kernel(family, scalar)),
+        scalar_(scalar),
         format_(family.format),
-        a8_(family.a8),
-        levels_(family.levels),
+        reads_(family.reads),
+        levels_(info(family.format).planes ? kTableLevels : family.levels),
         row_tiles_(row_tiles(request.n)),
         row_tile_bytes_(row_tile_bytes(family.format, request.k)),
         team_(request.threads, true) {}
@@ -150,17 +178,24 @@ class Bench {
     copy_bytes_ = (weight_bytes() + 63) / 64 * 64;
     copies_ = 1;
     const size_t activation_bytes = request_.m * request_.k / 32 * sizeof(A8Block);
+    const size_t table_bytes = reads_ == Reads::tables ? request_.m * request_.k / 32 * sizeof(A8Table) : 64;
     const size_t float_bytes = request_.m * request_.k * sizeof(float);
     const size_t output_bytes = request_.m * row_tiles_ * kTileRows * sizeof(float);
-    if (affordable_bytes(SIZE_MAX) < copy_bytes_ + activation_bytes + float_bytes + output_bytes) return false;
+    if (affordable_bytes(SIZE_MAX) < copy_bytes_ + activation_bytes + table_bytes + float_bytes + output_bytes)
+      return false;
     if (request_.gemv && request_.milliseconds > 0) {
       copies_ = std::max<size_t>(1, affordable_bytes(4 * last_level_cache_bytes() + copy_bytes_) / copy_bytes_);
     }
     weights_ = AlignedBuffer(copies_ * copy_bytes_);
     floats_ = AlignedBuffer(float_bytes);
-    blocks_ = AlignedBuffer(a8_ ? activation_bytes : 64);
+    blocks_ = AlignedBuffer(reads_ == Reads::floats ? 64 : activation_bytes);
+    tables_ = AlignedBuffer(table_bytes);
     outputs_ = AlignedBuffer(output_bytes);
-    if (!weights_.data() || !floats_.data() || !blocks_.data() || !outputs_.data()) return false;
+    scratch_stride_ = (linear_scratch_bytes(request_.k) + 63) / 64 * 64;
+    scratch_ = AlignedBuffer(scratch_stride_ * (request_.threads + 1));
+    for (const AlignedBuffer* buffer : {&weights_, &floats_, &blocks_, &tables_, &outputs_, &scratch_}) {
+      if (!buffer->data()) return false;
+    }
     fill();
     return true;
   }
@@ -176,9 +211,8 @@ class Bench {
     for (int sample = 0; sample < 64; ++sample) {
       const size_t tile = random.below(static_cast<uint32_t>(row_tiles_));
       const size_t token = random.below(static_cast<uint32_t>(request_.m));
-      LinearTask task = make_task(0, tile, 1);
-      task.x = a8_ ? static_cast<const void*>(blocks() + token * request_.k / 32)
-                   : static_cast<const void*>(floats() + token * request_.k);
+      LinearTask task = make_task(0, tile, 1, request_.threads);
+      task.x = inputs(token);
       task.columns = 1;
       task.y = expected;
       task.y_stride = kTileRows;
@@ -202,12 +236,22 @@ class Bench {
   }
 
  private:
-  static size_t index(const Family& family) noexcept { return static_cast<size_t>(family.format); }
+  static LinearKernel kernel(const Family& family, const KernelTable& table) noexcept {
+    const auto format = static_cast<size_t>(family.format);
+    if (family.reads == Reads::floats) return table.linear_f32[format];
+    return family.reads == Reads::codes ? table.linear_a8[format] : table.linear_table[format];
+  }
   static double since(Clock::time_point start) noexcept {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
   float* floats() const noexcept { return reinterpret_cast<float*>(floats_.data()); }
   A8Block* blocks() const noexcept { return reinterpret_cast<A8Block*>(blocks_.data()); }
+  A8Table* tables() const noexcept { return reinterpret_cast<A8Table*>(tables_.data()); }
+  const void* inputs(size_t token) const noexcept {
+    if (reads_ == Reads::floats) return floats() + token * request_.k;
+    if (reads_ == Reads::codes) return blocks() + token * request_.k / 32;
+    return tables() + token * request_.k / 32;
+  }
   float* outputs() const noexcept { return reinterpret_cast<float*>(outputs_.data()); }
 
   void fill() {
@@ -227,22 +271,25 @@ class Bench {
     team_.run(weights);
     Random random{~request_.seed};
     for (size_t i = 0; i < request_.m * request_.k; ++i) floats()[i] = 4 * random.unit();
-    for (size_t token = 0; a8_ && token < request_.m; ++token) {
-      quantize_(floats() + token * request_.k, request_.k, info(format_).activation_group(), levels_,
-                blocks() + token * request_.k / 32);
+    const size_t group = info(format_).activation_group();
+    for (size_t token = 0; reads_ != Reads::floats && token < request_.m; ++token) {
+      A8Block* out = blocks() + token * request_.k / 32;
+      scalar_.quantize_a8(floats() + token * request_.k, request_.k, group, levels_, out);
+      if (reads_ == Reads::tables) scalar_.make_tables(out, request_.k, group, tables() + token * request_.k / 32);
     }
   }
 
-  LinearTask make_task(size_t copy, size_t first_tile, size_t tiles) const noexcept {
+  LinearTask make_task(size_t copy, size_t first_tile, size_t tiles, size_t thread) const noexcept {
     LinearTask task{};
     task.tiles = weights_.data() + copy * copy_bytes_ + first_tile * row_tile_bytes_;
     task.groups = request_.k / kTileInputs;
     task.row_tiles = tiles;
-    task.x = a8_ ? static_cast<const void*>(blocks()) : static_cast<const void*>(floats());
-    task.x_stride = a8_ ? request_.k / 32 : request_.k;
+    task.x = inputs(0);
+    task.x_stride = reads_ == Reads::floats ? request_.k : request_.k / 32;
     task.columns = request_.m;
     task.y = outputs() + first_tile * kTileRows;
     task.y_stride = row_tiles_ * kTileRows;
+    task.scratch = scratch_.data() + thread * scratch_stride_;
     return task;
   }
 
@@ -251,7 +298,7 @@ class Bench {
     // Eight chunks a thread: small enough to even out, large enough that claiming costs nothing.
     const size_t grain = std::max<size_t>(1, row_tiles_ / (8 * team_.size()));
     for (size_t first; (first = team_.claim(thread, row_tiles_, grain)) < row_tiles_;) {
-      fast_(make_task(copy, first, std::min(grain, row_tiles_ - first)));
+      fast_(make_task(copy, first, std::min(grain, row_tiles_ - first), thread));
     }
   }
 
@@ -280,9 +327,9 @@ class Bench {
   const KernelTable& level_;
   LinearKernel fast_;
   LinearKernel twin_;
-  void (*quantize_)(const float*, size_t, size_t, int32_t, A8Block*) noexcept;
+  const KernelTable& scalar_;
   WeightFormat format_;
-  bool a8_;
+  Reads reads_;
   int32_t levels_;
   size_t row_tiles_;
   size_t row_tile_bytes_;
@@ -292,6 +339,9 @@ class Bench {
   AlignedBuffer weights_;
   AlignedBuffer floats_;
   AlignedBuffer blocks_;
+  AlignedBuffer tables_;
+  AlignedBuffer scratch_;
+  size_t scratch_stride_ = 0;
   AlignedBuffer outputs_;
   bool ran_ = false;
 };

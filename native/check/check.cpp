@@ -13,10 +13,11 @@ void check_table(check::Checker& checker, Isa isa) {
     checker.expect((t.linear_f32[f] == nullptr) == kWeightFormats[f].is_row_scaled(), "table: linear_f32 of %s", name);
     const bool has_none = kWeightFormats[f].is_float() || kWeightFormats[f].is_row_scaled();
     checker.expect((t.linear_a8[f] == nullptr) == has_none, "table: linear_a8 of %s", name);
+    checker.expect((t.linear_table[f] != nullptr) == kWeightFormats[f].planes, "table: linear_table of %s", name);
   }
-  const bool complete = t.rmsnorm && t.quantize_a8 && t.silu_mul && t.rope && t.hadamard && t.rotate && t.store_key &&
-                        t.store_value && t.attention && t.attention_merge && t.attention_finish && t.row_stats &&
-                        t.sum_exp && t.exp_row && t.calls;
+  const bool complete = t.rmsnorm && t.quantize_a8 && t.make_tables && t.silu_mul && t.rope && t.hadamard && t.rotate &&
+                        t.store_key && t.store_value && t.attention && t.attention_merge && t.attention_finish &&
+                        t.row_stats && t.sum_exp && t.exp_row && t.calls;
   checker.expect(complete, "table: an entry is missing");
 }
 

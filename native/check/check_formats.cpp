@@ -45,6 +45,17 @@ const std::vector<Layout>& layouts() {
       {GgmlType::nb_w8g128, {0}},
       {GgmlType::nb_w2g64c, {0}, 2},
       {GgmlType::nb_w2g128c, {0}, 2},
+      {GgmlType::nb_w1g64, {0}},
+      {GgmlType::nb_w1g128, {0}},
+      {GgmlType::nb_w2g64, {0}},
+      {GgmlType::nb_w2g64a, {0, 2}},
+      {GgmlType::nb_w2g128, {0}},
+      {GgmlType::nb_w3g64, {0}},
+      {GgmlType::nb_w3g128, {0}},
+      {GgmlType::nb_w4g64p, {0}},
+      {GgmlType::nb_t2g64, {0}},
+      {GgmlType::tq1_0, {52}},
+      {GgmlType::tq2_0, {64}},
   };
   return list;
 }
@@ -88,6 +99,14 @@ Buffer random_rows(const Layout& layout, const GgmlTypeInfo& type, size_t rows, 
       continue;
     }
     for (size_t i = 0; i < type.block_bytes; ++i) buffer.data()[at + i] = static_cast<uint8_t>(random());
+    // No code of 3: of no pair of bits, or of planes, both are set.
+    for (size_t i = 0; layout.type == GgmlType::tq2_0 && i < 64; ++i) {
+      const unsigned byte = buffer.data()[at + i];
+      buffer.data()[at + i] = static_cast<uint8_t>(byte & ~((byte & byte >> 1 & 0x55u) << 1));
+    }
+    for (size_t i = 2; layout.type == GgmlType::nb_t2g64 && i < 10; ++i) {
+      buffer.data()[at + i + 8] &= static_cast<uint8_t>(~buffer.data()[at + i]);
+    }
     for (const size_t offset : layout.scale_offsets) {
       const uint16_t scale = random_finite_f16(random);
       std::memcpy(buffer.data() + at + offset, &scale, 2);
@@ -283,10 +302,63 @@ void check_own_types(std::vector<std::string>& failures) {
   }
 }
 
+/// Blocks of bit planes, written out from their definition, and ternary ones by the arithmetic of their packing.
+void check_planes(std::vector<std::string>& failures) {
+  const Case test{failures, "planes"};
+  const auto code = [](size_t i, unsigned bits) {
+    return static_cast<unsigned>(i * 11 + i / 8 + i / 32) % (1u << bits);
+  };
+  const auto values_of = [&](GgmlType type, const Buffer& block, size_t count) {
+    std::vector<float> values(count);
+    test.expect(dequantize_rows(type, block.memory.get() + 1, 1, count, values.data()).ok(), "refused");
+    return values;
+  };
+  const GgmlType types[] = {GgmlType::nb_w1g64, GgmlType::nb_w2g64, GgmlType::nb_w3g64, GgmlType::nb_w4g64p};
+  for (unsigned bits = 1; bits <= 4; ++bits) {
+    Buffer block(2 + bits * 8);
+    const uint16_t scale = 0x4000;  // 2
+    std::memcpy(block.data(), &scale, 2);
+    for (size_t i = 0; i < 64 * bits; ++i) {
+      block.data()[2 + i / 8] |= static_cast<uint8_t>((code(i % 64, bits) >> i / 64 & 1u) << i % 8);
+    }
+    const std::vector<float> values = values_of(types[bits - 1], block, 64);
+    for (size_t i = 0; i < 64; ++i) {
+      const float odd = 2.0f * static_cast<float>(code(i, bits)) - static_cast<float>((1u << bits) - 1);
+      test.expect(values[i] == odd, std::to_string(bits) + " bits, value " + std::to_string(i));
+    }
+  }
+  const auto trit = [](size_t i) { return static_cast<unsigned>(i * 7 + i / 5 + i / 64) % 3; };
+  Buffer two(66), one(54);
+  const uint16_t scale = 0x3e00;  // 1.5
+  std::memcpy(two.data() + 64, &scale, 2);
+  std::memcpy(one.data() + 52, &scale, 2);
+  for (size_t i = 0; i < 256; ++i)
+    two.data()[i / 128 * 32 + i % 32] |= static_cast<uint8_t>(trit(i) << i % 128 / 32 * 2);
+  // Five trits, most significant first, as a fraction of 243, of 256 parts, rounded up.
+  const auto pack = [&](size_t count, auto value) {
+    unsigned number = 0;
+    for (size_t n = 0; n < 5; ++n) number = number * 3 + (n < count ? trit(value(n)) : 0);
+    return static_cast<uint8_t>((number * 256 + 242) / 243);
+  };
+  for (size_t m = 0; m < 32; ++m) one.data()[m] = pack(5, [&](size_t n) { return n * 32 + m; });
+  for (size_t m = 0; m < 16; ++m) one.data()[32 + m] = pack(5, [&](size_t n) { return 160 + n * 16 + m; });
+  for (size_t m = 0; m < 4; ++m) one.data()[48 + m] = pack(4, [&](size_t n) { return 240 + n * 4 + m; });
+  const std::vector<float> twos = values_of(GgmlType::tq2_0, two, 256);
+  const std::vector<float> ones = values_of(GgmlType::tq1_0, one, 256);
+  for (size_t i = 0; i < 256; ++i) {
+    const float value = 1.5f * (static_cast<float>(trit(i)) - 1.0f);
+    test.expect(twos[i] == value, "TQ2_0 value " + std::to_string(i));
+    test.expect(ones[i] == value, "TQ1_0 value " + std::to_string(i));
+  }
+  two.data()[5] |= 0xc0;  // a code of 3
+  std::vector<float> values(256);
+  test.expect(!dequantize_rows(GgmlType::tq2_0, two.data(), 1, 256, values.data()).ok(), "a ternary code of 3");
+}
+
 void check_type_table(std::vector<std::string>& failures) {
   const Case test{failures, "types"};
-  test.expect(layouts().size() == 21, "21 types");
-  for (const uint32_t unknown : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 39u, 20000u, 20007u, 0xffffffffu}) {
+  test.expect(layouts().size() == 32, "32 types");
+  for (const uint32_t unknown : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 33u, 36u, 39u, 20000u, 20007u, 0xffffffffu}) {
     test.expect(ggml_type_info(unknown) == nullptr, "type " + std::to_string(unknown) + " is known");
   }
   const GgmlTypeInfo& q6_k = *ggml_type_info(14);
@@ -307,6 +379,7 @@ std::vector<std::string> check_formats(uint64_t seed) {
   check_type_table(failures);
   check_layout(failures);
   check_own_types(failures);
+  check_planes(failures);
   for (const Layout& layout : layouts()) {
     const GgmlTypeInfo& type = *ggml_type_info(static_cast<uint32_t>(layout.type));
     const size_t unit = std::max<size_t>(type.block_values, 32);

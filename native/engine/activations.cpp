@@ -1,6 +1,7 @@
 // How linear layers read their inputs.
 #include <algorithm>
 
+#include "../formats/a8_table.h"
 #include "weights.h"
 
 namespace nibble {
@@ -15,6 +16,10 @@ bool Linear::reads_floats() const noexcept {
   return activations == ActivationKind::f32 || std::any_of(segments.begin(), segments.end(), [](const Segment& s) {
            return info(s.weights.format).is_float();
          });
+}
+
+bool Linear::has_planes() const noexcept {
+  return std::any_of(segments.begin(), segments.end(), [](const Segment& s) { return info(s.weights.format).planes; });
 }
 
 namespace {
@@ -48,7 +53,18 @@ Status choose(Linear& linear, ActivationKind kind) {
     group = format.activation_group();
   }
   if (group != 0) linear.activation_group = group;
+  // Tables have bytes for the sums of four codes: matrices that read the same codes share these limits.
+  linear.levels = linear.has_planes() ? kTableLevels : 127;
   return Status::success();
+}
+
+void choose_lookup(Linear& linear, const LookupColumns& columns) noexcept {
+  for (const Linear::Segment& segment : linear.segments) {
+    const WeightFormatInfo& format = info(segment.weights.format);
+    if (format.planes && linear.reads_codes()) {
+      linear.lookup_columns = std::max(linear.lookup_columns, std::min(columns[format.bits - 1], kLookupColumnsMax));
+    }
+  }
 }
 
 }  // namespace
@@ -75,6 +91,20 @@ Status Weights::choose_activations(const std::vector<LayerActivations>& by_layer
     layers[i].output.threshold = layers[i].gate_up.threshold = layers[i].down.threshold = thresholds[i];
   }
   return status;
+}
+
+void Weights::choose_lookups(const LookupColumns& columns) noexcept {
+  choose_lookup(head, columns);
+  for (LayerWeights& layer : layers) {
+    for (Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) choose_lookup(*linear, columns);
+  }
+}
+
+bool Weights::has_planes() const noexcept {
+  return head.has_planes() || std::any_of(layers.begin(), layers.end(), [](const LayerWeights& layer) {
+           return layer.qkv.has_planes() || layer.output.has_planes() || layer.gate_up.has_planes() ||
+                  layer.down.has_planes();
+         });
 }
 
 bool Weights::any_agile() const noexcept {

@@ -56,6 +56,7 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
       !status.ok()) {
     return status;
   }
+  model_->weights.choose_lookups(options.lookup_columns);
   model_->wants_importance = model_->weights.any_agile();
   model_->agile_choice = options.agile_choice;
   if (Status status = RopeTable::build(a.rope, options.context_tokens_max, model_->weights.rope_factors, model_->rope);

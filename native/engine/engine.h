@@ -31,6 +31,7 @@ struct EngineOptions {
   ActivationKind head_activations = ActivationKind::a8;
   std::vector<float> agile_thresholds;  // [layers] where any is agile
   AgileChoice agile_choice = AgileChoice::most;
+  LookupColumns lookup_columns{};
   KvFormats kv_formats;
   bool kv_rotates = true;
   /// The file's weights are rotated: see Model::stream; values come rotated within each head.

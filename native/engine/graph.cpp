@@ -46,6 +46,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
   widest_ = std::max({a.hidden, a.heads * a.head_dim, a.ffn});
   const size_t own = std::max(kOwnElementsMax, widest_);
   const size_t group = a.heads / a.kv_heads;
+  const bool planes = model.weights.has_planes();
   const auto carve = [&](uint8_t* base) {
     Carver carver(base);
     x_ = carver.take<float>(tokens_max * a.hidden);
@@ -54,6 +55,7 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
     gate_up_ = carver.take<float>(tokens_max * 2 * a.ffn);
     floats_ = carver.take<float>(std::max(tokens_max, kHeadRows) * widest_);
     blocks_ = carver.take<A8Block>(std::max(tokens_max, kHeadRows) * widest_ / 32);
+    tables_ = carver.take<A8Table>(planes ? kLookupColumnsMax * widest_ / 32 : 0);
     first_weights_ = carver.take<float>(tokens_max * a.heads);
     importance_ = carver.take<float>(tokens_max);
     logits_ = carver.take<float>(kHeadRows * model.logits_stride());
@@ -64,6 +66,8 @@ Graph::Graph(const Model& model, Team& team, size_t tokens_max) : model_(model),
       t.floats = carver.take<float>(own);
       t.blocks = carver.take<A8Block>(own / 32);
       t.turned = carver.take<float>(widest_);
+      t.tables = carver.take<A8Table>(planes ? own / 32 : 0);
+      t.expanded = carver.take<uint8_t>(planes ? linear_scratch_bytes(widest_) : 0);
       t.heads = carver.take<float>((group + 1) * a.head_dim);
       t.partial_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);
       t.total_o = carver.take<float>(kAttentionColumnsMax * a.head_dim);

@@ -74,12 +74,13 @@ class Graph {
            const StepTaps& taps) noexcept;
 
  private:
-  /// The input rows of a linear layer, as floats and as codes, where its weights read these.
+  /// The input rows of a linear layer, as floats, as codes and as tables, where its weights read these.
   struct Input {
     const float* floats;
     size_t float_stride;
     const A8Block* blocks;
     size_t block_stride;
+    const A8Table* tables;  // of the same stride; null: bit planes are multiplied
   };
   /// Where the time of one thread went: everything since the last mark belongs to the operator that is marked now.
   struct OperatorClock {
@@ -92,6 +93,8 @@ class Graph {
     float* row;           // [widest input]
     float* ordered;       // [widest input] while Tender looks for a row's steps
     A8Block* blocks;      // [kOwnElementsMax / 32 or one row]
+    A8Table* tables;      // as many, if there are bit planes
+    uint8_t* expanded;    // scratch of linear kernels, if there are bit planes
     float* floats;        // [kOwnElementsMax or one row]
     float* turned;        // [widest input] what a rotation needs beside its row
     float* heads;         // [(group + 1) · head_dim] rotated q and k of one KV head
@@ -155,6 +158,7 @@ class Graph {
   float* gate_up_ = nullptr;        // [tokens][2 · ffn]
   float* floats_ = nullptr;         // [tokens][widest input] input of the next linear layer
   A8Block* blocks_ = nullptr;       // [tokens][widest input / 32]
+  A8Table* tables_ = nullptr;       // [kLookupColumnsMax][widest input / 32], if there are bit planes
   float* logits_ = nullptr;         // [kHeadRows][logits stride]
   float* first_weights_ = nullptr;  // [tokens][heads] softmax weight of position 0 in the layer that runs, if wanted
   float* importance_ = nullptr;     // [tokens] its sum over the heads

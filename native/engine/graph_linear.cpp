@@ -85,13 +85,15 @@ void Graph::count_short_rows(const LayerWeights& weights, std::span<const int32_
   }
 }
 
-/// Computes the input rows by `produce(row, out)` and quantizes them if the weights want that. Few elements: every
+/// Computes the input rows by `produce(row, out)`, quantizes them if the weights want that, and makes tables of few
+/// rows that bit planes read: once for all matrices that share the input. Few elements: every
 /// thread for itself. Otherwise shared out, with a barrier at the end.
 Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread, Operator operation,
                             RowProducer produce) noexcept {
   const size_t inputs = linear.inputs;
   const bool codes = linear.reads_codes();
   const bool keep_floats = linear.reads_floats();
+  const bool looks_up = codes && columns <= linear.lookup_columns;
   const bool ordered = !linear.tender.empty();
   const bool studied = model_.study != nullptr && model_.study->wants(linear.id);
   const bool shared = observer_ != nullptr || studied;
@@ -99,6 +101,7 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   ThreadBuffers& buffers = threads_[thread];
   float* floats = own ? buffers.floats : floats_;
   A8Block* blocks = own ? buffers.blocks : blocks_;
+  A8Table* tables = own ? buffers.tables : tables_;
   const std::span<const int32_t> positions = buffers.stage->tables.positions;
   const auto row = [&](size_t i) {
     float* out = keep_floats && !ordered ? floats + i * inputs : buffers.row;
@@ -107,8 +110,9 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
     if (!codes) return;
     A8Block* coded = blocks + i * (inputs / 32);
     if (ordered) return quantize_tender(linear, positions[i], out, buffers.ordered, coded);
-    const int32_t levels = is_short(linear, i, positions[i]) ? 7 : 127;
+    const int32_t levels = is_short(linear, i, positions[i]) ? 7 : linear.levels;
     model_.kernels->quantize_a8(out, inputs, linear.activation_group, levels, coded);
+    if (looks_up) model_.kernels->make_tables(coded, inputs, linear.activation_group, tables + i * (inputs / 32));
   };
   if (own) {
     for (size_t i = 0; i < columns; ++i) row(i);
@@ -128,7 +132,7 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
     if (thread == 0) model_.study->apply(linear.id, floats_, positions);
     barrier(thread);
   }
-  return {floats, inputs, blocks, inputs / 32};
+  return {floats, inputs, blocks, inputs / 32, looks_up ? tables : nullptr};
 }
 
 /// y[c, n] (+)= W · input, shared out by row tiles and blocks of columns.
@@ -143,7 +147,8 @@ void Graph::linear(const Linear& linear, const Input& input, size_t columns, flo
     const PackedView& weights = chunk.segment->weights;
     const auto format = static_cast<size_t>(weights.format);
     const bool a8 = linear.activations != ActivationKind::f32 && !info(weights.format).is_float();
-    const LinearTask task{
+    const bool looks_up = a8 && input.tables != nullptr && info(weights.format).planes;
+    LinearTask task{
         .tiles = chunk.data(),
         .groups = weights.cols / kTileInputs,
         .row_tiles = chunk.tiles,
@@ -155,7 +160,13 @@ void Graph::linear(const Linear& linear, const Input& input, size_t columns, flo
         .y_stride = y_stride,
         .bias = linear.bias.empty() ? nullptr : linear.bias.data() + output,
         .accumulate = accumulate,
+        .scratch = threads_[thread].expanded,
     };
+    if (looks_up) {
+      task.x = input.tables + column * input.block_stride;
+      model_.kernels->linear_table[format](task);
+      continue;
+    }
     if (!linear.tender.empty()) {
       linear_tender(linear, weights, task);
       continue;

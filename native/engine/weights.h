@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -40,13 +41,17 @@ struct Linear {
   size_t outputs = 0;
   ActivationKind activations = ActivationKind::f32;  // of the segments that aren't floats
   size_t activation_group = kTileInputs;             // inputs that share a scale
-  float threshold = 0;                               // agile: rows whose importance exceeds this get a4
-  TenderPlan tender;                                 // of tender8 and tender4; else empty
-  size_t id = SIZE_MAX;  // of a layer's: 4 · layer + 0 qkv, 1 output, 2 gate and up, 3 down
+  int32_t levels = 127;                              // the largest code of a8: kTableLevels of bit planes
+  size_t lookup_columns = 0;  // up to so many tokens bit planes are looked up; beyond, multiplied
+  float threshold = 0;        // agile: rows whose importance exceeds this get a4
+  TenderPlan tender;          // of tender8 and tender4; else empty
+  size_t id = SIZE_MAX;       // of a layer's: 4 · layer + 0 qkv, 1 output, 2 gate and up, 3 down
 
   /// Whether any segment reads the input quantized, and whether any reads it as it is.
   bool reads_codes() const noexcept;
   bool reads_floats() const noexcept;
+  /// Whether any segment is bit planes.
+  bool has_planes() const noexcept;
   size_t bytes() const noexcept;
   size_t macs() const noexcept { return inputs * outputs; }
 };
@@ -65,6 +70,11 @@ struct LayerWeights {
 struct LayerActivations {
   ActivationKind qkv, output, gate_up, down;
 };
+
+/// Up to how many tokens of a step matrices of bit planes are looked up, by bits − 1: the kernels of the table
+/// otherwise multiply (kernels/kernel_table.h), with the same results.
+using LookupColumns = std::array<size_t, 4>;
+inline constexpr size_t kLookupColumnsMax = 16;
 
 /// All weights of a model, packed. Immutable after `load` and `choose_activations`.
 class Weights {
@@ -91,6 +101,9 @@ class Weights {
   /// come before the layer's attention or behind all.
   Status choose_activations(const std::vector<LayerActivations>& by_layer, ActivationKind of_head,
                             const std::vector<float>& thresholds);
+  /// Sets when bit planes are looked up; of quantized inputs only.
+  void choose_lookups(const LookupColumns& columns) noexcept;
+  bool has_planes() const noexcept;
   /// Whether any linear layer is agile.
   bool any_agile() const noexcept;
 

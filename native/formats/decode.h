@@ -30,11 +30,11 @@ float scaled_row_weight(int byte, float d) noexcept {
   return static_cast<float>(Bits == 8 ? static_cast<int8_t>(byte) : (byte & 15) - 8) * d;
 }
 
-/// Value of the minimum of one group: stored, or −8·d for symmetric 4-bit codes, or +0.
+/// Value of the minimum of one group: stored, or −middle·d, or +0.
 template <WeightFormat format, class Scale>
 float minimum_value(float d, Scale stored) noexcept {
   if constexpr (info(format).affine) return scale_value(stored);
-  return info(format).bits == 4 ? -8.0f * d : 0.0f;
+  return info(format).middle() != 0 ? -info(format).middle() * d : 0.0f;
 }
 
 /// 8 bytes of 2-bit codes and their four levels → 32 levels (weight_format.h).
@@ -48,7 +48,8 @@ inline void expand_levels(const uint8_t* codes, uint32_t levels, uint8_t* out) n
 /// Code i of an 8-bit strip, or a level, as a number.
 template <WeightFormat format>
 float code_value(uint8_t code) noexcept {
-  return info(format).affine ? static_cast<float>(code) : static_cast<float>(static_cast<int8_t>(code));
+  return info(format).affine || info(format).planes ? static_cast<float>(code)
+                                                    : static_cast<float>(static_cast<int8_t>(code));
 }
 
 }  // namespace nibble::decoding

@@ -33,6 +33,17 @@ constexpr Row kTypes[] = {
     {GgmlType::nb_w4row, {"NB_W4ROW", 32, 16, WeightFormat::w4row, 4}},
     {GgmlType::nb_w2g64c, {"NB_W2G64C", 64, 22, WeightFormat::w2g64c}},
     {GgmlType::nb_w2g128c, {"NB_W2G128C", 128, 38, WeightFormat::w2g128c}},
+    {GgmlType::nb_w1g64, {"NB_W1G64", 64, 10, WeightFormat::w1g64}},
+    {GgmlType::nb_w1g128, {"NB_W1G128", 128, 18, WeightFormat::w1g128}},
+    {GgmlType::nb_w2g64, {"NB_W2G64", 64, 18, WeightFormat::w2g64}},
+    {GgmlType::nb_w2g64a, {"NB_W2G64A", 64, 20, WeightFormat::w2g64a}},
+    {GgmlType::nb_w2g128, {"NB_W2G128", 128, 34, WeightFormat::w2g128}},
+    {GgmlType::nb_w3g64, {"NB_W3G64", 64, 26, WeightFormat::w3g64}},
+    {GgmlType::nb_w3g128, {"NB_W3G128", 128, 50, WeightFormat::w3g128}},
+    {GgmlType::nb_w4g64p, {"NB_W4G64P", 64, 34, WeightFormat::w4g64p}},
+    {GgmlType::nb_t2g64, {"NB_T2G64", 64, 18, WeightFormat::w2g64a}},
+    {GgmlType::tq1_0, {"TQ1_0", 256, 54, WeightFormat::w2g64a}},
+    {GgmlType::tq2_0, {"TQ2_0", 256, 66, WeightFormat::w2g64a}},
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "decode.h"
+#include "planes.h"
 #include "unpack.h"
 
 namespace nibble {
@@ -56,6 +57,30 @@ bool pack_quantized(const uint8_t* first_row, size_t row_bytes, size_t rows, siz
       for (size_t r = 0; r < kTileRows; ++r) std::memcpy(out + (j * kTileRows + r) * 4, &words[r][j], 4);
     }
     out += kWords * kTileRows * 4;
+  }
+  return finite;
+}
+
+/// Packs one row tile of bit planes.
+template <class Type>
+bool pack_planes(const uint8_t* first_row, size_t row_bytes, size_t rows, size_t cols, uint8_t* out) noexcept {
+  constexpr WeightFormatInfo kInfo = info(Type::home);
+  bool finite = true;
+  for (size_t strip = 0; strip < cols / kTileInputs; ++strip) {
+    alignas(32) uint16_t scales[kTileRows] = {};  // rows that don't exist stay zero
+    alignas(32) uint16_t minima[kTileRows] = {};
+    uint8_t* codes_out = out + (strip % kInfo.strips() == 0 ? kInfo.header_bytes() : 0);
+    std::memset(codes_out, 0, kInfo.strip_bytes());
+    for (size_t r = 0; r < rows; ++r) {
+      uint8_t codes[kTileInputs];
+      finite &= Type::unpack(first_row + r * row_bytes, strip, codes, &scales[r], &minima[r]);
+      for (size_t i = 0; i < kTileInputs; ++i) planes::put(codes_out, kInfo.bits, r, i, codes[i]);
+    }
+    if (strip % kInfo.strips() == 0) {
+      std::memcpy(out, scales, sizeof scales);
+      if constexpr (kInfo.affine) std::memcpy(out + sizeof scales, minima, sizeof minima);
+    }
+    out = codes_out + kInfo.strip_bytes();
   }
   return finite;
 }
@@ -129,7 +154,7 @@ bool dequantize_quantized(const uint8_t* row, size_t cols, float* out) noexcept 
     Scale scale[kGroups];
     Scale minimum[kGroups] = {};
     finite &= Type::unpack(row, strip, codes, scale, minimum);
-    if constexpr (kInfo.bits == 4) {
+    if constexpr (kInfo.bits == 4 && !kInfo.planes) {
       for (size_t i = 0; i < 16; ++i) {
         codes[16 + i] = codes[i] >> 4;
         codes[i] &= 15;
@@ -174,6 +199,9 @@ struct Functions {
 template <class Type>
 constexpr Functions kQuantized = {pack_quantized<Type>, dequantize_quantized<Type>};
 
+template <class Type>
+constexpr Functions kPlanes = {pack_planes<Type>, dequantize_quantized<Type>};
+
 template <size_t Bits>
 constexpr Functions kScaledRows = {pack_scaled_rows<Bits>, dequantize_scaled_row<Bits>};
 
@@ -188,6 +216,35 @@ constexpr Functions kF16 = {pack_floats<uint16_t, 0x7c00u>, [](const uint8_t* ro
 constexpr Functions kBf16 = {pack_floats<uint16_t, 0x7f80u>, [](const uint8_t* row, size_t cols, float* out) noexcept {
                                return dequantize_floats<uint16_t, 0x7f80u>(row, cols, out, bf16_to_f32);
                              }};
+
+const Functions* plane_functions(GgmlType type) noexcept {
+  switch (type) {
+    case GgmlType::tq1_0:
+      return &kPlanes<unpacking::TQ1_0>;
+    case GgmlType::tq2_0:
+      return &kPlanes<unpacking::TQ2_0>;
+    case GgmlType::nb_w1g64:
+      return &kPlanes<unpacking::NbW1G64>;
+    case GgmlType::nb_w1g128:
+      return &kPlanes<unpacking::NbW1G128>;
+    case GgmlType::nb_w2g64:
+      return &kPlanes<unpacking::NbW2G64>;
+    case GgmlType::nb_w2g64a:
+      return &kPlanes<unpacking::NbW2G64A>;
+    case GgmlType::nb_w2g128:
+      return &kPlanes<unpacking::NbW2G128>;
+    case GgmlType::nb_w3g64:
+      return &kPlanes<unpacking::NbW3G64>;
+    case GgmlType::nb_w3g128:
+      return &kPlanes<unpacking::NbW3G128>;
+    case GgmlType::nb_w4g64p:
+      return &kPlanes<unpacking::NbW4G64P>;
+    case GgmlType::nb_t2g64:
+      return &kPlanes<unpacking::NbT2G64>;
+    default:
+      return nullptr;
+  }
+}
 
 const Functions* functions(GgmlType type) noexcept {
   switch (type) {
@@ -237,8 +294,9 @@ const Functions* functions(GgmlType type) noexcept {
       return &kQuantized<unpacking::NbW2G64C>;
     case GgmlType::nb_w2g128c:
       return &kQuantized<unpacking::NbW2G128C>;
+    default:
+      return plane_functions(type);
   }
-  return nullptr;
 }
 
 /// Checks what both entry points need; on success row_bytes is the distance of two rows in the file.
@@ -260,7 +318,7 @@ Status not_finite(GgmlType type, size_t first_row, size_t end_row) {
   const bool has_levels = info(ggml_type_info(static_cast<uint32_t>(type))->home).codebook;
   return Status::failure(ErrorCode::model_tensor_not_finite,
                          "a scale or weight in rows " + std::to_string(first_row) + " to " +
-                             std::to_string(end_row - 1) + " is NaN or infinite" +
+                             std::to_string(end_row - 1) + " is NaN or infinite, or a ternary code is 3" +
                              (has_levels ? ", or levels aren't ascending numbers from -32 to 31" : ""));
 }
 

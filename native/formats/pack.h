@@ -23,6 +23,8 @@ enum class GgmlType : uint32_t {
   q5_k = 13,
   q6_k = 14,
   bf16 = 30,
+  tq1_0 = 34,
+  tq2_0 = 35,
   // Nibble's own, in files that name nibble.format_version. Symmetric codes of 4 bits are 0…15 with w = d·(q − 8); the
   // low nibble of byte i is value i, the high one value i + (half a block).
   nb_w4g64 = 20001,    // f16 d, 32 bytes
@@ -37,6 +39,17 @@ enum class GgmlType : uint32_t {
   // bits 2p and 2p + 1 of byte 4i + b.
   nb_w2g64c = 20030,   // 16 bytes of codes
   nb_w2g128c = 20031,  // 32 bytes
+  // Bit planes: f16 d (and m), then for each plane of the codes a bit per value, bit i % 8 of byte i / 8. Symmetric:
+  // w = d·(q − (2^bits − 1)/2).
+  nb_w1g64 = 20020,   // f16 d, 8 bytes
+  nb_w1g128 = 20021,  // f16 d, 16 bytes
+  nb_w2g64 = 20022,   // f16 d, 2 × 8 bytes
+  nb_w2g64a = 20023,  // f16 d, f16 m, 2 × 8 bytes; w = d·q + m
+  nb_w2g128 = 20024,  // f16 d, 2 × 16 bytes
+  nb_w3g64 = 20025,   // f16 d, 3 × 8 bytes
+  nb_w3g128 = 20026,  // f16 d, 3 × 16 bytes
+  nb_w4g64p = 20027,  // f16 d, 4 × 8 bytes
+  nb_t2g64 = 20028,   // f16 d, 2 × 8 bytes; w = d·(q − 1), no q is 3
 };
 
 struct GgmlTypeInfo {
@@ -56,8 +69,8 @@ size_t ggml_bytes(const GgmlTypeInfo& type, size_t rows, size_t cols) noexcept;
 /// Packs row tiles [first_tile, first_tile + tile_count) of a matrix of `rows` rows into `out` (tile_count ·
 /// row_tile_bytes). `file_rows`: the rows of these tiles as they lie in the file. Rows beyond `rows` become
 /// zeros. cols % 32 == 0 (and a multiple of the type's block).
-/// Fails with model_tensor_not_finite if a scale, minimum or float weight is NaN or infinite, or if levels aren't what
-/// they have to be.
+/// Fails with model_tensor_not_finite if a scale, minimum or float weight is NaN or infinite, if levels aren't what
+/// they have to be, or if a ternary code is 3.
 /// Safe to call from several threads on different tiles.
 Status pack_row_tiles(GgmlType type, const uint8_t* file_rows, size_t rows, size_t cols, size_t first_tile,
                       size_t tile_count, uint8_t* out);

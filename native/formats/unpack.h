@@ -1,10 +1,10 @@
 #pragma once
 // Quantized GGUF blocks, taken apart. Every type is cut into strips of 32 inputs (one tile is 16 rows of one strip);
 // `unpack(row, strip, codes, scale, minimum)` decodes one strip of one row of the file:
-//   codes    32 bytes (8-bit homes), or 16 bytes with input i in the low and input 16+i in the high nibble (4-bit
-//   homes) scale    one per group of the home format: f16 bits, or f32 minimum  likewise, if the home is affine; its
-//   sign is that of w = fma(q, d, m)
-//   (2-bit homes: 8 bytes in the order of the tile, and `levels(row, strip)`, four bytes)
+//   codes    32 bytes (8-bit homes and bit planes), or 16 bytes with input i in the low and input 16+i in the high
+//   nibble (4-bit homes) scale    one per group of the home format: f16 bits, or f32 minimum  likewise, if the home is
+//   affine; its sign is that of w = fma(q, d, m) (2-bit homes: 8 bytes in the order of the tile, and `levels(row,
+//   strip)`, four bytes)
 // and returns false if a scale in the file is NaN or infinite (or levels are malformed). Products such as d·sc are
 // exact: 11 + 8 bits.
 // Layouts: the block structures of the GGUF specification.
@@ -255,6 +255,97 @@ struct Own {
       }
     }
     return f16_finite(*scale) && (!kInfo.affine || f16_finite(*minimum));
+  }
+};
+/// Nibble's bit planes: f16 scale (and minimum), then plane by plane the bits of the group, bit i % 8 of byte i / 8.
+template <WeightFormat Home>
+struct OwnPlanes {
+  static constexpr WeightFormat home = Home;
+  static constexpr WeightFormatInfo kInfo = info(home);
+  static constexpr size_t kHeader = kInfo.affine ? 4 : 2;
+  static constexpr size_t kPlaneBytes = kInfo.group / 8;
+  static constexpr size_t kBlockBytes = kHeader + kInfo.bits * kPlaneBytes;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / kInfo.strips() * kBlockBytes;
+    *scale = load_u16(block);
+    if constexpr (kInfo.affine) *minimum = load_u16(block + 2);
+    for (size_t i = 0; i < kTileInputs; ++i) codes[i] = 0;
+    for (size_t plane = 0; plane < kInfo.bits; ++plane) {
+      const uint32_t bits = load_u32(block + kHeader + plane * kPlaneBytes + strip % kInfo.strips() * 4);
+      for (size_t i = 0; i < kTileInputs; ++i) codes[i] |= static_cast<uint8_t>((bits >> i & 1u) << plane);
+    }
+    return f16_finite(*scale) && (!kInfo.affine || f16_finite(*minimum));
+  }
+};
+using NbW1G64 = OwnPlanes<WeightFormat::w1g64>;
+using NbW1G128 = OwnPlanes<WeightFormat::w1g128>;
+using NbW2G64 = OwnPlanes<WeightFormat::w2g64>;
+using NbW2G64A = OwnPlanes<WeightFormat::w2g64a>;
+using NbW2G128 = OwnPlanes<WeightFormat::w2g128>;
+using NbW3G64 = OwnPlanes<WeightFormat::w3g64>;
+using NbW3G128 = OwnPlanes<WeightFormat::w3g128>;
+using NbW4G64P = OwnPlanes<WeightFormat::w4g64p>;
+
+/// A ternary weight is d · (t − 1) with t in 0…2: codes t, minimum −d.
+inline bool ternary_scale(uint16_t d, uint16_t* scale, uint16_t* minimum) noexcept {
+  *scale = d;
+  *minimum = d ^ 0x8000u;
+  return f16_finite(d);
+}
+
+/// NB_T2G64: f16 d, then two planes of 64 codes. A code of 3 isn't ternary.
+struct NbT2G64 {
+  static constexpr WeightFormat home = WeightFormat::w2g64a;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / 2 * 18;
+    const uint32_t low = load_u32(block + 2 + strip % 2 * 4);
+    const uint32_t high = load_u32(block + 10 + strip % 2 * 4);
+    for (size_t i = 0; i < kTileInputs; ++i) codes[i] = static_cast<uint8_t>((low >> i & 1u) | (high >> i & 1u) << 1);
+    return ternary_scale(load_u16(block), scale, minimum) && (low & high) == 0;
+  }
+};
+
+/// TQ2_0 (66 bytes): 2-bit codes, d. Of a half (128 values, 32 bytes), strip j is bits 2j of all bytes.
+struct TQ2_0 {
+  static constexpr WeightFormat home = WeightFormat::w2g64a;
+  using Scale = uint16_t;
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / 8 * 66;
+    const uint8_t* quants = block + strip % 8 / 4 * 32;
+    bool ternary = true;
+    for (size_t i = 0; i < kTileInputs; ++i) {
+      codes[i] = static_cast<uint8_t>(quants[i] >> (2 * (strip % 4)) & 3);
+      ternary &= codes[i] < 3;
+    }
+    return ternary_scale(load_u16(block + 64), scale, minimum) && ternary;
+  }
+};
+
+/// TQ1_0 (54 bytes): 48 bytes of five trits, 4 of four, d. Trit n of a byte is ⌊3 · (byte · 3^n mod 256) / 256⌋. Values
+/// 0…159 are trits 0 to 4 of bytes 0…31, 32 values each; 160…239 those of bytes 32…47, 16 each; 240…255 trits 0 to 3
+/// of the last four bytes, 4 each.
+struct TQ1_0 {
+  static constexpr WeightFormat home = WeightFormat::w2g64a;
+  using Scale = uint16_t;
+  static uint8_t trit(unsigned byte, size_t n) noexcept {
+    constexpr unsigned kPowers[5] = {1, 3, 9, 27, 81};
+    return static_cast<uint8_t>((byte * kPowers[n] & 255u) * 3 >> 8);
+  }
+  static bool unpack(const uint8_t* row, size_t strip, uint8_t* codes, Scale* scale, Scale* minimum) noexcept {
+    const uint8_t* block = row + strip / 8 * 54;
+    for (size_t i = 0; i < kTileInputs; ++i) {
+      const size_t value = strip % 8 * kTileInputs + i;
+      if (value < 160) {
+        codes[i] = trit(block[value % 32], value / 32);
+      } else if (value < 240) {
+        codes[i] = trit(block[32 + value % 16], (value - 160) / 16);
+      } else {
+        codes[i] = trit(block[48 + value % 4], (value - 240) / 4);
+      }
+    }
+    return ternary_scale(load_u16(block + 52), scale, minimum);
   }
 };
 using NbW4G64 = Own<WeightFormat::w4g64>;

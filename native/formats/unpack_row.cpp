@@ -2,6 +2,7 @@
 
 #include "decode.h"
 #include "pack.h"
+#include "planes.h"
 
 namespace nibble {
 
@@ -13,14 +14,20 @@ void unpack_quantized(const uint8_t* tile, size_t row, size_t cols, float* out) 
   constexpr WeightFormatInfo kInfo = info(format);
   constexpr size_t kGroups = kInfo.groups_per_strip();
   constexpr size_t kGroupInputs = kTileInputs / kGroups;
-  constexpr size_t kWords = kTileInputs * kInfo.bits / 8 / 4;
+  [[maybe_unused]] constexpr size_t kWords = kTileInputs * kInfo.bits / 8 / 4;
   static_assert(sizeof(Scale) == kInfo.scale_bytes);
   for (size_t strip = 0; strip < cols / kTileInputs; ++strip, out += kTileInputs) {
     if (strip > 0 && strip % kInfo.strips() == 0) tile += kInfo.tile_bytes();
     uint8_t codes[kTileInputs];
-    const uint8_t* words = tile + kInfo.header_bytes() + strip % kInfo.strips() * kInfo.strip_bytes() + row * 4;
-    for (size_t j = 0; j < kWords; ++j) std::memcpy(codes + j * 4, words + j * kTileRows * 4, 4);
-    if constexpr (kInfo.bits == 4) {
+    const uint8_t* strip_codes = tile + kInfo.header_bytes() + strip % kInfo.strips() * kInfo.strip_bytes();
+    if constexpr (kInfo.planes) {
+      for (size_t i = 0; i < kTileInputs; ++i) {
+        codes[i] = static_cast<uint8_t>(planes::code(strip_codes, kInfo.bits, row, i));
+      }
+    } else {
+      for (size_t j = 0; j < kWords; ++j) std::memcpy(codes + j * 4, strip_codes + (j * kTileRows + row) * 4, 4);
+    }
+    if constexpr (kInfo.bits == 4 && !kInfo.planes) {
       for (size_t i = 0; i < 16; ++i) {
         codes[16 + i] = codes[i] >> 4;
         codes[i] &= 15;
@@ -70,6 +77,30 @@ void unpack_floats(const uint8_t* tile, size_t row, size_t cols, float* out, Con
   }
 }
 
+void unpack_planes(WeightFormat format, const uint8_t* tile, size_t r, size_t cols, float* out) noexcept {
+  using enum WeightFormat;
+  switch (format) {
+    case w1g64:
+      return unpack_quantized<w1g64, uint16_t>(tile, r, cols, out);
+    case w1g128:
+      return unpack_quantized<w1g128, uint16_t>(tile, r, cols, out);
+    case w2g64:
+      return unpack_quantized<w2g64, uint16_t>(tile, r, cols, out);
+    case w2g64a:
+      return unpack_quantized<w2g64a, uint16_t>(tile, r, cols, out);
+    case w2g128:
+      return unpack_quantized<w2g128, uint16_t>(tile, r, cols, out);
+    case w3g64:
+      return unpack_quantized<w3g64, uint16_t>(tile, r, cols, out);
+    case w3g128:
+      return unpack_quantized<w3g128, uint16_t>(tile, r, cols, out);
+    case w4g64p:
+      return unpack_quantized<w4g64p, uint16_t>(tile, r, cols, out);
+    default:
+      return;
+  }
+}
+
 }  // namespace
 
 void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
@@ -112,6 +143,10 @@ void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
       return unpack_quantized<w8g64, uint16_t>(tile, r, cols, out);
     case w8g128:
       return unpack_quantized<w8g128, uint16_t>(tile, r, cols, out);
+    case w4g64a32:
+      return unpack_quantized<w4g64a32, float>(tile, r, cols, out);
+    case w4g128a32:
+      return unpack_quantized<w4g128a32, float>(tile, r, cols, out);
     case w8row:
       return unpack_scaled_row<8>(tile, r, cols, out);
     case w4row:
@@ -120,6 +155,8 @@ void unpack_row(const PackedView& matrix, size_t row, float* out) noexcept {
       return unpack_quantized<w2g64c, uint16_t>(tile, r, cols, out);
     case w2g128c:
       return unpack_quantized<w2g128c, uint16_t>(tile, r, cols, out);
+    default:
+      return unpack_planes(matrix.format, tile, r, cols, out);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../formats/a8.h"
+#include "../formats/a8_table.h"
 #include "../formats/kv_format.h"
 #include "../formats/weight_format.h"
 #include "isa.h"
@@ -26,7 +27,13 @@ struct LinearTask {
   size_t y_stride;    // in floats
   const float* bias;  // [16 · row_tiles] or null
   bool accumulate;
+  uint8_t* scratch = nullptr;  // of linear_a8 with bit planes: linear_scratch_bytes(K), 64-byte aligned
 };
+/// Bit planes are expanded to this many row tiles of 4-bit codes at a time, which then serve all columns.
+inline constexpr size_t kExpandedTiles = 3;
+constexpr size_t linear_scratch_bytes(size_t inputs) noexcept {
+  return kExpandedTiles * row_tile_bytes(WeightFormat::w4g64a32, inputs);
+}
 using LinearKernel = void (*)(const LinearTask& task) noexcept;
 
 inline constexpr size_t kSplitTokens = 256;
@@ -102,11 +109,16 @@ struct KernelTable {
   /// Indexed by WeightFormat. linear_a8 is null for float formats.
   LinearKernel linear_a8[kWeightFormatCount];
   LinearKernel linear_f32[kWeightFormatCount];
+  /// The same results as linear_a8's, by looking sums up: of bit planes only, else null. x is A8Table
+  /// [columns][x_stride], made by make_tables of what quantize_a8 made with kTableLevels.
+  LinearKernel linear_table[kWeightFormatCount];
 
   /// y = gain · (x · (1/√(Σx²/n + eps))); n % 16 == 0; Σ sixteen-lane with fma(x, x, ·). In place allowed.
   void (*rmsnorm)(const float* x, const float* gain, size_t n, float eps, float* y) noexcept;
-  /// n % group == 0, group 32, 64 or 128; out[n/32]. levels: the largest code, 127 or 7.
+  /// n % group == 0, group 32, 64 or 128; out[n/32]. levels: the largest code, 127, 7 or kTableLevels.
   void (*quantize_a8)(const float* x, size_t n, size_t group, int32_t levels, A8Block* out) noexcept;
+  /// Tables of n quantized inputs (codes of kTableLevels) in groups of 64 or 128; out[n/32].
+  void (*make_tables)(const A8Block* x, size_t n, size_t group, A8Table* out) noexcept;
   /// y = (g / (1 + exp(−g))) · u, elementwise; n % 16 == 0. In place on either input allowed.
   void (*silu_mul)(const float* gate, const float* up, size_t n, float* y) noexcept;
   /// Rotates the first `rotary` dimensions of each head in place. cos/sin: [rotary/2] of this token's position.

@@ -1,7 +1,8 @@
 #pragma once
 // Weight formats that a matrix can be quantized to, and the blocks that a GGUF file holds of them. A weight is d·q + m:
-// codes q in [lowest, highest], one scale d (and minimum m, if the format is affine) per group of consecutive inputs.
-// Of codebook formats it is d·level[q], with four ascending levels per group.
+// codes q in [lowest, highest], one scale d per group of consecutive inputs, and one minimum m, if the format is
+// affine; else m is 0, or half a step, so that codes mean ±½, ±1½ … steps. Of codebook formats a weight is d·level[q],
+// with four ascending levels per group.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,8 @@ struct CodeFormat {
   size_t header_bytes;  // of a group's scale and minimum
   int bits;             // of a code in the file
   bool codebook = false;
+  float shift = 0;      // where no minima are stored: m = shift · d
+  bool planes = false;  // the file holds codes as bit planes
 
   /// Scales are f16, those of a whole row f32.
   bool scale_is_f32() const noexcept { return group == 0; }
@@ -49,6 +52,8 @@ float stored_scale(const CodeFormat& format, float value) noexcept;
 
 /// The codebook of a group that is nearest to some ascending values: the scale lets the largest magnitude be a level.
 GroupScale stored_levels(const Levels& values) noexcept;
+/// Scale and minimum as the file can hold them; the latter follows from the scale where none are stored.
+GroupScale stored_scale(const CodeFormat& format, GroupScale exact) noexcept;
 
 /// Writes the file's blocks of one row. codes [inputs], scales [groups], out [row_bytes].
 void encode_row(const CodeFormat& format, const int8_t* codes, const GroupScale* scales, size_t inputs,

@@ -65,15 +65,17 @@ bool GroupDescent::move_codes(int8_t* codes, const GroupScale& scale) noexcept {
 }
 
 GroupScale GroupDescent::step_of(const int8_t* codes) const noexcept {
+  const float shift = format_.affine ? 0 : format_.shift;
   double cg = 0, chc = 0, g = 0, ch = 0, h = 0;  // with c the codes, h the sums of H over ones
   for (size_t i = 0; i < group_; ++i) {
     const float* row = h_.data() + i * group_;
     float hc = 0;
     float ones = 0;
-    for (size_t j = 0; j < group_; ++j) hc += row[j] * static_cast<float>(codes[j]);
+    for (size_t j = 0; j < group_; ++j) hc += row[j] * (static_cast<float>(codes[j]) + shift);
     for (size_t j = 0; j < group_; ++j) ones += row[j];
-    cg += static_cast<double>(gradient_[i]) * codes[i];
-    chc += static_cast<double>(hc) * codes[i];
+    const double code = static_cast<double>(codes[i]) + static_cast<double>(shift);
+    cg += static_cast<double>(gradient_[i]) * code;
+    chc += static_cast<double>(hc) * code;
     g += gradient_[i];
     ch += hc;
     h += ones;
@@ -119,7 +121,7 @@ bool GroupDescent::move_levels(const int8_t* codes, GroupScale& scale) noexcept 
 
 bool GroupDescent::move_scale(const int8_t* codes, GroupScale& scale) noexcept {
   const GroupScale step = step_of(codes);
-  const GroupScale next{stored_scale(format_, scale.d + step.d), stored_scale(format_, scale.m + step.m)};
+  const GroupScale next = stored_scale(format_, {scale.d + step.d, scale.m + step.m});
   if ((next.d == scale.d && next.m == scale.m) || !std::isfinite(next.d) || !std::isfinite(next.m)) return false;
   return accept(codes, next, scale);
 }

@@ -9,6 +9,7 @@ namespace {
 /// Largest code's magnitude that the widest value is tried at, in steps: beyond the range clips it, below leaves codes
 /// unused. Finer or wider grids gained less than 0.1 % of the error on the weights of a real model.
 constexpr int kTries = 17;
+constexpr int kFewBitsTries = 64;   // of less than 4 bits the best scale clips more: of normal weights up to share 2
 constexpr float kFirstTry = 0.70f;  // of the code range
 constexpr float kTryStep = 0.03f;
 
@@ -39,8 +40,10 @@ GroupScale refit(const CodeFormat& format, const float* w, const float* importan
     sums.qq += h * q * q;
   }
   GroupScale scale{0, 0};
-  if (!format.affine) {
-    if (sums.qq > 0) scale.d = static_cast<float>(sums.wq / sums.qq);
+  if (!format.affine) {  // w ≈ d · (q + shift)
+    const double k = format.shift;
+    const double squares = sums.qq + k * (2 * sums.q + k * sums.one);
+    if (squares > 0) scale.d = static_cast<float>((sums.wq + k * sums.w) / squares);
   } else {
     const double determinant = sums.one * sums.qq - sums.q * sums.q;
     if (determinant > 1e-9 * sums.one * sums.qq) {
@@ -50,7 +53,7 @@ GroupScale refit(const CodeFormat& format, const float* w, const float* importan
       scale = {1.0f / inverse, low};
     }
   }
-  return {stored_scale(format, scale.d), stored_scale(format, scale.m)};
+  return stored_scale(format, scale);
 }
 
 float squared_error(const CodeFormat& format, GroupScale scale, const float* w, const float* importance,
@@ -87,6 +90,9 @@ GroupScale round_to_nearest(const CodeFormat& format, const float* w, size_t n, 
   GroupScale exact;
   if (format.affine) {
     exact = {(range.high - range.low) / static_cast<float>(format.highest), range.low};
+  } else if (format.shift != 0) {
+    exact.d = std::max(range.high, -range.low) / (static_cast<float>(format.highest) + format.shift);
+    exact.m = format.shift * exact.d;
   } else if (format.highest + format.lowest == 0) {
     exact.d = std::max(range.high, -range.low) / static_cast<float>(format.highest);
   } else {
@@ -101,7 +107,7 @@ GroupScale round_to_nearest(const CodeFormat& format, const float* w, size_t n, 
     codes[i] = static_cast<int8_t>(
         std::min(std::max(code, static_cast<float>(format.lowest)), static_cast<float>(format.highest)));
   }
-  return {stored_scale(format, exact.d), stored_scale(format, exact.m)};
+  return stored_scale(format, exact);
 }
 
 GroupScale fit_least_squares(const CodeFormat& format, const float* w, const float* importance, size_t n,
@@ -118,7 +124,8 @@ GroupScale fit_least_squares(const CodeFormat& format, const float* w, const flo
     best = scale;
   };
   const float widest = std::max(range.high, -range.low);
-  for (int i = 0; i < kTries; ++i) {
+  const int tries = format.bits < 4 ? kFewBitsTries : kTries;
+  for (int i = 0; i < tries; ++i) {
     const float share = kFirstTry + kTryStep * static_cast<float>(i);
     if (format.affine) {
       const auto codes_used = static_cast<float>(format.highest) * share;
@@ -127,9 +134,9 @@ GroupScale fit_least_squares(const CodeFormat& format, const float* w, const flo
       // Codes that clip on both sides alike: the middle of the range keeps the middle code.
       consider(inverse, range.low - (static_cast<float>(format.highest) - codes_used) / (2 * inverse));
     } else {
-      const float inverse = static_cast<float>(-format.lowest) * share / widest;
-      consider(inverse, 0);
-      if (format.highest + format.lowest != 0) consider(-inverse, 0);
+      const float inverse = (static_cast<float>(-format.lowest) - format.shift) * share / widest;
+      consider(inverse, format.shift / inverse);
+      if (format.highest + format.lowest != 0 && format.shift == 0) consider(-inverse, 0);
     }
   }
   for (size_t i = 0; codes != nullptr && i < n; ++i) codes[i] = static_cast<int8_t>(nearest_code(format, best, w[i]));

@@ -17,6 +17,7 @@ import { registerServe } from './serve.js';
 import { registerSimulate } from './simulate/index.js';
 import { registerTco } from './tco/index.js';
 import { registerTop } from './top/index.js';
+import { registerTune } from './tune.js';
 
 function createProgram(): Command {
   const program = new Command('nibble')
@@ -43,6 +44,7 @@ function createProgram(): Command {
   registerTco(program);
   registerPoc(program);
   registerCost(program);
+  registerTune(program);
   return program;
 }
 

@@ -1,6 +1,6 @@
 import type { ChatTemplate } from '../model/chat-template/index.js';
 import type { EncodeOptions, ModelFile, Tokenizer } from '../model/types.js';
-import type { ActivationFormat, KvFormat, LoadOptions, NativeModel } from '../native/contract.js';
+import type { ActivationFormat, KvFormat, LoadOptions, LookupTokens, NativeModel } from '../native/contract.js';
 import type { PinnedPrefix } from './pin-prefixes.js';
 import type { Engine, EngineObserver } from './types.js';
 
@@ -11,6 +11,8 @@ export type OpenModelOptions = {
   readonly threads: number | null;
   /** null: by the recipe in the file, a8 if there is none. */
   readonly activations: ActivationFormat | null;
+  /** When bit planes are looked up; null or absent: as `nibble tune` measured. */
+  readonly lookups?: LookupTokens | null;
   /** null: by the recipe in the file, f16 if it says nothing. */
   readonly kv: KvFormat | null;
   /** As in `LoadOptions`. */

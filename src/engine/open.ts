@@ -18,6 +18,7 @@ import type { ModelFile } from '../model/types.js';
 import type { LoadOptions, NativeModel } from '../native/contract.js';
 import { loadAddon } from '../native/load.js';
 import { createEngine } from './engine.js';
+import { chooseLookups } from './lookups.js';
 import type { OpenedModel, OpenModelOptions, PreparedFile } from './open-types.js';
 import { storePack } from './pack-cache.js';
 import { type PinTarget, pinPrefixes } from './pin-prefixes.js';
@@ -53,16 +54,19 @@ function chooseSizes(file: ModelFile, options: OpenModelOptions): LoadSizes {
 export async function loadNativeModel(
   file: ModelFile,
   options: Pick<OpenModelOptions, 'threads' | 'activations' | 'kv' | 'kvRotates' | 'linears' | 'agile' | 'onProgress'> &
+    Partial<Pick<OpenModelOptions, 'lookups' | 'home'>> &
     Pick<LoadOptions, 'head' | 'slotCount' | 'packFolder'> &
     LoadSizes,
 ): Promise<NativeModel> {
   const addon = loadAddon();
+  const { lookups } = await chooseLookups(options.lookups ?? null, options.home ?? null, addon.cpuInfo());
   const load: LoadOptions = {
     path: file.path,
     architecture: file.architecture,
     tensors: file.tensors,
     threads: options.threads ?? addon.cpuInfo().defaultThreads,
     activations: options.activations ?? 'a8',
+    lookups,
     kv: kvOf(file, options.kv),
     kvBlockCount: options.kvBlockCount,
     slotCount: options.slotCount,

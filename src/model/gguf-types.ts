@@ -95,12 +95,15 @@ export const tensorFormats: readonly TensorFormat[] = [
   format(12, 'Q4_K', 256, 144),
   format(13, 'Q5_K', 256, 176),
   format(14, 'Q6_K', 256, 210),
+  format(34, 'TQ1_0', 256, 54),
+  format(35, 'TQ2_0', 256, 66),
 ];
 
 /**
  * Nibble's own tensor formats: groups of 64 and 128 inputs, 4 bits symmetric (w = d·(q − 8)) or affine (w = d·q + m),
- * or 8 bits; rows with one scale; 2 bits that choose among four levels of the group. Layouts: native/formats/pack.h.
- * Only files that name a `nibble.format_version` may hold them, and integers.
+ * or 8 bits; rows with one scale; 2 bits that choose among four levels of the group; bit planes of 1 to 4 bits
+ * (w = d·(q − (2^bits − 1)/2)). Layouts: native/formats/pack.h. Only files that name a `nibble.format_version` may hold
+ * them, and integers.
  */
 export const ownTensorFormats: readonly TensorFormat[] = [
   format(20001, 'NB_W4G64', 64, 34),
@@ -113,6 +116,15 @@ export const ownTensorFormats: readonly TensorFormat[] = [
   format(20011, 'NB_W4ROW', 32, 16, 4),
   format(20030, 'NB_W2G64C', 64, 22),
   format(20031, 'NB_W2G128C', 128, 38),
+  format(20020, 'NB_W1G64', 64, 10),
+  format(20021, 'NB_W1G128', 128, 18),
+  format(20022, 'NB_W2G64', 64, 18),
+  format(20023, 'NB_W2G64A', 64, 20),
+  format(20024, 'NB_W2G128', 128, 34),
+  format(20025, 'NB_W3G64', 64, 26),
+  format(20026, 'NB_W3G128', 128, 50),
+  format(20027, 'NB_W4G64P', 64, 34),
+  format(20028, 'NB_T2G64', 64, 18),
   format(I32_TYPE, 'I32', 1, 4),
 ];
 
@@ -136,8 +148,6 @@ const otherFormats: Readonly<Record<number, string>> = {
   27: 'I64',
   28: 'F64',
   29: 'IQ1_M',
-  34: 'TQ1_0',
-  35: 'TQ2_0',
   39: 'MXFP4',
 };
 

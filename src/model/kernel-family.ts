@@ -20,14 +20,35 @@ const packed: Readonly<Record<string, readonly [bits: 4 | 8, variant: string]>> 
   NB_W8G128: [8, '-g128'],
 };
 
+/** Bit planes: their names among the kernels, and what follows these. */
+const planes: Readonly<Record<string, readonly [name: string, variant: string]>> = {
+  NB_W1G64: ['w1', ''],
+  NB_W1G128: ['w1', '-g128'],
+  NB_W2G64: ['w2', ''],
+  NB_W2G64A: ['ternary', ''],
+  NB_W2G128: ['w2', '-g128'],
+  NB_W3G64: ['w3', ''],
+  NB_W3G128: ['w3', '-g128'],
+  NB_W4G64P: ['w4', ''],
+  NB_T2G64: ['ternary', ''],
+  TQ1_0: ['ternary', ''],
+  TQ2_0: ['ternary', ''],
+};
+
 /**
  * The kernels (`nibble bench kernels --family …`) that multiply a matrix of this file format with such activations;
- * null if there are none of that name. 4-bit activations are int8 codes to the kernels.
+ * null if there are none of that name. Of bit planes with quantized
+ * activations: those that look up, which steps of few tokens take. 4-bit activations are int8 codes to the kernels.
  */
 export function kernelFamily(typeName: string, activations: ActivationKindName): string | null {
   if (['F32', 'F16', 'BF16'].includes(typeName)) return typeName.toLowerCase();
   const codebook = { NB_W2G64C: '', NB_W2G128C: '-g128' }[typeName];
   if (codebook !== undefined) return `rcp-w2a${activations === 'f32' ? 16 : 4}${codebook}`;
+  const [name, suffix] = planes[typeName] ?? [];
+  if (name !== undefined) {
+    if (activations === 'f32') return `planes-${name}a16${suffix}`;
+    return `${name === 'ternary' ? name : `lut-${name}`}${suffix}`;
+  }
   const [bits, variant] = packed[typeName] ?? [];
   if (bits === undefined || activations.startsWith('tender')) return null;
   return `w${bits}a${activations === 'f32' ? 16 : 8}${variant}`;

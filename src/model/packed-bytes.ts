@@ -30,6 +30,17 @@ const packedBits: Readonly<Record<string, number>> = {
   NB_W4ROW: 4,
   NB_W2G64C: 2.75,
   NB_W2G128C: 2.375,
+  NB_W1G64: 1.25,
+  NB_W1G128: 1.125,
+  NB_W2G64: 2.25,
+  NB_W2G64A: 2.5,
+  NB_W2G128: 2.125,
+  NB_W3G64: 3.25,
+  NB_W3G128: 3.125,
+  NB_W4G64P: 4.25,
+  NB_T2G64: 2.5,
+  TQ1_0: 2.5,
+  TQ2_0: 2.5,
 };
 
 /** About what the weights take in memory once they are packed, bytes. */

@@ -22,7 +22,8 @@ const weight = <Name extends string>(name: Name, tensorType: number, bits: numbe
 
 /**
  * `w4g32a`: 4 bits, groups of 32 inputs, affine (a minimum beside the scale). `row`: one scale for a row. `c`: codes
- * choose among levels of the group.
+ * choose among levels of the group. Other formats of 1 to 3 bits, `w4g64p` and the ternary `t2g64` are bit planes,
+ * computed by tables (docs/methods/lut-tensor-core.md).
  */
 export const weightFormatInfos = [
   weight('f32', 0, 32, null),
@@ -43,6 +44,15 @@ export const weightFormatInfos = [
   weight('w4row', 20011, 4, null),
   weight('w2g64c', 20030, 2, 64),
   weight('w2g128c', 20031, 2, 128),
+  weight('w1g64', 20020, 1, 64),
+  weight('w1g128', 20021, 1, 128),
+  weight('w2g64', 20022, 2, 64),
+  weight('w2g64a', 20023, 2, 64),
+  weight('w2g128', 20024, 2, 128),
+  weight('w3g64', 20025, 3, 64),
+  weight('w3g128', 20026, 3, 128),
+  weight('w4g64p', 20027, 4, 64),
+  weight('t2g64', 20028, 2, 64),
 ] as const;
 
 export type WeightFormatName = (typeof weightFormatInfos)[number]['name'];

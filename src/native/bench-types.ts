@@ -1,4 +1,4 @@
-/** What the addon measures of single kernels and of the machine: a part of the contract. */
+/** What the addon measures of single kernels and of the machine, and is told by that: a part of the contract. */
 import type { IsaLevel } from './contract.js';
 
 export type RooflineRun = {
@@ -34,3 +34,9 @@ export type KernelRun = {
   readonly weightBytes: number;
   readonly macs: number;
 };
+
+/**
+ * Up to how many tokens of a step (0–16) matrices of bit planes are looked up rather than multiplied, by the bits of
+ * their weights. Results are the same.
+ */
+export type LookupTokens = { readonly w1: number; readonly w2: number; readonly w3: number; readonly w4: number };

@@ -6,12 +6,12 @@
  * Every failure is a `NativeError`-shaped exception: an `Error` whose `code` is one of `NativeErrorCode`.
  */
 
-import type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+import type { KernelRun, KernelRunRequest, LookupTokens, RooflineRun } from './bench-types.js';
 import type { StudiesInputs } from './input-study.js';
 import type { PruningSpec } from './pruning-spec.js';
 import type { Calibrates, Quantizes } from './quant-types.js';
 
-export type { KernelRun, KernelRunRequest, RooflineRun } from './bench-types.js';
+export type { KernelRun, KernelRunRequest, LookupTokens, RooflineRun } from './bench-types.js';
 export type { PruningSpec } from './pruning-spec.js';
 export * from './quant-types.js';
 
@@ -26,9 +26,9 @@ export type ActivationFormat = 'a8' | 'f32';
 
 /**
  * How one linear layer reads its input: as it is (`f32`), or quantized per token and group of its weights, to codes of
- * at most 127 (`a8`) or 7 (`a4`); `agile` (not for qkv and head) is `a4` for tokens whose weight on position 0 in the
- * layer exceeds the layer's threshold, and `a8` for the others and position 0. By Tender's groups of channels, to codes
- * of at most 127 or 7: `tender8`, `tender4`, where the file was made for them.
+ * at most 127 (`a8`; of bit planes: 126) or 7 (`a4`); `agile` (not for qkv and head) is `a4` for tokens whose weight on
+ * position 0 in the layer exceeds the layer's threshold, and `a8` for the others and position 0. By Tender's groups of
+ * channels, to codes of at most 127 or 7: `tender8`, `tender4`, where the file was made for them.
  */
 export type ActivationKind = 'f32' | 'a8' | 'a4' | 'agile' | 'tender8' | 'tender4';
 
@@ -139,13 +139,11 @@ export type LoadOptions = {
   readonly linears?: readonly LayerLinears[];
   /** Of the output matrix, instead of `activations`. */
   readonly head?: LinearSpec;
+  readonly lookups?: LookupTokens; // absent: nothing is looked up
   /** `[layers]` thresholds of `agile` activations, needed where there are any. */
   readonly agile?: {
     readonly thresholds: Float32Array;
-    /**
-     * For evaluations, to show what the choice of tokens gives: those below the threshold instead of above it, or any,
-     * by chance (1 − `thresholds` are their shares).
-     */
+    /** For evaluations: tokens below the threshold instead, or any by chance (1 − `thresholds` are their shares). */
     readonly choice?: 'least' | 'random';
   };
   readonly kv: KvFormat;
@@ -397,4 +395,4 @@ export interface Addon extends Quantizes {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 7;
+export const CONTRACT_VERSION = 8;

@@ -61,7 +61,16 @@ export type CodeFormat =
   | 'w8row'
   | 'w4row'
   | 'w2g64c'
-  | 'w2g128c';
+  | 'w2g128c'
+  | 'w1g64'
+  | 'w1g128'
+  | 'w2g64'
+  | 'w2g64a'
+  | 'w2g128'
+  | 'w3g64'
+  | 'w3g128'
+  | 'w4g64p'
+  | 't2g64';
 
 /** Rows are independent: matrices that read the same input can be quantized as one, which factors its Hessian once. */
 export type QuantizeRequest = {

@@ -60,6 +60,11 @@ const all: readonly (readonly [Recipe, string])[] = [
   [uniform('rcp-w2a4', 'w2g64c', 'a4', rcp), 'the same with 4-bit activations'],
   [uniform('rcp-w2a4kv4', 'w2g64c', 'a4', { ...rcp, kv: 'kv4' }), 'the same with 4-bit keys and values, too'],
   [uniform('tender-int4', 'w4row', 'tender4', { tender: tender(4) }), '4 bits in groups of channels'],
+  [uniform('lut-w4', 'w4g64p', 'a8', gptq), '4-bit planes in groups of 64, computed by tables'],
+  [uniform('lut-w3', 'w3g64', 'a8', gptq), '3-bit planes in groups of 64, computed by tables'],
+  [uniform('lut-w2', 'w2g64', 'a8', gptq), '2-bit planes in groups of 64, computed by tables'],
+  [uniform('lut-w1', 'w1g64', 'a8', gptq), 'one bit in groups of 64, computed by tables'],
+  [uniform('ternary', 't2g64', 'a8', gptq), 'weights −d, 0 and d in groups of 64, computed by tables'],
 ];
 
 /** Every named recipe, with a line that says what it is. */

@@ -13,8 +13,8 @@ import { loadAddon } from '../../src/native/load.js';
 import { runReference } from '../support/python.js';
 
 const seed = process.env.NIBBLE_SEED ?? '20260801';
-const quantized = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0'];
-const blocks = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K'];
+const quantized = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'TQ1_0', 'TQ2_0'];
+const blocks = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'TQ1_0'];
 const names = [...quantized.map((type) => `${type}.quantized`), ...blocks.map((type) => `${type}.blocks`)];
 
 let folder = '';

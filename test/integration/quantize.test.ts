@@ -250,7 +250,8 @@ test('what can not be done is refused before anything is written', async () => {
 test('every family of kernels has a pair of formats that leads to it', () => {
   const types = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q4_K', 'Q8_0', 'Q5_1', 'Q5_K', 'Q6_K', 'Q2_K'];
   const own = ['NB_W4G64', 'NB_W4G64A', 'NB_W4G128', 'NB_W4G128A', 'NB_W8G64', 'NB_W8G128', 'NB_W2G64C'];
-  const led = [...types, ...own].flatMap((type) => [kernelFamily(type, 'a8'), kernelFamily(type, 'f32')]);
+  const planes = ['NB_W1G64', 'NB_W2G64A', 'NB_W3G128', 'NB_W4G64P', 'NB_T2G64', 'TQ1_0'];
+  const led = [...types, ...own, ...planes].flatMap((type) => [kernelFamily(type, 'a8'), kernelFamily(type, 'f32')]);
   const families = new Set(loadAddon().kernelFamilies());
   for (const family of led) assert.ok(family !== null && families.has(family), String(family));
 });

@@ -8,11 +8,11 @@ import { readModelFile } from '../../src/model/gguf.js';
 import { readGgufHeader } from '../../src/model/gguf-reader.js';
 import { findTensorFormat } from '../../src/model/gguf-types.js';
 import { GgufWriter } from '../../src/model/gguf-writer.js';
-import type { ActivationKind, LayerLinears, TensorSpec } from '../../src/native/contract.js';
+import type { ActivationKind, LayerLinears, LookupTokens, TensorSpec } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
 import { type KitOptions, NativeKit } from '../support/native-kit.js';
 import { assertSameRows, logitsOf, type Rows, randomTokens } from '../support/native-logits.js';
-import { modelFolder, ownModels } from '../support/native-models.js';
+import { hostLevels, modelFolder, ownModels, planeModels } from '../support/native-models.js';
 
 const TOKENS = 40;
 const positions = [0, 17, 39];
@@ -20,7 +20,7 @@ let folder: Awaited<ReturnType<typeof modelFolder>>;
 const paths = new Map<string, string>();
 before(async () => {
   folder = await modelFolder();
-  for (const [name, options] of Object.entries(ownModels)) {
+  for (const [name, options] of Object.entries({ ...ownModels, ...planeModels })) {
     paths.set(name, await folder.write(name, { ...options, vocab: 288 }));
   }
 });
@@ -42,13 +42,19 @@ function decode(bytes: Buffer, { type, shape }: TensorSpec): Float32Array {
   const group = format.blockElements;
   const isAffine = format.name.endsWith('A');
   const is8 = format.name.includes('W8');
+  const planes = format.name.includes('W4G64P') ? 4 : Number(/W([123])/.exec(format.name)?.[1] ?? 0);
   const out = new Float32Array(shape.reduce((product, size) => product * size, 1));
   for (let i = 0; i < out.length; i += 1) {
     const block = Math.floor(i / group) * format.blockBytes;
     const scale = fromHalf(bytes.readUInt16LE(block));
     const codes = block + (isAffine ? 4 : 2);
     const at = i % group;
-    if (is8) {
+    if (planes > 0) {
+      const bit = (plane: number) => (bytes.readUInt8(codes + (plane * group) / 8 + (at >> 3)) >> (at & 7)) & 1;
+      const code = [0, 1, 2, 3].slice(0, planes).reduce((sum, plane) => sum + bit(plane) * 2 ** plane, 0);
+      const middle = (2 ** planes - 1) / 2;
+      out[i] = isAffine ? scale * code + fromHalf(bytes.readUInt16LE(block + 2)) : scale * (code - middle);
+    } else if (is8) {
       out[i] = scale * bytes.readInt8(codes + at);
     } else {
       const both = bytes.readUInt8(codes + (at % (group / 2)));
@@ -84,7 +90,7 @@ async function asFloats(path: string): Promise<string> {
   return target;
 }
 
-for (const name of Object.keys(ownModels)) {
+for (const name of [...Object.keys(ownModels), ...Object.keys(planeModels)]) {
   test(`${name}: values are those of the definition, and f32 activations give the bits of an F32 file`, async () => {
     const path = paths.get(name) ?? '';
     const expected = await logits(await asFloats(path), { activations: 'f32' });
@@ -113,7 +119,8 @@ const linearsOf = (down: ActivationKind, others: ActivationKind): readonly Layer
   }));
 
 test('fewer bits mean more error, 4 bits some 18 times that of 8; so do more layers that have them', async () => {
-  for (const path of paths.values()) {
+  for (const name of Object.keys(ownModels)) {
+    const path = paths.get(name) ?? '';
     const exact = await logits(path, { activations: 'f32' });
     const error = async (options: KitOptions) => distance(await logits(path, options), exact);
     const a8 = await error({ activations: 'a8' });
@@ -124,6 +131,31 @@ test('fewer bits mean more error, 4 bits some 18 times that of 8; so do more lay
     // 127 steps to 7. Half and double that, since errors of 4 bits are too large to add up in proportion.
     assert.ok(a4 / a8 > 9 && a4 / a8 < 36, `a4: ${a4}, a8: ${a8}`);
   }
+});
+
+test('bit planes give the same bits looked up and multiplied, on every level and in every chunk', async () => {
+  const tokens = (count: number): LookupTokens => ({ w1: count, w2: count, w3: count, w4: count });
+  const run = async (path: string, options: KitOptions, chunks: readonly number[]) => {
+    const kit = await NativeKit.open(path, { activations: 'a8', ...options });
+    try {
+      return await logitsOf(kit, randomTokens(TOKENS, kit.vocab, 3), chunks, positions);
+    } finally {
+      await kit.close();
+    }
+  };
+  for (const name of Object.keys(planeModels)) {
+    const path = paths.get(name) ?? '';
+    const expected = await run(path, { lookups: tokens(0), level: 'scalar' }, [TOKENS]);
+    const error = distance(expected, await logits(path, { activations: 'f32' }));
+    assert.ok(error > 0 && error < 0.05, `${name}: ${error}`);
+    for (const level of hostLevels) {
+      for (const lookups of [tokens(0), tokens(16), { ...tokens(16), w1: 3, w3: 0 }]) {
+        assertSameRows(await run(path, { lookups, level }, [16, 1, 3, 20]), expected, `${name}, ${level}`);
+      }
+    }
+  }
+  const path = paths.get('planes in groups of 64') ?? '';
+  await assert.rejects(NativeKit.open(path, { lookups: tokens(17) }), { code: 'engine_failed' });
 });
 
 test('`linears` and `head` mean what `activations` means for all', async () => {

@@ -38,8 +38,13 @@ function quantize(weights: Float32Array, changes: Partial<QuantizeRequest> = {})
 const rowBytes: Readonly<Record<CodeFormat, number>> = {
   ...{ w4g32: 4 * 18, w4g32a: 4 * 20, w5g32: 4 * 22, w5g32a: 4 * 24, w8g32: 4 * 34, w4g64: 2 * 34, w4g64a: 2 * 36 },
   ...{ w4g128: 66, w4g128a: 68, w8g64: 2 * 66, w8g128: 130, w8row: 132, w4row: 68, w2g64c: 2 * 22, w2g128c: 38 },
+  ...{ w1g64: 2 * 10, w1g128: 18, w2g64: 2 * 18, w2g64a: 2 * 20, w2g128: 34, w3g64: 2 * 26, w3g128: 50 },
+  ...{ w4g64p: 2 * 34, t2g64: 2 * 18 },
 };
 const formats = Object.keys(rowBytes) as CodeFormat[];
+
+/** One bit keeps the sign and a mean: 1 − 2/π of the square of normal weights is lost without a Hessian. */
+const most = (format: CodeFormat) => (/^[wt][12]/.test(format) ? 0.4 : 0.1);
 
 test('every format has its bytes; threads and levels change none; a row alone is the row among others', async () => {
   const weights = matrix(101);
@@ -47,7 +52,7 @@ test('every format has its bytes; threads and levels change none; a row alone is
     for (const actOrder of [false, true]) {
       const { bytes, error } = await quantize(weights, { format, actOrder, threads: 1 });
       assert.equal(bytes.length, 101 * rowBytes[format]);
-      assert.ok(error > 0 && error < (format.startsWith('w2') ? 0.3 : 0.1), `${format}: ${error}`);
+      assert.ok(error > 0 && error < most(format), `${format}: ${error}`);
       assert.deepEqual((await quantize(weights, { format, actOrder, threads: 3 })).bytes, bytes);
       const row = await quantize(weights.slice(70 * COLS, 71 * COLS), { format, actOrder });
       assert.deepEqual(row.bytes, bytes.subarray(70 * rowBytes[format], 71 * rowBytes[format]));
@@ -87,7 +92,7 @@ test('zeros, one value, dead channels and inputs that never vary quantize to som
     assert.deepEqual([zeros.error, zeros.bytes.length], [0, rowBytes[format]]);
     for (const h of [dead, ones, none, tiny]) {
       const { error } = await quantize(matrix(3), { format, hessian: h });
-      assert.ok(error >= 0 && error < 0.1, `${format}: ${error}`);
+      assert.ok(error >= 0 && error < most(format), `${format}: ${error}`);
     }
     const constant = await quantize(new Float32Array(COLS).fill(0.5), { format });
     assert.ok(constant.error < 1e-4, `${format} of one value: ${constant.error}`);

@@ -58,7 +58,7 @@ export type KitOptions = {
   readonly packFolder?: string;
   /** Block tables are permuted by this seed; 0: ascending. */
   readonly scatterSeed?: number;
-} & Pick<LoadOptions, 'linears' | 'head' | 'agile'>;
+} & Pick<LoadOptions, 'linears' | 'head' | 'agile' | 'lookups'>;
 
 /** Sets NIBBLE_ISA, which the addon reads while it loads a model. */
 async function withLevel<T>(level: IsaLevel | undefined, work: () => Promise<T>): Promise<T> {
@@ -99,6 +99,7 @@ export class NativeKit {
         ...(options.packFolder === undefined ? {} : { packFolder: options.packFolder }),
         ...(options.linears === undefined ? {} : { linears: options.linears }),
         ...(options.head === undefined ? {} : { head: options.head }),
+        ...(options.lookups === undefined ? {} : { lookups: options.lookups }),
         ...(options.agile === undefined ? {} : { agile: options.agile }),
       }),
     );

@@ -84,6 +84,18 @@ export const ownModels: Readonly<Record<string, TinyModelOptions>> = {
   },
 };
 
+/** Bit planes, which kernels may look up. */
+export const planeModels: Readonly<Record<string, TinyModelOptions>> = {
+  'planes in groups of 64': {
+    ...{ hidden: 192, heads: 6, kvHeads: 2, ffn: 320 },
+    types: { attention: 'NB_W2G64', gate: 'NB_W1G64', up: 'NB_W4G64P', down: 'NB_W3G64', embedding: 'NB_W2G64A' },
+  },
+  'planes in groups of 128': {
+    ...{ hidden: 128, heads: 4, ffn: 384 },
+    types: { attention: 'NB_W3G128', ffn: 'NB_W1G128', down: 'NB_W2G128', embedding: 'NB_W4G64P' },
+  },
+};
+
 function allOf(type: TensorTypeName): TinyModelOptions['types'] & object {
   return { attention: type, ffn: type, embedding: type };
 }

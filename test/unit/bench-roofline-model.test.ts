@@ -105,6 +105,8 @@ test('a gemm is bound by arithmetic, a gemv by what takes longer', () => {
 });
 
 test('families name their activations', () => {
-  for (const family of ['w4a8', 'w8a8-g16-affine']) assert.equal(readsInt8(family), true, family);
-  for (const family of ['f16', 'bf16', 'w4a16', 'w4a16-affine32']) assert.equal(readsInt8(family), false, family);
+  for (const family of ['w4a8', 'w8a8-g16-affine', 'lut-w2-g128', 'ternary', 'planes-w1'])
+    assert.equal(readsInt8(family), true, family);
+  for (const family of ['f16', 'bf16', 'w4a16', 'w4a16-affine32', 'planes-w2a16-g128'])
+    assert.equal(readsInt8(family), false, family);
 });

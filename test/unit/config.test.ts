@@ -52,6 +52,7 @@ test('defaults', () => {
     threads: null,
     nice: 0,
     activations: null,
+    lookups: null,
     kv: null,
     contextTokens: null,
     kvTokens: null,

@@ -45,6 +45,11 @@ test('every named recipe passes its own check and survives JSON', () => {
     'rcp-w2a16',
     'rcp-w2a4',
     'rcp-w2a4kv4',
+    'lut-w4',
+    'lut-w3',
+    'lut-w2',
+    'lut-w1',
+    'ternary',
   ]) {
     const found = namedRecipes.get(name);
     assert.ok(found, name);
@@ -54,7 +59,7 @@ test('every named recipe passes its own check and survives JSON', () => {
 
 test('weight formats have names that say their bits and groups, and types of their own', () => {
   for (const { name, bits, group } of weightFormatInfos) {
-    const [, width, size] = /^w(\d)g(\d+)[ac]?$/.exec(name) ?? [];
+    const [, width, size] = /^[wt](\d)g(\d+)[acp]?$/.exec(name) ?? [];
     if (width !== undefined) assert.deepEqual([bits, group], [Number(width), Number(size)], name);
     else assert.equal(group, null, name);
   }

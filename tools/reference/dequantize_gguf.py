@@ -19,6 +19,7 @@ ROWS = 19
 SCALES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "TQ1_0": [52], "TQ2_0": [64],
 }  # fmt: skip
 FLOATS = ["F32", "F16", "BF16"]
 
@@ -43,7 +44,7 @@ def tensors(rng: np.random.Generator):
             weights = rng.standard_normal((ROWS, cols)).astype(np.float32)
             weights *= np.exp2(rng.integers(-18, 8, (ROWS, 1))).astype(np.float32)  # f16 scales become subnormal
             yield f"{kind}.quantized", tensor_type, gguf.quants.quantize(weights, tensor_type)
-        if kind in SCALES:
+        if kind in SCALES and kind != "TQ2_0":  # of random codes a quarter isn't ternary
             yield f"{kind}.blocks", tensor_type, random_blocks(kind, cols, rng)
 
 

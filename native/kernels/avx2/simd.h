@@ -197,6 +197,13 @@ NIBBLE_INLINE float fold_max(F32x16 x) noexcept {
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+/// Of x ≥ 0: the largest sum of four lanes that stand four apart, (0 + 8) + (4 + 12) and so on.
+NIBBLE_INLINE float largest_quad(F32x16 x) noexcept {
+  const __m256 eight = _mm256_add_ps(x.a, x.b);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
 /// Integers: any order gives the same.
 NIBBLE_INLINE int32_t fold_sum(I32x16 x) noexcept {
   const __m256i eight = _mm256_add_epi32(x.a, x.b);

@@ -40,10 +40,18 @@ inline void count_call() noexcept {
 #include "../generic/attention.h"
 #include "../generic/attention_merge.h"
 #include "../generic/kv_store.h"
+
+#include "../generic/planes.h"
+
 #include "../generic/linear_f32.h"
 #include "../generic/rotate.h"
 #include "linear_a8.h"
 #include "linear_a8_groups.h"
+
+#include "../generic/linear_planes.h"
+#include "../generic/lookup_256.h"
+#include "../generic/make_tables_256.h"
+#include "lookup.h"
 
 #include "../generic/linear_a8_table.h"
 #include "../generic/make_table.h"

@@ -17,20 +17,30 @@ void rmsnorm(const float* x, const float* gain, size_t n, float eps, float* y) n
 
 /// One group: `Blocks` blocks of 32 that share a scale.
 template <size_t Blocks>
-NIBBLE_INLINE void quantize_group(const float* x, float levels, A8Block* out) noexcept {
+NIBBLE_INLINE void quantize_group(const float* x, int32_t levels, A8Block* out) noexcept {
   I32x16 largest = set1_i32(0);
   for (size_t i = 0; i < Blocks * kTileInputs; i += 16) largest = max(largest, magnitude_bits(load(x + i)));
   const int32_t amax_bits = fold_max(largest);
   float amax;
   __builtin_memcpy(&amax, &amax_bits, sizeof(amax));
   __builtin_memset(out, 0, Blocks * sizeof(A8Block));
-  if (amax_bits >= kInfinityBits) {
+  float reach = amax;
+  float top = static_cast<float>(levels);
+  if (levels == kTableLevels && amax_bits < kInfinityBits) {
+    reach = 2.0f * amax;
+    top = 2.0f * top;
+    for (size_t i = 0; i < Blocks * kTileInputs; i += 16) {
+      const float sum = largest_quad(from_bits(magnitude_bits(load(x + i))));
+      reach = sum > reach ? sum : reach;
+    }
+  }
+  if (amax_bits >= kInfinityBits || reach > __FLT_MAX__) {
     for (size_t b = 0; b < Blocks; ++b) out[b].d = __builtin_nanf("");
     out->s = __builtin_nanf("");
     if constexpr (Blocks == 1) out->s16[0] = out->s16[1] = __builtin_nanf("");
   } else if (amax >= 0x1p-100f) {
-    const F32x16 inverse = set1(levels / amax);
-    const float d = amax / levels;
+    const F32x16 inverse = set1(top / reach);
+    const float d = reach / top;
     I32x16 sums[2] = {set1_i32(0), set1_i32(0)};  // of first and second halves of blocks
     for (size_t b = 0; b < Blocks; ++b) {
       for (size_t half = 0; half < 2; ++half) {
@@ -56,12 +66,11 @@ NIBBLE_INLINE void quantize_group(const float* x, float levels, A8Block* out) no
 }
 
 void quantize_a8(const float* x, size_t n, size_t group, int32_t levels, A8Block* out) noexcept {
-  const float top = static_cast<float>(levels);
   for (size_t i = 0; i < n; i += group) {
     A8Block* blocks = out + i / kTileInputs;
-    if (group == 32) quantize_group<1>(x + i, top, blocks);
-    if (group == 64) quantize_group<2>(x + i, top, blocks);
-    if (group == 128) quantize_group<4>(x + i, top, blocks);
+    if (group == 32) quantize_group<1>(x + i, levels, blocks);
+    if (group == 64) quantize_group<2>(x + i, levels, blocks);
+    if (group == 128) quantize_group<4>(x + i, levels, blocks);
   }
 }
 

@@ -95,17 +95,22 @@ NIBBLE_INLINE void dequantize_strip(const uint8_t* tile, size_t strip, float* ou
     if constexpr (kInfo.affine) {
       minimum[g] = load_header<kInfo.scale_bytes>(tile, kGroups + g);
     } else {
-      minimum[g] = kInfo.bits == 4 ? mul(scale[g], set1(-8.0f)) : zero();
+      minimum[g] = kInfo.middle() != 0 ? mul(scale[g], set1(-kInfo.middle())) : zero();
     }
   }
   const uint8_t* codes = tile + kInfo.header_bytes() + strip * kInfo.strip_bytes();
+  alignas(64) uint8_t expanded[kInfo.planes ? kTileRows * kTileInputs / 2 : 1];
+  if constexpr (kInfo.planes) {
+    expand_strip<F>(codes, expanded);
+    codes = expanded;
+  }
   const auto put = [&](size_t input, I32x16 q) {
     const size_t g = input * kGroups / kTileInputs;
     store(out + input * kTileRows, fma(to_f32(q), scale[g], minimum[g]));
   };
   if constexpr (kInfo.codebook) {
     put_levels(load_i32(tile + kInfo.header_bytes() - kTileRows * kCodebookLevels), scale[0], codes, out);
-  } else if constexpr (kInfo.bits == 4) {
+  } else if constexpr (kInfo.bits == 4 || kInfo.planes) {
     const I32x16 mask = set1_i32(15);
     for (size_t j = 0; j < 4; ++j) {
       const I32x16 four = load_i32(codes + 64 * j);  // byte b of a lane: inputs 4j + b and 16 + 4j + b

@@ -15,8 +15,10 @@ constexpr KernelTable make_table(Isa isa) noexcept {
   return {.isa = isa,
           .linear_a8 = {kLinearA8[static_cast<size_t>(F)]...},
           .linear_f32 = {linear_f32_of<F>()...},
+          .linear_table = {lookup_of<F>()...},
           .rmsnorm = rmsnorm,
           .quantize_a8 = quantize_a8,
+          .make_tables = make_tables,
           .silu_mul = silu_mul,
           .rope = rope,
           .hadamard = hadamard,
@@ -35,5 +37,6 @@ constexpr KernelTable make_table(Isa isa) noexcept {
 constexpr KernelTable make_table_of_all(Isa isa) noexcept {
   using enum WeightFormat;
   return make_table<f32, f16, bf16, w4g32, w4g32a, w4g32a32, w8g32, w8g32a, w8g32a32, w8g16s32, w8g16a32, w4g64, w4g64a,
-                    w4g128, w4g128a, w8g64, w8g128, w8row, w4row, w2g64c, w2g128c>(isa);
+                    w4g128, w4g128a, w8g64, w8g128, w8row, w4row, w2g64c, w2g128c, w4g64a32, w4g128a32, w1g64, w1g128,
+                    w2g64, w2g64a, w2g128, w3g64, w3g128, w4g64p>(isa);
 }

@@ -210,6 +210,10 @@ NIBBLE_INLINE float fold_max(F32x16 x) noexcept {
   const float odd = lane[1] > lane[3] ? lane[1] : lane[3];
   return even > odd ? even : odd;
 }
+/// Of x ≥ 0: the largest sum of four lanes that stand four apart, (0 + 8) + (4 + 12) and so on.
+NIBBLE_INLINE float largest_quad(F32x16 x) noexcept {
+  return vmaxvq_f32(vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d)));
+}
 /// Integers: any order gives the same.
 NIBBLE_INLINE int32_t fold_sum(I32x16 x) noexcept {
   return vaddvq_s32(vaddq_s32(vaddq_s32(x.a, x.b), vaddq_s32(x.c, x.d)));

@@ -1,5 +1,7 @@
 #include "elementwise.h"
 
+#include <cmath>
+
 #include "../../formats/f16.h"
 #include "math.h"
 
@@ -13,8 +15,26 @@ void rmsnorm(const float* x, const float* gain, size_t n, float eps, float* y) n
   for (size_t i = 0; i < n; ++i) y[i] = gain[i] * (x[i] * inverse);
 }
 
+namespace {
+
+/// What the scale of a group maps to `top`, from its largest magnitude: that, or what keeps the sums of quads in a
+/// byte.
+float reach_of(const float* x, size_t group, float amax, int32_t levels) noexcept {
+  if (levels != kTableLevels) return amax;
+  float reach = 2.0f * amax;
+  for (size_t i = 0; i < group; i += 16) {
+    for (size_t b = i; b < i + 4; ++b) {
+      const float sum = (std::fabs(x[b]) + std::fabs(x[b + 8])) + (std::fabs(x[b + 4]) + std::fabs(x[b + 12]));
+      reach = sum > reach ? sum : reach;
+    }
+  }
+  return reach;
+}
+
+}  // namespace
+
 void quantize_a8(const float* x, size_t n, size_t group, int32_t levels, A8Block* out) noexcept {
-  const float top = static_cast<float>(levels);
+  const float top = static_cast<float>(levels == kTableLevels ? 2 * levels : levels);
   for (size_t first = 0; first < n; first += group) {
     A8Block* blocks = out + first / kTileInputs;
     for (size_t b = 0; b < group / kTileInputs; ++b) blocks[b] = A8Block{};
@@ -23,14 +43,15 @@ void quantize_a8(const float* x, size_t n, size_t group, int32_t levels, A8Block
       amax_bits = magnitude_bits(x[first + i]) > amax_bits ? magnitude_bits(x[first + i]) : amax_bits;
     }
     const float amax = std::bit_cast<float>(amax_bits);
+    const float reach = amax_bits >= kInfinityBits ? amax : reach_of(x + first, group, amax, levels);
     float d = 0.0f;
     int32_t sum = 0;
-    int32_t halves[2] = {0, 0};        // of a group of 32
-    if (amax_bits >= kInfinityBits) {  // one such group is enough to make every output of the row NaN
+    int32_t halves[2] = {0, 0};                    // of a group of 32
+    if (magnitude_bits(reach) >= kInfinityBits) {  // one such group is enough to make every output of the row NaN
       d = __builtin_nanf("");
     } else if (amax >= 0x1p-100f) {
-      d = amax / top;
-      const float inverse = top / amax;
+      d = reach / top;
+      const float inverse = top / reach;
       for (size_t i = 0; i < group; ++i) {
         const int32_t q = round_even(x[first + i] * inverse);
         blocks[i / kTileInputs].q[i % kTileInputs] = static_cast<int8_t>(q);
@@ -44,6 +65,29 @@ void quantize_a8(const float* x, size_t n, size_t group, int32_t levels, A8Block
     for (size_t half = 0; half < 2 && group == kTileInputs; ++half) {
       blocks->s16[half] = d * static_cast<float>(halves[half]);
       blocks->n16[half] = -128 * halves[half];
+    }
+  }
+}
+
+void make_tables(const A8Block* x, size_t n, size_t group, A8Table* out) noexcept {
+  for (size_t strip = 0; strip < n / kTileInputs; ++strip) {
+    A8Table& table = out[strip];
+    const size_t first = strip / (group / kTileInputs) * (group / kTileInputs);
+    table = A8Table{};
+    table.d = x[first].d;
+    table.s = x[first].s;
+    for (size_t h = 0; h < 2; ++h) {
+      for (size_t b = 0; b < 4; ++b) {
+        const int8_t* q = x[strip].q + 16 * h + b;
+        const int32_t sum = q[0] + q[4] + q[8] + q[12];
+        const int32_t middle = sum >> 1;  // rounds down
+        for (size_t i = 0; i < 16; ++i) {
+          int32_t part = 0;
+          for (size_t s = 0; s < 4; ++s) part += (i >> s & 1) != 0 ? q[4 * s] : 0;
+          table.entry[h][b][i] = static_cast<uint8_t>(128 + part - middle);
+        }
+        out[first].offset += middle - 128;
+      }
     }
   }
 }

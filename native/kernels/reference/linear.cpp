@@ -3,12 +3,14 @@
 //        acc = fma(m_w, s, acc). Symmetric 4-bit codes are 0…15 with m_w = −8·d_w; s is the sum of the same group.
 //        The code of a codebook is its level. Groups of 16 take the two sums of a block, those of 64 and 128 what
 //        stands in the group's first block.
+//   table: the same integer sum, looked up plane by plane (../../formats/a8_table.h), so the same result.
 //   f32: w = fma(f32(q), d_w, m_w), m_w = +0 where there is none;  acc = fma(w, x, acc).
 #include "linear.h"
 
 #include <cstring>
 
 #include "../../formats/f16.h"
+#include "../../formats/planes.h"
 #include "math.h"
 #include "table.h"
 
@@ -40,7 +42,7 @@ struct TileRow {
   float scale(size_t group) const noexcept { return header(group); }
   float minimum(size_t group) const noexcept {
     if constexpr (kInfo.affine) return header(kGroups + group);
-    return kInfo.bits == 4 ? -8.0f * scale(group) : 0.0f;
+    return kInfo.middle() != 0 ? -kInfo.middle() * scale(group) : 0.0f;
   }
   int32_t code(size_t input) const noexcept {
     const size_t codes = kInfo.header_bytes() + strip * kInfo.strip_bytes();
@@ -48,6 +50,8 @@ struct TileRow {
       const uint8_t four = tile[codes + input / 16 * 64 + row * 4 + input % 4];
       const size_t level = row * kCodebookLevels + (four >> (input % 16 / 4 * 2) & 3u);
       return static_cast<int8_t>(tile[kInfo.header_bytes() - kTileRows * kCodebookLevels + level]);
+    } else if constexpr (kInfo.planes) {
+      return planes::code(tile + codes, kInfo.bits, row, input);
     } else if constexpr (kInfo.bits == 4) {
       const size_t low = input % 16;
       const uint8_t both = tile[codes + low / 4 * 64 + row * 4 + low % 4];
@@ -89,10 +93,34 @@ float dot_a8(const LinearTask& task, const uint8_t* tiles, size_t row, const A8B
         }
       }
       acc = fma(static_cast<float>(dot), w.scale(part) * x->d, acc);
-      if constexpr (kInfo.affine || kInfo.bits == 4) {
+      if constexpr (kInfo.affine || kInfo.middle() != 0) {
         acc = fma(w.minimum(part), Row::kGroups == 1 ? x->s : x->s16[part], acc);
       }
     }
+  }
+  return acc;
+}
+
+/// As dot_a8, by looking up: Σ code·q = Σ_p 2^p · Σ_quads entry[bits of plane p] + (2^bits − 1) · offset.
+template <WeightFormat F>
+float dot_table(const LinearTask& task, const uint8_t* tiles, size_t row, const A8Table* x) noexcept {
+  constexpr WeightFormatInfo kInfo = TileRow<F>::kInfo;
+  constexpr size_t kStrips = kInfo.strips();
+  float acc = 0.0f;
+  for (size_t g = 0; g < task.groups / kStrips; ++g, x += kStrips) {
+    const TileRow<F> w{tiles + g * kInfo.tile_bytes(), row, 0};
+    int32_t dot = ((1 << kInfo.bits) - 1) * x->offset;
+    for (size_t strip = 0; strip < kStrips; ++strip) {
+      const uint8_t* codes = w.tile + kInfo.header_bytes() + strip * kInfo.strip_bytes();
+      for (size_t plane = 0; plane < kInfo.bits; ++plane) {
+        for (size_t b = 0; b < 4; ++b) {
+          const uint8_t both = codes[planes::byte_of(kInfo.bits, plane, b, row)];
+          dot += (x[strip].entry[0][b][both & 15] + x[strip].entry[1][b][both >> 4]) << plane;
+        }
+      }
+    }
+    acc = fma(static_cast<float>(dot), w.scale(0) * x->d, acc);
+    acc = fma(w.minimum(0), x->s, acc);
   }
   return acc;
 }
@@ -127,25 +155,55 @@ template <WeightFormat F>
 constexpr LinearKernel kA8 = linear<F, A8Block, dot_a8<F>>;
 template <WeightFormat F>
 constexpr LinearKernel kF32 = linear<F, float, dot_f32<F>>;
+template <WeightFormat F>
+constexpr LinearKernel kTable = linear<F, A8Table, dot_table<F>>;
 
 }  // namespace
 
 LinearKernel linear_a8(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      nullptr,      nullptr,       nullptr,       kA8<w4g32>,    kA8<w4g32a>, kA8<w4g32a32>, kA8<w8g32>,
-      kA8<w8g32a>,  kA8<w8g32a32>, kA8<w8g16s32>, kA8<w8g16a32>, kA8<w4g64>,  kA8<w4g64a>,   kA8<w4g128>,
-      kA8<w4g128a>, kA8<w8g64>,    kA8<w8g128>,   nullptr,       nullptr,     kA8<w2g64c>,   kA8<w2g128c>,
+      nullptr,       nullptr,        nullptr,       kA8<w4g32>,    kA8<w4g32a>, kA8<w4g32a32>, kA8<w8g32>,
+      kA8<w8g32a>,   kA8<w8g32a32>,  kA8<w8g16s32>, kA8<w8g16a32>, kA8<w4g64>,  kA8<w4g64a>,   kA8<w4g128>,
+      kA8<w4g128a>,  kA8<w8g64>,     kA8<w8g128>,   nullptr,       nullptr,     kA8<w2g64c>,   kA8<w2g128c>,
+      kA8<w4g64a32>, kA8<w4g128a32>, kA8<w1g64>,    kA8<w1g128>,   kA8<w2g64>,  kA8<w2g64a>,   kA8<w2g128>,
+      kA8<w3g64>,    kA8<w3g128>,    kA8<w4g64p>,
   };
   return kernels[static_cast<size_t>(format)];
+}
+
+LinearKernel linear_table(WeightFormat format) noexcept {
+  using enum WeightFormat;
+  switch (format) {
+    case w1g64:
+      return kTable<w1g64>;
+    case w1g128:
+      return kTable<w1g128>;
+    case w2g64:
+      return kTable<w2g64>;
+    case w2g64a:
+      return kTable<w2g64a>;
+    case w2g128:
+      return kTable<w2g128>;
+    case w3g64:
+      return kTable<w3g64>;
+    case w3g128:
+      return kTable<w3g128>;
+    case w4g64p:
+      return kTable<w4g64p>;
+    default:
+      return nullptr;
+  }
 }
 
 LinearKernel linear_f32(WeightFormat format) noexcept {
   using enum WeightFormat;
   static constexpr LinearKernel kernels[kWeightFormatCount] = {
-      kF32<f32>,     kF32<f16>,      kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>, kF32<w4g32a32>, kF32<w8g32>,
-      kF32<w8g32a>,  kF32<w8g32a32>, kF32<w8g16s32>, kF32<w8g16a32>, kF32<w4g64>,  kF32<w4g64a>,   kF32<w4g128>,
-      kF32<w4g128a>, kF32<w8g64>,    kF32<w8g128>,   nullptr,        nullptr,      kF32<w2g64c>,   kF32<w2g128c>,
+      kF32<f32>,      kF32<f16>,       kF32<bf16>,     kF32<w4g32>,    kF32<w4g32a>, kF32<w4g32a32>, kF32<w8g32>,
+      kF32<w8g32a>,   kF32<w8g32a32>,  kF32<w8g16s32>, kF32<w8g16a32>, kF32<w4g64>,  kF32<w4g64a>,   kF32<w4g128>,
+      kF32<w4g128a>,  kF32<w8g64>,     kF32<w8g128>,   nullptr,        nullptr,      kF32<w2g64c>,   kF32<w2g128c>,
+      kF32<w4g64a32>, kF32<w4g128a32>, kF32<w1g64>,    kF32<w1g128>,   kF32<w2g64>,  kF32<w2g64a>,   kF32<w2g128>,
+      kF32<w3g64>,    kF32<w3g128>,    kF32<w4g64p>,
   };
   return kernels[static_cast<size_t>(format)];
 }

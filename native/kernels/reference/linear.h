@@ -7,5 +7,6 @@ namespace nibble::kernels::reference {
 /// Null for float formats.
 LinearKernel linear_a8(WeightFormat format) noexcept;
 LinearKernel linear_f32(WeightFormat format) noexcept;
+LinearKernel linear_table(WeightFormat format) noexcept;
 
 }  // namespace nibble::kernels::reference

@@ -15,9 +15,11 @@ const KernelTable& table() noexcept {
     for (size_t f = 0; f < kWeightFormatCount; ++f) {
       t.linear_a8[f] = linear_a8(static_cast<WeightFormat>(f));
       t.linear_f32[f] = linear_f32(static_cast<WeightFormat>(f));
+      t.linear_table[f] = linear_table(static_cast<WeightFormat>(f));
     }
     t.rmsnorm = rmsnorm;
     t.quantize_a8 = quantize_a8;
+    t.make_tables = make_tables;
     t.silu_mul = silu_mul;
     t.rope = rope;
     t.hadamard = hadamard;

@@ -33,6 +33,8 @@ type Row = {
   readonly gMacs: number;
   readonly weightGBs: number;
   readonly rooflineShare: number;
+  /** Of a gemv. */
+  readonly tokensPerS?: number;
 };
 
 /**
@@ -44,8 +46,15 @@ export function kernelShare(op: Op, run: KernelRun, isInt8: boolean, limits: Roo
   return op === 'gemm' ? arithmetic : Math.max(arithmetic, run.weightGBs / limits.readGBs);
 }
 
+/**
+ * Multiplications of the linear layers of one token, without the head, of a model with 1.0e9 such weights: 16 layers,
+ * 2048 wide, 32 query and 8 key heads of 64, feed-forward 8192. A gemv's rate over them makes families comparable.
+ */
+const TOKEN_MACS = 16 * 2048 * (2048 + 2 * 512 + 2048 + 3 * 8192);
+
 /** Families name their activations: `…a8…` reads int8, all others f32. */
-export const readsInt8 = (family: string): boolean => /^w\d+a8(-|$)/.test(family);
+export const readsInt8 = (family: string): boolean =>
+  /^(w\d+a8|rcp-w2a4|lut-w\d|ternary|planes-(w\d|ternary))(-|$)/.test(family);
 
 function chooseFamilies(addon: Addon, wanted: string | undefined): readonly string[] {
   const known = addon.kernelFamilies();
@@ -73,6 +82,7 @@ async function runOne(addon: Addon, flags: KernelFlags, row: Pick<Row, 'isa' | '
     shape: `${shape.m}x${shape.n}x${shape.k}`,
     gMacs: significant(run.gMacs),
     weightGBs: significant(run.weightGBs),
+    ...(row.op === 'gemv' ? { tokensPerS: significant((run.gMacs * 1e9) / TOKEN_MACS) } : {}),
     rooflineShare: significant(kernelShare(row.op, run, readsInt8(row.family), limits)),
   };
   return result;
@@ -109,9 +119,20 @@ async function kernels(flags: KernelFlags): Promise<void> {
     return printJsonResult({ machine: machineOf(cpu, ran), model: null }, { runs });
   }
   const rows = runs.map((run) => {
-    return [run.isa, run.op, run.family, run.shape, run.gMacs, run.weightGBs, percent(run.rooflineShare)];
+    return [
+      run.isa,
+      run.op,
+      run.family,
+      run.shape,
+      run.gMacs,
+      run.weightGBs,
+      percent(run.rooflineShare),
+      run.tokensPerS ?? '',
+    ];
   });
-  await writeStdout(formatTable(['isa', 'op', 'family', 'shape', 'GMAC/s', 'weight GB/s', 'of roofline'], rows));
+  await writeStdout(
+    formatTable(['isa', 'op', 'family', 'shape', 'GMAC/s', 'weight GB/s', 'of roofline', '1B tokens/s'], rows),
+  );
 }
 
 export function registerKernels(bench: Command): void {

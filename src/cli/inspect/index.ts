@@ -1,9 +1,11 @@
 /** `nibble inspect`: what a model file holds, how it is computed, where it comes from, where its outliers are. */
 import type { Command } from 'commander';
+import { chooseLookups } from '../../engine/lookups.js';
 import { readModelFile } from '../../model/gguf.js';
 import { resolveModel } from '../../model/sources/resolve.js';
 import type { ModelFile } from '../../model/types.js';
 import { LAYER_INPUTS } from '../../native/contract.js';
+import { loadAddon } from '../../native/load.js';
 import type { Statistics } from '../../quant/calibrate.js';
 import { readStatistics } from '../../quant/statistics-file.js';
 import { significant } from '../bench/statistics.js';
@@ -40,6 +42,16 @@ function headLines({ path, fileBytes, architectureName, architecture, nibble }: 
     `made by nibble ${provenance.toolVersion} from sha256 ${provenance.sourceSha256}\n` +
     `${calibrated}, seed ${provenance.seed}\n`
   );
+}
+
+/** Which kernels a model with bit planes takes here; nothing for others. */
+async function lookupLine(file: ModelFile, home: string | null): Promise<string> {
+  const kernels = formatRows(file).map((row) => row.kernels);
+  if (!kernels.some((name) => /^(lut-|ternary)/.test(name))) return '';
+  const { lookups, from } = await chooseLookups(null, home, loadAddon().cpuInfo());
+  const tokens = Object.entries(lookups).map(([bits, count]) => `${bits} ${count}`);
+  const why = from === 'tuning' ? 'measured by nibble tune' : 'by default; nibble tune measures it';
+  return `bit planes are looked up for steps of at most so many tokens: ${tokens.join(', ')} (${why})\n`;
 }
 
 function formatsTable(file: ModelFile): string {
@@ -85,7 +97,8 @@ async function inspect(name: string, flags: InspectFlags): Promise<void> {
   }
   if (flags.recipe === true) return writeStdout(recipe === null ? 'null\n' : `${JSON.stringify(recipe, null, 2)}\n`);
   const plots = statistics === null ? '' : `\n${outliersTable(statistics)}`;
-  await writeStdout(`${headLines(file)}\n${formatsTable(file)}${plots}`);
+  const lookups = await lookupLine(file, flags.home ?? null);
+  await writeStdout(`${headLines(file)}\n${formatsTable(file)}${lookups}${plots}`);
 }
 
 /** Adds `nibble inspect`. */

@@ -48,7 +48,16 @@ type FloatFormat = 'F32' | 'F16' | 'BF16';
 type GroupFormat = 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1';
 type SuperFormat = 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 type OwnFormat = 'NB_W4G64' | 'NB_W4G64A' | 'NB_W4G128' | 'NB_W4G128A' | 'NB_W8G64' | 'NB_W8G128';
-type RandomFormat = SuperFormat | OwnFormat;
+type PlaneFormat =
+  | 'NB_W1G64'
+  | 'NB_W1G128'
+  | 'NB_W2G64'
+  | 'NB_W2G64A'
+  | 'NB_W2G128'
+  | 'NB_W3G64'
+  | 'NB_W3G128'
+  | 'NB_W4G64P';
+type RandomFormat = SuperFormat | OwnFormat | PlaneFormat;
 export type TensorTypeName = FloatFormat | GroupFormat | RandomFormat;
 
 const GROUP = 32;
@@ -139,6 +148,14 @@ const randomFormats: Readonly<
   NB_W4G128A: { bytes: 68, scaleAt: 0, minAt: 2, spread: 4.6, minRatio: -7.5 },
   NB_W8G64: { bytes: 66, scaleAt: 0, minAt: -1, spread: 74, minRatio: 0 },
   NB_W8G128: { bytes: 130, scaleAt: 0, minAt: -1, spread: 74, minRatio: 0 },
+  NB_W1G64: { bytes: 10, scaleAt: 0, minAt: -1, spread: 0.5, minRatio: 0 },
+  NB_W1G128: { bytes: 18, scaleAt: 0, minAt: -1, spread: 0.5, minRatio: 0 },
+  NB_W2G64: { bytes: 18, scaleAt: 0, minAt: -1, spread: 1.12, minRatio: 0 },
+  NB_W2G64A: { bytes: 20, scaleAt: 0, minAt: 2, spread: 1.12, minRatio: -1.5 },
+  NB_W2G128: { bytes: 34, scaleAt: 0, minAt: -1, spread: 1.12, minRatio: 0 },
+  NB_W3G64: { bytes: 26, scaleAt: 0, minAt: -1, spread: 2.3, minRatio: 0 },
+  NB_W3G128: { bytes: 50, scaleAt: 0, minAt: -1, spread: 2.3, minRatio: 0 },
+  NB_W4G64P: { bytes: 34, scaleAt: 0, minAt: -1, spread: 4.6, minRatio: 0 },
 };
 
 /** Every format that can be generated. */
