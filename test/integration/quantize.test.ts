@@ -9,9 +9,12 @@ import { readGgufHeader } from '../../src/model/gguf-reader.js';
 import { tensorTypeName } from '../../src/model/gguf-types.js';
 import { kernelFamily } from '../../src/model/kernel-family.js';
 import { fileSha256 } from '../../src/model/sources/cache.js';
+import type { IsaLevel } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
 import { quantizeTogether } from '../../src/quant/quantize-tensors.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
+import { NativeKit } from '../support/native-kit.js';
+import { prefill, randomTokens } from '../support/native-logits.js';
 import { logitsOf, QuantizeKit } from '../support/quantize-kit.js';
 
 const calibration = ['calibration.tokens=128', 'calibration.window=32'];
@@ -205,6 +208,21 @@ test('rotation: floats compute nearly the same; what four levels lose, learned o
   const swept = await run('swept', []);
   assert.ok(swept < learned && learned < even, `${swept} < ${learned} < ${even}`);
   assert.ok((await logitsOf(kit.path('swept.gguf'))).flat().every(Number.isFinite));
+});
+
+test('a rotated codebook file has the same logits on every level, with any number of threads', async () => {
+  const set = [...calibration, 'rounding=rtn', 'sweeps=0'];
+  await kit.run('f32.gguf', 'four.gguf', { recipe: 'rcp-w2a4kv4', set });
+  const logits = async (level: IsaLevel, threads: number) => {
+    const native = await NativeKit.open(kit.path('four.gguf'), { level, threads, activations: null, kv: 'kv4' });
+    try {
+      return await prefill(native, native.open(48), randomTokens(40, native.vocab, 7), [24, 16], [0, 13, 37, 39]);
+    } finally {
+      await native.close();
+    }
+  };
+  const scalar = await logits('scalar', 1);
+  for (const level of loadAddon().cpuInfo().levels) assert.deepEqual(await logits(level, 2), scalar, level);
 });
 
 test('scaled weights are quantized with the statistics of the scaled inputs', async () => {
