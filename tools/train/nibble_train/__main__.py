@@ -57,6 +57,7 @@ def train_command(options) -> None:
                 options.minutes_max)
     watched = None if options.watch is None else text.read_texts(file, [options.watch])[: options.watch_tokens]
     tokens = text.load(options.tokens)
+    recipe = recipe_of(file, options.group, options.four_bits, tokens.shape[1], tokens.numel(), options.seed)
     training = Training(student, teacher_of(file), tokens, plan, watched)
     if options.resume:
         training.restore(torch.load(options.checkpoint, map_location=device))
@@ -67,7 +68,6 @@ def train_command(options) -> None:
         torch.save(training.state(), options.checkpoint)
         print(f"stopped at step {training.step} of {plan.steps}; go on with --resume")
     if options.out is not None:
-        recipe = recipe_of(options.group, options.four_bits, tokens.shape[1], tokens.numel(), options.seed)
         export(options.out, file, student, recipe, sha256_of(options.tokens), options.seed)
 
 

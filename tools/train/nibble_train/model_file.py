@@ -71,6 +71,10 @@ class ModelFile:
             raise ValueError(f"{self.path}: partial rotary embedding is not trained")
         return config
 
+    def type_of(self, name: str) -> int:
+        """The GGUF number of the format of a tensor."""
+        return int(self._entries[name].tensor_type)
+
     def tensor(self, name: str) -> torch.Tensor:
         """Float32, rows of outputs: [N, K], or [K] for a norm."""
         entry = self._entries[name]

@@ -25,6 +25,7 @@ def write_toy(path: str, seed: int = 5) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list([f"t{i}" for i in range(VOCAB)])
+    writer.add_token_merges(["t 1"])  # the engine wants some
     writer.add_eos_token_id(0)
 
     def matrix(rows: int, columns: int, deviation: float) -> np.ndarray:

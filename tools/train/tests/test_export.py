@@ -65,10 +65,12 @@ def test_the_file_holds_the_student_and_says_how_it_was_made(toy, tmp_path, monk
     with torch.no_grad():
         student.blocks[1].ffn_norm.gain[3] = 1.25
     path = str(tmp_path / "student.gguf")
-    recipe = recipe_of(64, True, 24, 1536, 1)
+    recipe = recipe_of(toy, 64, True, 24, 1536, 1)
     export(path, toy, student, recipe, "ab" * 32, 1)
     tensors, keys = read_tensors(path, monkeypatch)
     assert json.loads(keys["nibble.recipe"]) == recipe
+    assert recipe["classes"]["embedding"] == {"weights": "f32"}  # as the toy has it
+    assert recipe["classes"]["head"] == {"weights": "f32", "activations": "f32"}
     assert keys["nibble.format_version"] == 1 and keys["nibble.calibration.sha256"] == "ab" * 32
     assert keys["nibble.source.sha256"] == toy.sha256() and keys["nibble.seed"] == 1
     assert keys["tokenizer.ggml.tokens"] == toy.value("tokenizer.ggml.tokens")
