@@ -38,7 +38,8 @@ test('--ctx-size is another name of --context-tokens; the later of the two count
 
 test('wrong usage is one line on stderr and exit code 2', () => {
   for (const [args, message] of [
-    [['nope'], /^nibble: usage: unknown command 'nope'\n$/],
+    [['frobnicate'], /^nibble: usage: unknown command 'frobnicate'\n$/],
+    [['serv'], /^nibble: usage: unknown command 'serv' \(Did you mean serve\?\)\n$/],
     [['serve', '--bogus'], /^nibble: usage: unknown option '--bogus'\n$/],
     [['generate'], /^nibble: usage: missing required argument 'prompt'\n$/],
     [['generate', '--temperature', '3', 'x'], /^nibble: usage: .*number from 0 to 2/],
