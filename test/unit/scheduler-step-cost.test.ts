@@ -44,6 +44,14 @@ describe('the cost of steps', () => {
     }
   });
 
+  it('expects the mean of steps of which every second takes twice as long, not the shorter ones', () => {
+    const cost = new StepCost();
+    for (let i = 0; i < 200; i++) for (const one of shapes) cost.learn(one, timeMs(one, i % 2));
+    for (const one of shapes) {
+      assert.ok(Math.abs(cost.predictMs(one) / timeMs(one) - 1.5) < 0.08, `${one.tokens}: ${cost.predictMs(one)}`);
+    }
+  });
+
   it('keeps what it knows of prompts through a long time of decoding', () => {
     const cost = new StepCost();
     for (let i = 0; i < 50; i++) for (const one of shapes) cost.learn(one, timeMs(one));

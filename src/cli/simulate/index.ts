@@ -1,5 +1,5 @@
 /** `nibble simulate`: what clients would get, from the scheduler itself on a clock driven by a model of the machine. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { loadConfig, type SettingKey } from '../../config.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn, integersIn } from '../bench/arguments.js';
@@ -94,7 +94,11 @@ export function registerSimulate(program: Command): void {
     .option('--policy <changes>', 'such as itlTarget=50,maxSequences=16; several are compared', readPolicy)
     .option('--cost <costs>', 'of steps: a server that has learned them (http://…), or five numbers; else measured')
     .option('--good-ttft <ms>', 'a request is good if its first token comes within this', integerIn(1, 3_600_000), 2000)
-    .option('--replicas <counts>', 'of a fleet, such as 1,10,100: round-robin against cache-aware', integersIn(1, 1000))
+    .addOption(
+      new Option('--replicas <counts>', 'of a fleet, such as 1,10,100: round-robin against cache-aware; a table')
+        .argParser(integersIn(1, 1000))
+        .conflicts(['json', 'policy']),
+    )
     .option('--json', 'print one JSON object');
   addSettingOptions(command, settings).action(simulate);
 }
