@@ -27,7 +27,13 @@ function createProgram(): Command {
     .showHelpAfterError(false)
     .exitOverride()
     .configureOutput({
-      outputError: (text, write) => write(`nibble: usage: ${text.trim().replace(/^error: /, '').replaceAll('\n', ' ')}\n`),
+      outputError: (text, write) =>
+        write(
+          `nibble: usage: ${text
+            .trim()
+            .replace(/^error: /, '')
+            .replaceAll('\n', ' ')}\n`,
+        ),
     });
   registerServe(program);
   registerGenerate(program);
