@@ -7,6 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
+import { chooseLookups } from '../../src/engine/lookups.js';
+import type { LookupTokens } from '../../src/native/contract.js';
+import { loadAddon } from '../../src/native/load.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
 import { readSchema, root, run, runsOf, schemas, validator } from '../support/json-results.js';
 import { program } from '../support/program.js';
@@ -193,6 +196,16 @@ test('bench accounting: one run per batch', async () => {
     [1, 3],
   );
   assert.equal(result.meter, 'CPU time at 10 W a core');
+});
+
+test('tune: every kernel is measured, and what is kept is what was found', async () => {
+  const home = join(folder, 'home');
+  const result = await run('tune', 'tune', '--ms', '1', '--threads', '1', '--home', home);
+  assert.equal(runsOf(result).length, 4 * 5);
+  const { lookups } = result as { readonly lookups: LookupTokens };
+  const cpu = loadAddon().cpuInfo();
+  assert.deepEqual(await chooseLookups(null, home, cpu), { lookups, from: 'tuning' });
+  assert.equal((await chooseLookups(null, home, { ...cpu, brand: 'another' })).from, 'default');
 });
 
 test('bench start: packed and read from disk', async () => {
