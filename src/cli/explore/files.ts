@@ -1,10 +1,10 @@
 /** The two files that `nibble explore` reads: what is to be computed, and what may be chosen. */
-import { readFile, stat } from 'node:fs/promises';
 import Type, { type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { dimensions, type Space, sweepElements } from '../../cost/explore/sweep.js';
 import { NibbleError } from '../../errors.js';
 import { EXPLORE_POINTS_MAX, RECIPE_BYTES_MAX } from '../../limits.js';
+import { readJsonFile } from '../json-file.js';
 
 const closed = { additionalProperties: false } as const;
 const tokens = (minimum: number) => Type.Integer({ minimum, maximum: 131_072 });
@@ -61,15 +61,7 @@ export const defaultSpace: SpaceFile = {
 async function readJson<T extends TSchema>(path: string, schema: T): Promise<Static<T>> {
   const invalid = (message: string, cause?: unknown) =>
     new NibbleError('scenario_invalid', { path, message }, { cause });
-  let value: unknown;
-  try {
-    const { size } = await stat(path);
-    if (size > RECIPE_BYTES_MAX) throw invalid(`it has ${size} bytes; the limit is ${RECIPE_BYTES_MAX}`);
-    value = JSON.parse(await readFile(path, 'utf8'));
-  } catch (cause) {
-    if (cause instanceof NibbleError) throw cause;
-    throw invalid(cause instanceof Error ? cause.message : String(cause), cause);
-  }
+  const value = await readJsonFile(path, RECIPE_BYTES_MAX, invalid);
   if (Value.Check(schema, value)) return value;
   const [first] = Value.Errors(schema, value);
   throw invalid(first === undefined ? 'it does not fit' : `${first.instancePath || 'the file'} ${first.message}`);

@@ -1,5 +1,4 @@
 /** Reads a scenario: a file of JSON, hostile until it is checked. */
-import { readFile, stat } from 'node:fs/promises';
 import type { TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { type ScenarioFile, withSimulated } from '../../cost/tco/accelerated.js';
@@ -7,9 +6,9 @@ import { choicesOf, type Scenario } from '../../cost/tco/scenario.js';
 import { isRange } from '../../cost/tco/uncertain.js';
 import { NibbleError } from '../../errors.js';
 import { SCENARIO_BYTES_MAX } from '../../limits.js';
+import { type Fail, readJsonFile } from '../json-file.js';
 import { optionSchemas, scenarioSchema } from './schema.js';
 
-type Fail = (message: string) => NibbleError;
 type End = 'low' | 'likely' | 'high';
 
 const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
@@ -80,15 +79,5 @@ export function parseScenario(content: unknown, fail: Fail): Scenario {
 export async function readScenario(path: string): Promise<Scenario> {
   const fail = (message: string, cause?: unknown) =>
     new NibbleError('scenario_invalid', { path, message }, { param: 'scenario', cause });
-  let content: unknown;
-  try {
-    const { size } = await stat(path);
-    if (size > SCENARIO_BYTES_MAX) throw fail(`it has ${size} bytes; the limit is ${SCENARIO_BYTES_MAX}`);
-    content = JSON.parse(await readFile(path, 'utf8'));
-  } catch (cause) {
-    if (cause instanceof NibbleError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw fail(cause instanceof SyntaxError ? `it is not valid JSON: ${reason}` : `it can't be read: ${reason}`, cause);
-  }
-  return parseScenario(content, fail);
+  return parseScenario(await readJsonFile(path, SCENARIO_BYTES_MAX, fail), fail);
 }
