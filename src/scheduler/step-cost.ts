@@ -15,9 +15,8 @@ export type CostParameters = readonly [number, number, number, number, number];
 const featureCount = 5;
 /** Weight of all earlier steps against the newest one: some hundred steps count. */
 const decay = 0.99;
-/** A step that took many times what was expected was held up by something else; ms below which nothing is expected. */
-const surpriseMax = 4;
-const expectedMsMin = 1e-3;
+/** What took more than this many times what was expected was held up by something else, or nothing is known yet. */
+const surpriseMax = 3;
 /** Share of the newest turn in what a turn costs, and the longest that is believed: others have their own reasons. */
 const turnShare = 0.1;
 const turnMsMax = 4;
@@ -52,10 +51,10 @@ export class StepCost {
     this.turnMs *= turnDecay;
     const { tokens, rows, prefillPositions, decodePositions } = shape;
     // Errors count in proportion to what was expected: divided by the measured time they would pull towards the
-    // shortest times, a fifth too low on a busy machine.
-    const expected = Math.max(this.predictMs(shape), expectedMsMin);
-    const x = [1, tokens, rows, prefillPositions, decodePositions].map((value) => value / expected);
-    const y = Math.min(ms / expected, surpriseMax);
+    // shortest times, a fifth too low on a busy machine. Great surprises count less, or they would outweigh the rest.
+    const scale = Math.max(this.predictMs(shape), ms / surpriseMax);
+    const x = [1, tokens, rows, prefillPositions, decodePositions].map((value) => value / scale);
+    const y = ms / scale;
     for (let i = 0; i < featureCount; i++) {
       const xi = x[i] as number;
       for (let j = 0; j < featureCount; j++) {
@@ -98,21 +97,45 @@ export class StepCost {
 
 const scratchMatrix = new Float64Array(featureCount * featureCount);
 const scratchRight = new Float64Array(featureCount);
+const isZero = new Uint8Array(featureCount);
 
 /**
- * Moves `start` to the solution of `matrix` · p = `right`, with a ridge that holds each parameter to its start in
- * proportion to what the steps say about it. Gaussian elimination; the ridge keeps every pivot positive. Nothing takes
- * less than no time.
+ * Moves `start` to the solution of `matrix` · p = `right` with p ≥ 0, for nothing takes less than no time, and a ridge
+ * that holds each parameter to its start in proportion to what the steps say about it. Parameters that would be
+ * negative are 0, and the others are solved for without them: beside a negative one they would be too large.
  */
 function solveTowards(matrix: Float64Array, right: Float64Array, start: Float64Array): void {
+  isZero.fill(0);
+  for (let zeros = 0; zeros < featureCount; zeros++) {
+    solveOthers(matrix, right, start);
+    let worst = -1;
+    let least = 0;
+    for (let i = 0; i < featureCount; i++) {
+      const value = isZero[i] === 1 ? 0 : (start[i] as number) + (scratchRight[i] as number);
+      if (value < least) [worst, least] = [i, value];
+    }
+    if (worst < 0) break;
+    isZero[worst] = 1;
+  }
+  for (let i = 0; i < featureCount; i++) {
+    start[i] = isZero[i] === 1 ? 0 : Math.max(0, (start[i] as number) + (scratchRight[i] as number));
+  }
+}
+
+/** How far the others have to move, in `scratchRight`. Gaussian elimination; the ridge keeps pivots positive. */
+function solveOthers(matrix: Float64Array, right: Float64Array, start: Float64Array): void {
   const n = featureCount;
   const a = scratchMatrix;
   const y = scratchRight;
-  a.set(matrix);
   for (let i = 0; i < n; i++) {
     let residual = right[i] as number;
-    for (let j = 0; j < n; j++) residual -= (matrix[i * n + j] as number) * (start[j] as number);
-    y[i] = residual;
+    for (let j = 0; j < n; j++) {
+      const isUsed = isZero[i] === 0 && isZero[j] === 0;
+      const value = isUsed ? (matrix[i * n + j] as number) : 0;
+      residual -= value * (start[j] as number);
+      a[i * n + j] = value;
+    }
+    y[i] = isZero[i] === 1 ? 0 : residual;
     a[i * n + i] = (a[i * n + i] as number) * (1 + inertia) + Number.MIN_VALUE;
   }
   for (let k = 0; k < n; k++) {
@@ -130,5 +153,4 @@ function solveTowards(matrix: Float64Array, right: Float64Array, start: Float64A
     for (let j = k + 1; j < n; j++) value -= (a[k * n + j] as number) * (y[j] as number);
     y[k] = pivot > 1e-300 ? value / pivot : 0;
   }
-  for (let i = 0; i < n; i++) start[i] = Math.max(0, (start[i] as number) + (y[i] as number));
 }

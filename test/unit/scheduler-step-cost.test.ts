@@ -52,6 +52,20 @@ describe('the cost of steps', () => {
     }
   });
 
+  it('predicts decoding, most of the steps, where prompts suggest that rows take less than no time', () => {
+    const cost = new StepCost();
+    const steps: readonly (readonly [StepShape, number])[] = [
+      ...Array.from({ length: 18 }, () => [shape(8, 8, 0, 0), 5] as const),
+      [shape(100, 1, 0, 0), 25],
+      [shape(300, 1, 0, 0), 60],
+    ];
+    for (let i = 0; i < 50; i++) for (const [one, ms] of steps) cost.learn(one, ms);
+    for (const [one, ms] of steps) {
+      const limit = one.rows === 8 ? 0.1 : 0.25;
+      assert.ok(Math.abs(cost.predictMs(one) / ms - 1) < limit, `${one.tokens}: ${cost.predictMs(one)}`);
+    }
+  });
+
   it('keeps what it knows of prompts through a long time of decoding', () => {
     const cost = new StepCost();
     for (let i = 0; i < 50; i++) for (const one of shapes) cost.learn(one, timeMs(one));
