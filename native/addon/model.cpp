@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <span>
 #include <utility>
 
 #include "background.h"
@@ -212,16 +213,20 @@ Status read_batch(Napi::Env env, const Napi::Value& value, const EngineOptions& 
   return reader.status();
 }
 
-/// In the order of STEP_COUNTERS in src/native/contract.ts. An object with a property each would take longer to make
-/// than everything else that a result holds.
+/// In the order of STEP_COUNTERS in src/native/step-counters.ts. An object with a property each would take longer to
+/// make than everything else that a result holds.
 Napi::Float64Array counters_to_js(Napi::Env env, const StepCounters& counters) {
   const uint64_t work[] = {counters.weight_bytes, counters.kv_bytes,   counters.int8_macs,
                            counters.fp32_macs,    counters.short_rows, counters.total_ns};
-  Napi::Float64Array array = Napi::Float64Array::New(env, std::size(work) + kOperatorCount);
-  double* out = std::transform(std::begin(work), std::end(work), array.Data(),
-                               [](uint64_t value) { return static_cast<double>(value); });
-  std::transform(std::begin(counters.operator_ns), std::end(counters.operator_ns), out,
-                 [](uint64_t value) { return static_cast<double>(value); });
+  const uint64_t more[] = {counters.activation_bytes, counters.table_lookups};
+  Napi::Float64Array array = Napi::Float64Array::New(env, std::size(work) + kOperatorCount + std::size(more));
+  double* out = array.Data();
+  const auto append = [&](std::span<const uint64_t> values) {
+    out = std::transform(values.begin(), values.end(), out, [](uint64_t value) { return static_cast<double>(value); });
+  };
+  append(work);
+  append(counters.operator_ns);
+  append(more);
   return array;
 }
 

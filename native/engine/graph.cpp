@@ -109,14 +109,16 @@ void Graph::count_work(StepCounters& counters) const noexcept {
     for (size_t i = stage.first_layer; i < stage.end_layer; ++i) {
       const LayerWeights& layer = model_.weights.layers[i];
       for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
-        (linear->reads_codes() ? counters.int8_macs : counters.fp32_macs) += linear->macs() * stage.columns();
+        count_rows(*linear, stage.columns(), counters);
         counters.weight_bytes += linear->bytes();
       }
     }
   }
   const Linear& head = model_.weights.head;
-  (head.reads_codes() ? counters.int8_macs : counters.fp32_macs) += head.macs() * rows;
   counters.weight_bytes += head.bytes() * divide_up(rows, kHeadRows);
+  for (size_t first = 0; first < rows; first += kHeadRows) {
+    count_rows(head, std::min(kHeadRows, rows - first), counters);
+  }
 }
 
 /// The step's time by operator, from the ticks of all threads.

@@ -106,6 +106,10 @@ class Graph {
   };
 
   void count_work(StepCounters& counters) const noexcept;
+  /// What `columns` rows of a linear layer have it do; its weights aside.
+  void count_rows(const Linear& linear, size_t columns, StepCounters& counters) const noexcept;
+  /// Whether so many rows of input are looked up: for which bit planes read tables of them.
+  static bool looks_up(const Linear& linear, size_t columns) noexcept;
   void share_time(StepCounters& counters) const noexcept;
   void body(size_t thread) noexcept;
   void begin_stage(const Stage& stage, size_t thread) noexcept;

@@ -85,6 +85,25 @@ void Graph::count_short_rows(const LayerWeights& weights, std::span<const int32_
   }
 }
 
+bool Graph::looks_up(const Linear& linear, size_t columns) noexcept {
+  return linear.reads_codes() && columns <= linear.lookup_columns;
+}
+
+void Graph::count_rows(const Linear& linear, size_t columns, StepCounters& counters) const noexcept {
+  const bool codes = linear.reads_codes();
+  const bool tables = looks_up(linear, columns);
+  (codes ? counters.int8_macs : counters.fp32_macs) += linear.macs() * columns;
+  size_t bytes = linear.outputs * sizeof(float);
+  if (linear.reads_floats()) bytes += linear.inputs * sizeof(float);
+  if (codes) bytes += linear.inputs / kTileInputs * (sizeof(A8Block) + (tables ? sizeof(A8Table) : 0));
+  counters.activation_bytes += bytes * columns;
+  if (!tables) return;
+  for (const Linear::Segment& segment : linear.segments) {
+    const WeightFormatInfo& format = info(segment.weights.format);
+    if (format.planes) counters.table_lookups += segment.weights.rows * (linear.inputs / 4) * format.bits * columns;
+  }
+}
+
 /// Computes the input rows by `produce(row, out)`, quantizes them if the weights want that, and makes tables of few
 /// rows that bit planes read: once for all matrices that share the input. Few elements: every
 /// thread for itself. Otherwise shared out, with a barrier at the end.
@@ -93,7 +112,7 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   const size_t inputs = linear.inputs;
   const bool codes = linear.reads_codes();
   const bool keep_floats = linear.reads_floats();
-  const bool looks_up = codes && columns <= linear.lookup_columns;
+  const bool looks_up = Graph::looks_up(linear, columns);
   const bool ordered = !linear.tender.empty();
   const bool studied = model_.study != nullptr && model_.study->wants(linear.id);
   const bool shared = observer_ != nullptr || studied;

@@ -35,7 +35,7 @@ struct StageTables {
   std::span<const int32_t> blocks;
 };
 
-/// What the threads of a step spend their time on, in the order of OPERATORS of src/native/contract.ts.
+/// What the threads of a step spend their time on, in the order of OPERATORS of src/native/step-counters.ts.
 enum class Operator : uint8_t {
   embed,
   norm,  // RMSNorm and quantization of what the next matrix reads
@@ -60,6 +60,8 @@ struct StepCounters {
   uint64_t short_rows = 0;  // inputs of linear layers, by token, that got 4 bits
   uint64_t total_ns = 0;
   uint64_t operator_ns[kOperatorCount] = {};  // mean over the threads; they sum to total_ns but for rounding
+  uint64_t activation_bytes = 0;              // of linear layers: inputs as they were prepared, and outputs
+  uint64_t table_lookups = 0;                 // sums of four inputs, looked up by four bits of a plane
 };
 
 struct StepResult {

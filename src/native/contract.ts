@@ -10,10 +10,12 @@ import type { KernelRun, KernelRunRequest, LookupTokens, RooflineRun } from './b
 import type { StudiesInputs } from './input-study.js';
 import type { PruningSpec } from './pruning-spec.js';
 import type { Calibrates, Quantizes } from './quant-types.js';
+import type { StepCounters } from './step-counters.js';
 
 export type { KernelRun, KernelRunRequest, LookupTokens, RooflineRun } from './bench-types.js';
 export type { PruningSpec } from './pruning-spec.js';
 export * from './quant-types.js';
+export * from './step-counters.js';
 
 /** Instruction-set levels, slowest first. `NIBBLE_ISA` caps the level that dispatch may choose. */
 export type IsaLevel = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'neon';
@@ -248,50 +250,6 @@ export type StepBatch = {
   /** Also return the residual stream behind each layer. For tests and evaluation. Absent: false. */
   readonly wantHidden?: boolean;
 };
-
-/** What the threads of a step spend their time on; `wait` is the time at barriers and until a thread is awake. */
-export const OPERATORS = [
-  'embed',
-  'norm',
-  'qkv',
-  'rope',
-  'attention',
-  'attentionOutput',
-  'gateUp',
-  'activation',
-  'down',
-  'head',
-  'sampling',
-  'wait',
-] as const;
-export type Operator = (typeof OPERATORS)[number];
-
-/**
- * What a step did. MACs are counted once per multiply-accumulate; bytes as read from packed weights and KV blocks.
- * `shortRows`: inputs of linear layers, each token's counted apart, that were quantized to 4 bits (the head's aside).
- * Nanoseconds of operators are means over the threads; they sum to `totalNs` but for rounding.
- */
-export const STEP_COUNTERS = [
-  'weightBytes',
-  'kvBytes',
-  'int8Macs',
-  'fp32Macs',
-  'shortRows',
-  'totalNs',
-  ...OPERATORS,
-] as const;
-export type StepCounter = (typeof STEP_COUNTERS)[number];
-
-/** One number per name in `STEP_COUNTERS`, at `counterIndex`: a step of a small model has no time to make an object. */
-export type StepCounters = Float64Array;
-
-export const counterIndex = Object.fromEntries(STEP_COUNTERS.map((name, index) => [name, index])) as Readonly<
-  Record<StepCounter, number>
->;
-
-export function readCounter(counters: StepCounters, name: StepCounter): number {
-  return counters[counterIndex[name]] ?? 0;
-}
 
 export type StepResult = {
   /** [R] sampled token id, or the target that was scored. */

@@ -37,6 +37,9 @@ const usage = ({ kvBlocksUsed, kvBlocksTotal }: EngineGauges): number =>
 /** What the steps of one model did. */
 type StepSums = { count: number; prefillTokens: number; decodeTokens: number; readonly work: Float64Array };
 
+type ReadSum = (sums: StepSums) => number;
+type SummedSeries = { readonly labels: Readonly<Record<string, string>>; readonly sum: ReadSum };
+
 const createStepSums = (): StepSums => ({
   count: 0,
   prefillTokens: 0,
@@ -149,47 +152,47 @@ export class ModelSeries {
   }
 
   /** A counter whose series are summed elsewhere: a step is no place for looking series up by their labels. */
-  #summed(name: string, help: string, label: string, read: Readonly<Record<string, (sums: StepSums) => number>>): void {
+  #summedBy(name: string, help: string, label: string, read: Readonly<Record<string, ReadSum>>): void {
+    const values = Object.entries(read).map(([value, sum]) => ({ labels: { [label]: value }, sum }));
+    this.#collected(name, help, [label], values);
+  }
+
+  #summed(name: string, help: string, sum: ReadSum): void {
+    this.#collected(name, help, [], [{ labels: {}, sum }]);
+  }
+
+  #collected(name: string, help: string, labelNames: readonly string[], values: readonly SummedSeries[]): void {
     const steps = this.#steps;
     new Counter({
       name,
       help,
-      labelNames: ['model_name', label],
+      labelNames: ['model_name', ...labelNames],
       registers: [this.#registry],
       collect() {
         this.reset();
         for (const [model_name, sums] of steps) {
-          for (const [value, sum] of Object.entries(read)) this.inc({ model_name, [label]: value }, sum(sums));
+          for (const { labels, sum } of values) this.inc({ model_name, ...labels }, sum(sums));
         }
       },
     });
   }
 
   #addSteps(): void {
-    const steps = this.#steps;
-    new Counter({
-      name: 'nibble_steps_total',
-      help: 'Steps of the engine.',
-      labelNames: ['model_name'],
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        for (const [model_name, { count }] of steps) this.inc({ model_name }, count);
-      },
-    });
+    this.#summed('nibble_steps_total', 'Steps of the engine.', ({ count }) => count);
     const work = (name: StepCounter, unit = 1) => {
       return (sums: StepSums) => readCounter(sums.work, name) * unit;
     };
-    this.#summed('nibble_step_tokens_total', 'Tokens computed by steps.', 'phase', {
+    this.#summedBy('nibble_step_tokens_total', 'Tokens computed by steps.', 'phase', {
       prefill: ({ prefillTokens }) => prefillTokens,
       decode: ({ decodeTokens }) => decodeTokens,
     });
     const seconds = Object.fromEntries(OPERATORS.map((operator) => [operator, work(operator, 1e-9)]));
-    this.#summed('nibble_step_seconds_total', 'Time spent in steps, by operator.', 'operator', seconds);
-    const bytes = { weights: work('weightBytes'), kv: work('kvBytes') };
-    this.#summed('nibble_step_bytes_total', 'Bytes read by steps.', 'source', bytes);
+    this.#summedBy('nibble_step_seconds_total', 'Time spent in steps, by operator.', 'operator', seconds);
+    const bytes = { weights: work('weightBytes'), kv: work('kvBytes'), activations: work('activationBytes') };
+    this.#summedBy('nibble_step_bytes_total', 'Bytes read by steps; of activations, written too.', 'source', bytes);
     const macs = { int8: work('int8Macs'), fp32: work('fp32Macs') };
-    this.#summed('nibble_step_macs_total', 'Multiply-accumulates done by steps.', 'type', macs);
+    this.#summedBy('nibble_step_macs_total', 'Multiply-accumulates done by steps.', 'type', macs);
+    this.#summed('nibble_step_table_lookups_total', 'Sums that steps looked up.', work('tableLookups'));
   }
 
   #gauge(name: string, help: string, read: (gauges: EngineGauges) => number): void {

@@ -23,18 +23,22 @@ const headWeights = 64 * 320;
 /** 32 weights in 20 bytes: 16 of codes, a scale and a minimum of two each. Of the head 32 in 34. */
 const layerBytes = (layerWeights / 32) * 20;
 const headBytes = (headWeights / 32) * 34;
+/**
+ * What a token moves in a layer: 32 codes with their scale and sums in 64 bytes, of the inputs of Q, K and V, of the
+ * output, of gate and up, and of down; and the floats that these give.
+ */
+const activationBytesOfLayer = ((64 + 64 + 64 + 96) / 32) * 64 + (128 + 64 + 192 + 64) * 4;
+const activationBytesOfRow = (64 / 32) * 64 + 320 * 4;
 /** Keys and values of 32 numbers in two bytes each. */
 const kvBytesOfLayer = 2 * 32 * 2;
 /** Scores and sums: a multiplication each for every number of every head. */
 const macsPerPosition = 2 * 2 * 32;
 
-type Counts = { readonly int8Macs: number; readonly fp32Macs: number; readonly weightBytes: number };
+const counted = ['int8Macs', 'fp32Macs', 'weightBytes', 'activationBytes', 'tableLookups'] as const;
+type Counts = Readonly<Record<(typeof counted)[number], number>>;
 
-const countsOf = (counters: StepCounters): Counts => ({
-  int8Macs: readCounter(counters, 'int8Macs'),
-  fp32Macs: readCounter(counters, 'fp32Macs'),
-  weightBytes: readCounter(counters, 'weightBytes'),
-});
+const countsOf = (counters: StepCounters) =>
+  Object.fromEntries(counted.map((name) => [name, readCounter(counters, name)]));
 
 /** By layer: tokens that it computes, and positions that these look at, each those before it and itself. */
 function byHand(layers: readonly { readonly tokens: number; readonly seen: number }[], rows: number): Counts {
@@ -43,6 +47,8 @@ function byHand(layers: readonly { readonly tokens: number; readonly seen: numbe
     int8Macs: sum(({ tokens }) => tokens * layerWeights) + rows * headWeights,
     fp32Macs: sum(({ seen }) => seen * macsPerPosition),
     weightBytes: layers.length * layerBytes + (rows > 0 ? headBytes : 0),
+    activationBytes: sum(({ tokens }) => tokens * activationBytesOfLayer) + rows * activationBytesOfRow,
+    tableLookups: 0,
   };
 }
 
@@ -150,4 +156,27 @@ test('pruned tokens are work of the layers that see them', async () => {
   check(await run(512, 8, [[7, -1]]), [partOf(512, 8, 1)], byHand(layersOf([512, 8], [128, 8]), 1));
   check(await run(520, 1, [[0, -1]]), [partOf(520, 1, 1)], byHand(layersOf([520, 1], [136, 1]), 1));
   kit.release(sequence);
+});
+
+test('look-ups of bit planes, up to so many tokens of a step and rows of the head', async () => {
+  // Q, K and V have 2 bits, the output 2; the gate has 1, up 4; down has 3. The head isn't of planes.
+  const types = { attention: 'NB_W2G64', gate: 'NB_W1G64', up: 'NB_W4G64P', down: 'NB_W3G64' } as const;
+  const path = await models.write('planes', { ...shape, ffn: 128, types });
+  const planes = await NativeKit.open(path, { threads: 1, lookups: { w1: 2, w2: 2, w3: 2, w4: 2 } });
+  const lookups = async (tokens: number) => {
+    const sequence = planes.open(64);
+    const { counters } = await planes.step([{ sequence, tokens: prompt.slice(0, tokens), rows: [[0, -1]] }]);
+    planes.release(sequence);
+    return [readCounter(counters, 'tableLookups'), readCounter(counters, 'activationBytes')];
+  };
+  // A look-up for four inputs: 16 of 64 for every output and plane, 32 of 128.
+  const lookupsOfLayer = 16 * (128 * 2 + 64 * 2 + 128 * 1 + 128 * 4) + 32 * 64 * 3;
+  const bytesOfLayer = ((64 + 64 + 64 + 128) / 32) * 64 + (128 + 64 + 256 + 64) * 4;
+  const tableBytesOfLayer = ((64 + 64 + 64 + 128) / 32) * 192;
+  assert.deepEqual(await lookups(2), [
+    2 * 2 * lookupsOfLayer,
+    2 * 2 * (bytesOfLayer + tableBytesOfLayer) + activationBytesOfRow,
+  ]);
+  assert.deepEqual(await lookups(3), [0, 3 * 2 * bytesOfLayer + activationBytesOfRow]);
+  await planes.close();
 });

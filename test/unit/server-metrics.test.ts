@@ -73,7 +73,7 @@ test('gauges show what the engine says, the build info what runs', async () => {
 test('what the engine reports is counted', async () => {
   const server = createFakeServer();
   const { observer } = server.modelMetrics;
-  const work = { weightBytes: 1000, kvBytes: 10, int8Macs: 500, fp32Macs: 50 };
+  const work = { weightBytes: 1000, kvBytes: 10, activationBytes: 300, int8Macs: 500, fp32Macs: 50, tableLookups: 70 };
   const counters = countersOf({ ...work, totalNs: 2e9, gateUp: 1.5e9, head: 4e8, wait: 1e8 });
   observer.onStep({ prefillTokens: 7, decodeTokens: 2, counters, parts: [] });
   observer.onFinished(finished);
@@ -101,6 +101,8 @@ test('what the engine reports is counted', async () => {
     'nibble_step_seconds_total{operator="gateUp"}': 1.5,
     'nibble_step_seconds_total{operator="head"}': 0.4,
     'nibble_step_bytes_total{source="weights"}': 1000,
+    'nibble_step_bytes_total{source="activations"}': 300,
+    nibble_step_table_lookups_total: 70,
     'nibble_step_macs_total{type="int8"}': 500,
     'nibble_energy_joules_total{phase="decode",source="tdp"}': 2,
   };
