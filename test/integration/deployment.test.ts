@@ -93,6 +93,16 @@ test('the prices that containers get are prices', () => {
   assert.equal(readPrices(join(root, 'docker/prices.json')).currency, 'EUR');
 });
 
+test('what requests cost is kept where containers and restarts leave it', () => {
+  const compose = readSource('docker/compose.yaml');
+  const [, ledger = ''] = /^ {4}NIBBLE_LEDGER: (\S+)$/m.exec(compose) ?? [];
+  assert.match(compose, new RegExp(`^ {4}- models:${dirname(ledger)}$`, 'm'));
+  assert.match(compose, /^volumes:\n {2}models:$/m);
+  const unit = readSource('docker/systemd/nibble.service');
+  const [, folder] = /^StateDirectory=(\w+)$/m.exec(unit) ?? [];
+  assert.match(unit, new RegExp(`NIBBLE_LEDGER=/var/lib/${folder}/`));
+});
+
 test('the image has what the program needs besides its bundle, and runs it without a shell', () => {
   const dockerfile = readSource('docker/Dockerfile');
   for (const path of ['node_modules', 'dist', 'build/release/Release/nibble.node']) {

@@ -1,16 +1,10 @@
-/** Replicas behind HAProxy, as docker/haproxy/haproxy.cfg has it, and a crowd that keeps asking them. */
+/** Replicas that can be ended and started again, and a crowd that keeps asking the router before them. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readSource } from './imports.js';
 import { spawnNibble } from './real-server.js';
-
-export const needsHaproxy: { readonly skip?: string } =
-  spawnSync('haproxy', ['-v'], { stdio: 'ignore' }).status === 0 ? {} : { skip: 'needs haproxy (apt install haproxy)' };
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
@@ -22,7 +16,7 @@ export async function freePort(): Promise<number> {
 }
 
 /** Waits until a URL answers 200. */
-async function answers(url: string): Promise<void> {
+export async function answers(url: string): Promise<void> {
   const end = performance.now() + 120_000;
   for (;;) {
     const isThere = await fetch(url).then(
@@ -37,21 +31,31 @@ async function answers(url: string): Promise<void> {
 
 /** A server that can be ended and started again at the same address. */
 export class Replica {
-  readonly port: number;
-  readonly #model: string;
+  readonly url: string;
+  readonly #args: readonly string[];
   #child: ChildProcess | null = null;
 
-  constructor(port: number, model: string) {
-    this.port = port;
-    this.#model = model;
+  constructor(port: number, model: string, flags: readonly string[] = []) {
+    this.url = `http://127.0.0.1:${port}`;
+    this.#args = [
+      'serve',
+      '--model',
+      model,
+      '--port',
+      String(port),
+      '--threads',
+      '1',
+      '--log-level',
+      'error',
+      ...flags,
+    ];
   }
 
   async start(): Promise<void> {
-    const flags = ['--model', this.#model, '--port', String(this.port), '--threads', '1', '--log-level', 'error'];
-    this.#child = spawnNibble(['serve', ...flags]);
+    this.#child = spawnNibble(this.#args);
     this.#child.stdout?.resume();
     this.#child.stderr?.resume();
-    await answers(`http://127.0.0.1:${this.port}/ready`);
+    await answers(`${this.url}/ready`);
   }
 
   /** Ends it; returns its exit code, null if the signal ended it. */
@@ -64,51 +68,66 @@ export class Replica {
   }
 }
 
-/** HAProxy by the project's own settings, with these replicas instead of those that Docker's names lead to. */
-export async function startRouter(folder: string, ports: readonly number[]): Promise<{ url: string; end(): void }> {
-  const port = await freePort();
-  const servers = ports.map((replica, i) => `  server replica${i} 127.0.0.1:${replica}`).join('\n');
-  const settings = readSource('docker/haproxy/haproxy.cfg')
-    .replace(/^ {2}server-template .*$/m, servers)
-    .replace('bind :8080', `bind 127.0.0.1:${port}`)
-    .replace(/^ {2}log stdout .*$/m, '');
-  assert.match(settings, /server replica0 /);
-  const file = join(folder, 'haproxy.cfg');
-  writeFileSync(file, settings);
-  const child = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore' });
-  const url = `http://127.0.0.1:${port}`;
-  await answers(`${url}/router`);
-  return { url, end: () => void child.kill('SIGKILL') };
+/** So many replicas of a model, all ready. */
+export async function startReplicas(
+  count: number,
+  model: string,
+  flags: readonly string[] = [],
+): Promise<readonly Replica[]> {
+  const replicas: Replica[] = [];
+  for (let i = 0; i < count; i += 1) replicas.push(new Replica(await freePort(), model, flags));
+  await Promise.all(replicas.map((replica) => replica.start()));
+  return replicas;
 }
 
 export type Outcome =
-  | { readonly kind: 'whole' }
-  /** A stream that ended without its final marker. */
-  | { readonly kind: 'cut' }
+  /** Times are those of `performance.now()` and between; the first token is that of a stream. */
+  | { readonly kind: 'whole'; readonly startMs: number; readonly firstMs: number }
+  /** A stream that had begun ended by an error event, or its connection broke: the client sees that it isn't whole. */
+  | { readonly kind: 'broken' }
+  /** A stream ended as if it were whole, but without its final marker. */
+  | { readonly kind: 'silent' }
   | { readonly kind: 'failed'; readonly why: string };
 
+export const outputTokens = 24;
+
+async function readStream(response: Response, startMs: number): Promise<Outcome> {
+  let text = '';
+  let firstMs = 0;
+  try {
+    for await (const bytes of response.body ?? []) {
+      text += Buffer.from(bytes as Uint8Array).toString();
+      if (firstMs === 0 && text.includes('data: ')) firstMs = performance.now() - startMs;
+    }
+  } catch {
+    return { kind: 'broken' };
+  }
+  if (text.trimEnd().endsWith('data: [DONE]')) return { kind: 'whole', startMs, firstMs };
+  return { kind: /^data: \{"error"/m.test(text) ? 'broken' : 'silent' };
+}
+
 /** One request to its end. */
-export async function askOnce(url: string, isStream: boolean, seed: number): Promise<Outcome> {
-  const request = { model: 'default', prompt: `Number ${seed}`, max_tokens: 24, seed, ignore_eos: true };
+export async function askOnce(url: string, body: object, isStream: boolean): Promise<Outcome> {
+  const startMs = performance.now();
   try {
     const response = await fetch(`${url}/v1/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ ...request, stream: isStream }),
+      body: JSON.stringify({ model: 'default', max_tokens: outputTokens, ignore_eos: true, ...body, stream: isStream }),
     });
     if (!response.ok) return { kind: 'failed', why: `${response.status} ${await response.text()}` };
-    const text = await response.text().catch(() => null);
-    if (isStream) return text?.trimEnd().endsWith('data: [DONE]') ? { kind: 'whole' } : { kind: 'cut' };
-    if (text === null) return { kind: 'failed', why: 'the connection broke' };
+    if (isStream) return await readStream(response, startMs);
+    const text = await response.text();
     const { usage } = JSON.parse(text) as { readonly usage: { readonly completion_tokens: number } };
-    return usage.completion_tokens === 24 ? { kind: 'whole' } : { kind: 'failed', why: text };
+    if (usage.completion_tokens !== outputTokens) return { kind: 'failed', why: text };
+    return { kind: 'whole', startMs, firstMs: performance.now() - startMs };
   } catch (error) {
-    return { kind: 'failed', why: String(error) };
+    return { kind: 'failed', why: `${error} ${error instanceof Error ? (error.cause ?? '') : ''}` };
   }
 }
 
-/** Keeps asking with so many clients at once, every third request streamed, until `stop`; then all outcomes. */
-export function startCrowd(url: string, clients: number) {
+/** Keeps asking with so many clients at once, every `streamEvery`th request streamed, until `stop`: all outcomes. */
+export function startCrowd(url: string, clients: number, streamEvery = 3) {
   let isOver = false;
   let seed = 0;
   const plain: Outcome[] = [];
@@ -116,8 +135,8 @@ export function startCrowd(url: string, clients: number) {
   const client = async () => {
     while (!isOver) {
       seed += 1;
-      const isStream = seed % 3 === 0;
-      (isStream ? streams : plain).push(await askOnce(url, isStream, seed));
+      const isStream = seed % streamEvery === 0;
+      (isStream ? streams : plain).push(await askOnce(url, { prompt: `Number ${seed}`, seed }, isStream));
       await sleep(10);
     }
   };

@@ -16,7 +16,8 @@ export type Libraries =
   | 'requirements-clients'
   | 'requirements-harness'
   | 'requirements-train'
-  | 'requirements-deploy';
+  | 'requirements-deploy'
+  | 'requirements-router';
 
 /** $NIBBLE_HOME/reference-venv, else nibble/reference-venv in the XDG cache. */
 function cacheFolder(): string {
