@@ -161,6 +161,7 @@ test('what is wrong is told by its parameter', async (t) => {
     assert.deepEqual([response.json().error.code, response.json().error.param], ['invalid_request', param], query);
   }
   assert.equal((await ask('?from=1&from=2', 'alice')).statusCode, 400);
+  assert.match((await ask('?group_by=tenant', 'alice')).json().error.message, /be some of key, model and recipe/);
   assert.deepEqual(asked, []);
 });
 

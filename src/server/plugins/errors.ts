@@ -75,7 +75,7 @@ function fromFastify(error: FastifyError, contentType: string, schema: TSchema):
 const isFastifyError = (error: unknown): error is FastifyError =>
   error instanceof Error && !(error instanceof NibbleError) && 'code' in error;
 
-/** Any error as an error object; `schema` is the one that the body had to fit. What isn't expected is logged and shown as `internal`, without its details. */
+/** Any error as an error object; `schema` is the one that the body or the query had to fit. What isn't expected is logged and shown as `internal`, without its details. */
 export function describeError(
   error: unknown,
   log: FastifyBaseLogger,
@@ -101,7 +101,9 @@ export function describeError(
 
 /** Answers with an error object. */
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const schema = request.routeOptions.schema?.body as TSchema | undefined;
+  const { schema: schemas } = request.routeOptions;
+  const isOfQuery = isFastifyError(error) && error.validationContext === 'querystring';
+  const schema = (isOfQuery ? schemas?.querystring : schemas?.body) as TSchema | undefined;
   const contentType = request.headers['content-type'];
   const { status, retryAfterSeconds, body } = describeError(error, request.log, contentType, schema);
   request.errorCode = body.error.code;

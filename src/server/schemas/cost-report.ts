@@ -22,10 +22,18 @@ export const CostQuery = Type.Object(
       }),
     ),
     limit: Type.Optional(
-      Type.String({ pattern: '^[1-9][0-9]{0,3}$', description: 'Lines of a page, up to 1000; 100 if left out.' }),
+      Type.String({
+        pattern: '^[1-9][0-9]{0,3}$',
+        description: 'Lines of a page, up to 1000; 100 if left out.',
+        expected: 'an integer from 1 to 1000',
+      }),
     ),
     after: Type.Optional(
-      Type.String({ pattern: '^[A-Za-z0-9_-]{1,2048}$', description: '`next` of the page before.' }),
+      Type.String({
+        pattern: '^[A-Za-z0-9_-]{1,2048}$',
+        description: '`next` of the page before.',
+        expected: "'next' of a page that was asked for with the same 'group_by'",
+      }),
     ),
   },
   closed,
