@@ -7,6 +7,7 @@ import { registerCompare } from './compare/index.js';
 import { registerGate } from './gate.js';
 import { registerPerplexity } from './perplexity.js';
 import { registerPruning } from './pruning.js';
+import { registerRecipes } from './recipes.js';
 import { registerTeacherForced } from './teacher-forced.js';
 
 /** Adds `nibble eval` and its subcommands; docs/json.md describes what they print with `--json`. */
@@ -16,6 +17,7 @@ export function registerEval(program: Command): void {
   registerActivations(parent);
   registerAgreement(parent);
   registerCompare(parent);
+  registerRecipes(parent);
   registerGate(parent);
   registerChoices(parent);
   registerTeacherForced(parent);

@@ -2,15 +2,15 @@
 import { createHash } from 'node:crypto';
 import { access, mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Config } from '../../config.js';
-import type { Recipe } from '../../model/recipe-types.js';
-import { fileSha256, modelsFolder } from '../../model/sources/cache.js';
-import { namedRecipes } from '../../quant/named-recipes.js';
-import { quantize } from '../../quant/quantize.js';
-import { resolveRecipe } from '../../quant/recipe.js';
-import { type Contender, readContender } from '../eval/compare/candidates.js';
-import { packageVersion } from '../output.js';
-import { phaseProgress, sourceOpener } from '../quantize.js';
+import type { Config } from '../config.js';
+import type { Recipe } from '../model/recipe-types.js';
+import { fileSha256, modelsFolder } from '../model/sources/cache.js';
+import { namedRecipes } from '../quant/named-recipes.js';
+import { quantize } from '../quant/quantize.js';
+import { resolveRecipe } from '../quant/recipe.js';
+import { type Contender, readContender } from './eval/compare/candidates.js';
+import { packageVersion } from './output.js';
+import { phaseProgress, sourceOpener } from './quantize.js';
 
 /** What is asked for: a file as it is, or a recipe to quantize the model by. */
 export type Asked = Contender & { readonly recipe: string | null };
@@ -32,6 +32,8 @@ export type MakeOptions = {
   readonly source: string;
   /** Text file; null: the model writes its own. */
   readonly calibration: string | null;
+  /** `key=value` as `nibble quantize --set` has them, for all recipes; default: none. */
+  readonly settings?: readonly string[];
   readonly signal: AbortSignal;
 };
 
@@ -71,10 +73,10 @@ async function makeFile(options: MakeOptions, recipe: Recipe): Promise<string> {
 /** The contender with a file that exists. */
 export async function makeCandidate(options: MakeOptions, { recipe, ...contender }: Asked): Promise<Contender> {
   if (recipe !== null) {
-    const model = await makeFile(options, await resolveRecipe(recipe));
+    const model = await makeFile(options, await resolveRecipe(recipe, options.settings));
     return { ...contender, changes: { ...contender.changes, model } };
   }
-  const { resolveModel } = await import('../../model/sources/resolve.js');
+  const { resolveModel } = await import('../model/sources/resolve.js');
   const { offline, home } = options.config;
   const model = await resolveModel(contender.changes.model, { offline, home });
   return { ...contender, changes: { ...contender.changes, model } };
