@@ -97,6 +97,9 @@ export const CHAT_TEMPLATE_WAITING_MAX = 256;
 /** Longest prompt that a template may make, characters: four per token of the longest context, and room. */
 export const CHAT_PROMPT_CHARS_MAX = 16 * CONTEXT_TOKENS_MAX;
 
+/** Length of `cache_salt`: a name or a random key. */
+export const CACHE_SALT_LENGTH_MAX = 256;
+
 /** Functions that a request may offer (the OpenAI contract). */
 export const TOOLS_MAX = 128;
 

@@ -10,7 +10,7 @@ const PRIORITY_LAST = 100;
 /** A token that a model holds for impossible would make the whole perplexity infinite. */
 const LOGPROB_MIN = -100;
 
-function scoring(ids: Int32Array): GenerationRequest {
+function scoring(ids: Int32Array, cacheScope: number): GenerationRequest {
   return {
     promptIds: ids,
     maxTokens: 0,
@@ -21,12 +21,19 @@ function scoring(ids: Int32Array): GenerationRequest {
     ignoreEos: true,
     priority: PRIORITY_LAST,
     tenant: 'comparison',
+    cacheScope,
   };
 }
 
 /** What a model thinks of the tokens from `start` on. Rejects with what the sequence fails with. */
-async function score(engine: Engine, ids: Int32Array, start: number, signal: AbortSignal): Promise<TokenLogprob[]> {
-  const [generation] = engine.submit([scoring(ids)], signal);
+async function score(
+  engine: Engine,
+  ids: Int32Array,
+  start: number,
+  cacheScope: number,
+  signal: AbortSignal,
+): Promise<TokenLogprob[]> {
+  const [generation] = engine.submit([scoring(ids, cacheScope)], signal);
   let found: TokenLogprob[] = [];
   if (generation !== undefined) {
     for await (const event of generation) if (event.kind === 'prompt') found = event.logprobs.slice(start);
@@ -38,19 +45,20 @@ async function score(engine: Engine, ids: Int32Array, start: number, signal: Abo
 /**
  * Reads a prompt and its answer with both models, which costs each a prefill. What is compared is what they find
  * likeliest at each token, so it doesn't matter how the answer was sampled. Rejects if one can't
- * (`context_length_exceeded`, `queue_full`, `draining`, …).
+ * (`context_length_exceeded`, `queue_full`, `draining`, …). `cacheScope`: that of the request, whose text it is.
  */
 export async function compareAnswer(
   baseline: Engine,
   candidate: Engine,
   promptIds: Int32Array,
   answerIds: readonly number[],
+  cacheScope: number,
   signal: AbortSignal,
 ): Promise<Compared> {
   const ids = new Int32Array(promptIds.length + answerIds.length);
   ids.set(promptIds);
   ids.set(answerIds, promptIds.length);
-  const scores = (engine: Engine) => score(engine, ids, promptIds.length, signal);
+  const scores = (engine: Engine) => score(engine, ids, promptIds.length, cacheScope, signal);
   const [ours, theirs] = await Promise.all([scores(baseline), scores(candidate)]);
   const likeliest = ({ top }: TokenLogprob) => top[0]?.tokenId;
   const total = (found: readonly TokenLogprob[]) =>

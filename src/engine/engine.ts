@@ -152,6 +152,7 @@ class StepEngine implements PinningEngine {
         drafter: this.speculates && live.canSpeculate ? new NgramDrafter() : undefined,
         priority: live.request.priority ?? 0,
         tenant: live.request.tenant ?? '',
+        cacheScope: live.request.cacheScope,
         deadlineMs: nowMs + this.queueMsMax,
       })),
     );

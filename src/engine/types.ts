@@ -39,6 +39,8 @@ export type GenerationRequest = {
   readonly priority?: number;
   /** For whom it runs: tenants share the machine evenly. All that leave it out are one tenant. */
   readonly tenant?: string;
+  /** Sequences share cached prompts with those of the same number, pinned ones with all; left out: 0, everybody's. */
+  readonly cacheScope?: number;
   /** Where its energy is entered; the sequences of a request share them. */
   readonly accounts?: readonly CostAccount[];
   /** Told once how the sequence went, with its generated tokens. Must not throw. */

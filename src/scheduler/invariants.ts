@@ -97,7 +97,10 @@ function assertBlocks<T>({ kv, running, limits }: Scheduler<T>): void {
       check(index.has(id) === at < indexedBlocks, `block ${id} is in the index, or isn't, against its table`);
       if (at >= indexedBlocks) continue;
       const parent = at === 0 ? sequence.root : (blocks[at - 1] as number);
-      check(index.find(parent, tokens, at * blockTokens) === id, `block ${id} isn't found under its tokens`);
+      check(
+        kv.findFor(sequence.scope, parent, tokens, at * blockTokens) === id,
+        `block ${id} isn't found under its tokens`,
+      );
       check(index.isReady(id) === at < readyBlocks, `block ${id} is ready, or isn't, against its table`);
     }
   }

@@ -35,12 +35,12 @@ export class KvBlocks<T> {
 
   /** For a sequence without blocks: how many it would share, and how many of these now count as available. */
   lookUp(sequence: Sequence<T>): { readonly shared: number; readonly sharedAvailable: number } {
-    const { ids, cacheableTokens, windowTokens } = sequence;
+    const { ids, cacheableTokens, windowTokens, scope } = sequence;
     let shared = 0;
     let sharedAvailable = 0;
     let parent = sequence.root;
     for (let offset = 0; offset + windowTokens <= cacheableTokens; offset += windowTokens) {
-      if (this.find(parent, ids, offset, windowTokens) !== 'ready') break;
+      if (this.find(parent, ids, offset, windowTokens, scope) !== 'ready') break;
       for (const block of this.found) {
         shared++;
         if (this.pool.referenceCount(block) === 0) sharedAvailable++;
@@ -63,7 +63,7 @@ export class KvBlocks<T> {
         return 'absent';
       }
       if (offset + windowTokens > sequence.cacheableTokens) return 'absent';
-      const next = this.find(this.lastIndexed(sequence), sequence.tokens, offset, windowTokens);
+      const next = this.find(this.lastIndexed(sequence), sequence.tokens, offset, windowTokens, sequence.scope);
       if (next !== 'ready') return next;
       for (const block of this.found) {
         this.pool.retain(block);
@@ -77,12 +77,24 @@ export class KvBlocks<T> {
     }
   }
 
+  /**
+   * The block that continues `parent` and that a sequence of this scope may share: of the other scopes only what is
+   * pinned, which doesn't depend on anybody's requests. Preferred, because it takes no further block.
+   */
+  findFor(scope: number, parent: number, ids: Int32Array, offset: number): number {
+    if (scope !== 0 && this.pinned.blockCount > 0) {
+      const common = this.index.find(parent, ids, offset);
+      if (common >= 0 && this.pinned.has(common)) return common;
+    }
+    return this.index.find(parent, ids, offset, scope);
+  }
+
   /** Looks for the blocks of `tokens` ids from `offset` on, one behind the other; they are in `found` if all are ready. */
-  private find(parent: number, ids: Int32Array, offset: number, tokens: number): NextBlock {
+  private find(parent: number, ids: Int32Array, offset: number, tokens: number, scope: number): NextBlock {
     let next: NextBlock = 'ready';
     this.found.length = 0;
     for (let at = offset, block = parent; at < offset + tokens; at += this.blockTokens) {
-      block = this.index.find(block, ids, at);
+      block = this.findFor(scope, block, ids, at);
       if (block < 0) return 'absent';
       if (!this.index.isReady(block)) next = 'pending';
       this.found.push(block);
@@ -103,12 +115,13 @@ export class KvBlocks<T> {
   /** Enters the known tokens that were just planned as pending, so that others wait for them instead of repeating. */
   announce(sequence: Sequence<T>): void {
     const { index, blockTokens } = this;
+    const { scope } = sequence;
     const end = Math.min(sequence.planned, sequence.known, sequence.indexableTokens);
     while ((sequence.indexedBlocks + 1) * blockTokens <= end) {
       const at = sequence.indexedBlocks;
       const parent = this.lastIndexed(sequence);
-      if (index.find(parent, sequence.tokens, at * blockTokens) >= 0) return;
-      index.insert(sequence.blocks[at] as number, parent, sequence.tokens, at * blockTokens);
+      if (this.findFor(scope, parent, sequence.tokens, at * blockTokens) >= 0) return;
+      index.insert(sequence.blocks[at] as number, parent, sequence.tokens, at * blockTokens, scope);
       sequence.indexedBlocks++;
     }
   }
@@ -116,13 +129,14 @@ export class KvBlocks<T> {
   /** A step has returned: what it completed can be shared. A block that somebody else has completed too is given up. */
   publish(sequence: Sequence<T>): void {
     const { index, blockTokens, pool } = this;
+    const { scope } = sequence;
     const end = Math.min(sequence.computed, sequence.indexableTokens);
     while ((sequence.readyBlocks + 1) * blockTokens <= end) {
       const at = sequence.readyBlocks;
       const own = sequence.blocks[at] as number;
       if (at === sequence.indexedBlocks) {
         const parent = this.lastIndexed(sequence);
-        const other = index.find(parent, sequence.tokens, at * blockTokens);
+        const other = this.findFor(scope, parent, sequence.tokens, at * blockTokens);
         if (other >= 0) {
           if (!index.isReady(other)) return;
           pool.retain(other);
@@ -131,7 +145,7 @@ export class KvBlocks<T> {
           sequence.readyBlocks++;
           continue;
         }
-        index.insert(own, parent, sequence.tokens, at * blockTokens);
+        index.insert(own, parent, sequence.tokens, at * blockTokens, scope);
         sequence.indexedBlocks++;
       }
       index.makeReady(own);

@@ -32,6 +32,8 @@ export class Sequence<T> {
   readonly windowsEnd: number;
   /** Parent of its first block in the prefix index. */
   readonly root: number;
+  /** Whose blocks it shares. */
+  readonly scope: number;
   /** Until it is released. */
   drafter: Drafter | null;
 
@@ -86,6 +88,7 @@ export class Sequence<T> {
     this.windowsEnd = spec.pruning === undefined ? 0 : Math.floor(promptTokens / windowTokens) * windowTokens;
     this.windowTokens = this.windowsEnd > 0 ? windowTokens : limits.blockTokens;
     this.root = this.windowsEnd > 0 ? prunedRoot(policy) : wholeRoot;
+    this.scope = spec.cacheScope ?? 0;
     this.drafter = spec.drafter ?? null;
     this.known = promptTokens;
     this.prefillTokens = promptTokens;

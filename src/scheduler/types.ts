@@ -43,6 +43,8 @@ export type SequenceSpec<T> = {
   readonly priority: number;
   /** For whom it runs: tenants of a priority share the machine evenly. */
   readonly tenant: string;
+  /** Sequences share cached blocks with those of the same number; 0, or absent: with all that have none. */
+  readonly cacheScope?: number | undefined;
   /** When it gives up waiting for its first turn, on the caller's clock, ms; Infinity: never. */
   readonly deadlineMs: number;
 };

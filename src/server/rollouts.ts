@@ -83,7 +83,7 @@ export class Rollouts {
         watch.counts.answered(arm.side, answered(summary));
         const isWhole = summary.reason !== 'error' && generatedIds.length > 0;
         if (shadow === null || index > 0 || !isWhole) return;
-        void this.#compare(watch, model, shadow, request.promptIds, generatedIds);
+        void this.#compare(watch, model, shadow, request, generatedIds);
       },
     }));
   }
@@ -93,7 +93,7 @@ export class Rollouts {
     watch: Watch,
     baseline: string,
     candidate: string,
-    promptIds: Int32Array,
+    { promptIds, cacheScope = 0 }: GenerationRequest,
     answerIds: readonly number[],
   ): Promise<void> {
     if (watch.isComparing) return watch.counts.notCompared();
@@ -105,7 +105,7 @@ export class Rollouts {
       if (ours == null || theirs == null) return watch.counts.notCompared();
       const { signal } = new AbortController();
       const [own, other] = [ours.model.engine, theirs.model.engine];
-      watch.counts.compared(await compareAnswer(own, other, promptIds, answerIds, signal));
+      watch.counts.compared(await compareAnswer(own, other, promptIds, answerIds, cacheScope, signal));
     } catch {
       watch.counts.notCompared();
     } finally {

@@ -58,6 +58,7 @@ const shared = (parisId: number): readonly (readonly [object, ConformanceCase['c
     accepted(({ texts }) => assert.match(texts[0] ?? '', /Paris$/)),
   ],
   [{ skip_special_tokens: false, priority: -1 }, accepted()],
+  [{ cache_salt: 'pepper' }, same],
   [{ cost: true }, same],
   // The prompts are shorter than a window of pruning.
   [{ token_pruning: { keep: 0.5 } }, same],

@@ -117,6 +117,25 @@ describe('prefix cache', () => {
     );
   });
 
+  it('shares within a scope alone, but what is pinned with everybody', () => {
+    const { scheduler } = makeScheduler({ stepTokensMax: 64 });
+    enter(scheduler, spec('ours', 50, 1));
+    runAll(scheduler);
+    const cached = (cacheScope: number) => {
+      const sequence = enter(scheduler, spec('s', 50, 1, { cacheScope }));
+      runAll(scheduler);
+      return sequence.cachedTokens;
+    };
+    assert.deepEqual([cached(7), cached(7), cached(2 ** 48), cached(2 ** 48), cached(0)], [0, 48, 0, 48, 48]);
+    // Nor does one wait for what another scope is just computing.
+    const both = ids(50, 500);
+    enter(scheduler, spec('a', 50, 1, { promptIds: both, cacheScope: 1 }));
+    enter(scheduler, spec('b', 50, 1, { promptIds: both, cacheScope: 2 }));
+    assert.deepEqual(runAll(scheduler), [64, 36]);
+    scheduler.kv.pinned.pin(ids(32, 100));
+    assert.deepEqual([cached(9), cached(9)], [32, 48]);
+  });
+
   it('forgets what a failed step would have filled', () => {
     const { scheduler } = makeScheduler({ stepTokensMax: 64 });
     enter(scheduler, spec('a', 40, 4));

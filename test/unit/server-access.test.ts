@@ -49,6 +49,31 @@ test('without keys everybody may ask, with them only those who have one', async 
   assert.ok(!server.log.join('').includes('-key'));
 });
 
+test('a key has cached prompts and turns of its own; a salt divides them further', async () => {
+  const entries = [
+    { name: 'alice', sha256: hashOf('a') },
+    { name: 'bob', sha256: hashOf('b') },
+    { name: 'one', sha256: hashOf('c'), sharesCache: true },
+    { name: 'two', sha256: hashOf('d'), sharesCache: true },
+  ];
+  const server = createFakeServer({ keys: new KeyStore(readKeys(keyFile({ keys: entries }), undefined)) });
+  for (const key of ['a', 'b', 'c', 'd']) {
+    for (const salt of [{}, { cache_salt: 'x' }, { cache_salt: 'y' }]) {
+      assert.equal((await complete(server, { ...base, ...salt, priority: -5 }, bearer(key))).status, 200);
+    }
+  }
+  const open = createFakeServer();
+  for (const salt of [{}, { cache_salt: 'x' }, { cache_salt: 'x' }]) await complete(open, { ...base, ...salt });
+  const scopes = [...server.engine.submitted, ...open.engine.submitted].map(({ cacheScope = 0 }) => cacheScope);
+  const names = scopes.map((scope) => scopes.indexOf(scope));
+  //                       alice    bob      one      two      without keys
+  assert.deepEqual(names, [0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8, 6, 7, 7]);
+  assert.equal(scopes[6], 0);
+  assert.ok(server.engine.submitted.every(({ priority }) => priority === 0));
+  const bad = await complete(open, { ...base, cache_salt: '' });
+  assert.deepEqual([bad.status, bad.json().error.param], [400, 'cache_salt']);
+});
+
 test('keys can be replaced while the server runs, and what they have used stays used', () => {
   let nowMs = 0;
   const limited = { name: 'a', hash: Buffer.from(hashOf('k'), 'hex'), limits: { requestsPerMinute: 1 } };

@@ -19,6 +19,8 @@ const KeyFile = Type.Object(
           requestsPerMinute: limit,
           tokensPerMinute: limit,
           concurrency: limit,
+          /** Cached prompts are shared with the other keys that say so; by default with nobody. */
+          sharesCache: Type.Optional(Type.Boolean()),
         },
         { additionalProperties: false },
       ),
@@ -33,10 +35,16 @@ type KeyFile = Static<typeof KeyFile>;
 type KeySetting = 'apiKeyFile' | 'adminKeyFile';
 
 /** A key as configured. */
-export type KeyEntry = { readonly name: string; readonly hash: Buffer; readonly limits: AllowanceLimits };
+export type KeyEntry = {
+  readonly name: string;
+  readonly hash: Buffer;
+  readonly limits: AllowanceLimits;
+  /** Left out: false. */
+  readonly sharesCache?: boolean;
+};
 
 /** A key as it is used: its name is for logs and for fairness between users. */
-export type ApiKey = { readonly name: string; readonly allowance: Allowance };
+export type ApiKey = { readonly name: string; readonly allowance: Allowance; readonly sharesCache: boolean };
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 const failure = (message: string, key: KeySetting, cause?: unknown) =>
@@ -76,9 +84,9 @@ export function readKeys(
   if (keys.length === 0) throw failure(`${path} has no keys`, setting);
   const names = new Set(keys.map(({ name }) => name));
   if (names.size < keys.length) throw failure(`${path} has two keys of one name`, setting);
-  const fromFile = keys.map(
-    ({ name, sha256: hex, ...limits }): KeyEntry => ({ name, hash: Buffer.from(hex, 'hex'), limits }),
-  );
+  const fromFile = keys.map(({ name, sha256: hex, sharesCache = false, ...limits }): KeyEntry => {
+    return { name, hash: Buffer.from(hex, 'hex'), limits, sharesCache };
+  });
   return [...fromFile, ...fromVariable];
 }
 
@@ -106,7 +114,7 @@ export class KeyStore {
       const same = before.find((known) => known.entry.hash.equals(entry.hash));
       const allowance = same?.allowance ?? new Allowance(entry.limits, this.#now);
       allowance.limits = entry.limits;
-      return { name: entry.name, allowance, entry };
+      return { name: entry.name, allowance, sharesCache: entry.sharesCache ?? false, entry };
     });
   }
 

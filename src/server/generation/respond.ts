@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Generation, GenerationEvent, GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import { LOGGED_FIELDS_MAX } from '../../limits.js';
+import { cacheScope } from '../access/cache-scope.js';
 import type { ApiKey } from '../access/keys.js';
 import type { Models, ModelUse } from '../models.js';
 import { describeError } from '../plugins/errors.js';
@@ -44,12 +45,24 @@ export type RespondOptions = {
   readonly requestMsMax: number | null;
 };
 
-/** The sequences of a key's request belong to that key, and what they use is charged to it. */
-function ownedBy(apiKey: ApiKey | null, requests: readonly GenerationRequest[]): readonly GenerationRequest[] {
-  if (apiKey === null) return requests;
+/**
+ * The sequences of a key's request belong to that key, and what they use is charged to it. Its cached prompts are its
+ * own, and it can't put itself before other keys: priorities below 0 count as 0.
+ */
+function ownedBy(
+  apiKey: ApiKey | null,
+  salt: string | null,
+  requests: readonly GenerationRequest[],
+): readonly GenerationRequest[] {
+  const isAlone = apiKey !== null && !apiKey.sharesCache;
+  const scope = cacheScope(isAlone ? apiKey.name : null, salt);
+  const scoped = scope === 0 ? requests : requests.map((request) => ({ ...request, cacheScope: scope }));
+  if (apiKey === null) return scoped;
   const prompts = new Set(requests.map(({ promptIds }) => promptIds));
   apiKey.allowance.charge([...prompts].reduce((sum, ids) => sum + ids.length, 0));
-  return requests.map((request) => ({ ...request, tenant: apiKey.name }));
+  return scoped.map((request) => {
+    return { ...request, tenant: apiKey.name, priority: Math.max(0, request.priority ?? 0) };
+  });
 }
 
 async function* charged(generation: Generation, { allowance }: ApiKey): Generation & AsyncGenerator<GenerationEvent> {
@@ -101,7 +114,9 @@ function costOf({ requests }: Job, { costs }: ServedModel): Readonly<Record<stri
  * failure and the deadline. What fails before the head is out becomes an error response.
  */
 export async function respond(
-  request: FastifyRequest<{ Body: { model: string; user?: string | null; cost?: boolean | null } }>,
+  request: FastifyRequest<{
+    Body: { model: string; user?: string | null; cost?: boolean | null; cache_salt?: string | null };
+  }>,
   reply: FastifyReply,
   options: RespondOptions,
   plan: (model: ServedModel) => Promise<Job>,
@@ -127,7 +142,7 @@ export async function respond(
   }
   if (deadline.isOver) throw failure(null);
   if (hasLeft()) return reply.hijack();
-  const watched = use.watch(ownedBy(apiKey, job.requests));
+  const watched = use.watch(ownedBy(apiKey, request.body.cache_salt ?? null, job.requests));
   const requests = trace?.watch(watched, use.model.id) ?? watched;
   const submitted = submit(use.model, apiKey, requests, job.requests[0]?.accounts?.[0], controller.signal);
   const generations = apiKey === null ? submitted : submitted.map((generation) => charged(generation, apiKey));

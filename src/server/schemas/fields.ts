@@ -4,6 +4,7 @@
  */
 import Type, { type Static, type TSchema } from 'typebox';
 import {
+  CACHE_SALT_LENGTH_MAX,
   CONTEXT_TOKENS_MAX,
   PRUNING_STAGES_MAX,
   STOP_STRING_LENGTH_MAX,
@@ -84,6 +85,10 @@ export const extensionFields = {
   return_token_ids: flag(),
   priority: integerFrom(-100, 100),
   cost: flag(),
+  cache_salt: field(
+    Type.String({ minLength: 1, maxLength: CACHE_SALT_LENGTH_MAX }),
+    `a string of 1 to ${CACHE_SALT_LENGTH_MAX} characters`,
+  ),
   token_pruning: tokenPruning,
 };
 
