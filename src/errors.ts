@@ -54,6 +54,12 @@ export const errorTable = {
     'authentication_error',
     () => 'This server needs an API key: send a known one as "Authorization: Bearer KEY".',
   ),
+  host_unknown: row<{ host: string }>(
+    421,
+    'invalid_request_error',
+    (p) =>
+      `This server answers this machine only, and not under the name '${p.host}'. Use 127.0.0.1 or localhost; behind a proxy, let --cors-origins name the origin, or set API keys.`,
+  ),
   key_limit_exceeded: row<{ limit: string }>(
     429,
     'rate_limit_error',

@@ -2,6 +2,7 @@
 
 import { KV_BLOCK_TOKENS } from '../limits.js';
 import type { EnergyMonitor } from '../metering/energy-monitor.js';
+import { printable } from './printable.js';
 import type { FirstModel } from './serve-models.js';
 
 const mebibytes = (bytes: number): string => `${Math.round(bytes / 1024 / 1024)} MiB`;
@@ -33,5 +34,5 @@ export function bannerOf(
     `loaded in ${Math.round(loadNs / 1e6)} ms`,
     ...(adminUrl === null ? [] : [`admin ${adminUrl}`]),
   ];
-  return `${parts.join(isTerminal ? '\n        ' : ' · ')}\n`;
+  return `${parts.map(printable).join(isTerminal ? '\n        ' : ' · ')}\n`;
 }

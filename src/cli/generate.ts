@@ -9,6 +9,7 @@ import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX } from '../limits.js';
 import { openOptions } from './open-options.js';
 import { writeStdout } from './output.js';
+import { printable } from './printable.js';
 import { addSettingOptions } from './settings.js';
 
 const settings: readonly SettingKey[] = [
@@ -70,7 +71,8 @@ async function writeGeneration(opened: OpenedModel, prompt: string, flags: Gener
   const promptIds = await opened.encodeLong(prompt, { addSpecialTokens: true, parseSpecial: true });
   const [generation] = opened.engine.submit([generationRequest(promptIds, flags)], controller.signal);
   if (generation === undefined) throw new NibbleError('engine_failed', { message: 'nothing was queued' });
-  for await (const event of generation) if (event.kind === 'text') await writeStdout(event.text);
+  const shown = process.stdout.isTTY ? printable : (written: string) => written;
+  for await (const event of generation) if (event.kind === 'text') await writeStdout(shown(event.text));
   await writeStdout('\n');
   process.off('SIGINT', stop);
   if (controller.signal.aborted) process.exitCode = 130;

@@ -11,6 +11,7 @@ import { registerGenerate } from './generate.js';
 import { registerInspect } from './inspect/index.js';
 import { packageVersion } from './output.js';
 import { registerPoc } from './poc/index.js';
+import { printable } from './printable.js';
 import { registerPull } from './pull.js';
 import { registerQuantize } from './quantize.js';
 import { registerServe } from './serve.js';
@@ -59,7 +60,7 @@ function reportError(error: unknown): number {
   // Commander has already written its message; showing help or the version isn't an error.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof NibbleError) {
-    process.stderr.write(`nibble: ${error.code}: ${error.message}\n`);
+    process.stderr.write(`nibble: ${error.code}: ${printable(error.message)}\n`);
     return error.code === 'config_invalid' ? 2 : 1;
   }
   process.stderr.write(

@@ -70,6 +70,8 @@ async function openKvEvents({ kvEvents }: Config): Promise<KvEvents | null> {
 const appSettings = (config: Config) => ({
   requestMsMax: config.requestSeconds === null ? null : config.requestSeconds * 1000,
   corsOrigins: originsOf(config),
+  // No browser reaches a socket's path.
+  isLocal: config.socket === null && !isOpenToAll(config),
   page: readPage(),
 });
 

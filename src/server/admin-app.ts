@@ -35,7 +35,7 @@ export function buildAdminApp({
   const app = createFastify(logger, tls, metrics);
   app.removeContentTypeParser('text/plain');
   registerErrors(app, []);
-  registerAccess(app, keys);
+  registerAccess(app, keys, null);
   registerAdmin(app, models, drainMs);
   registerKeyMetrics(app, metrics);
   registerCost(app, costReports, () => null);

@@ -40,6 +40,8 @@ export type AppOptions = {
   readonly keys?: KeyStore;
   /** Origins whose pages may ask, or `*`; by default none. */
   readonly corsOrigins?: readonly string[];
+  /** Whether only this machine reaches the server; then, without keys, it answers to no other host's name. */
+  readonly isLocal?: boolean;
   /** Certificate and key, PEM: serves HTTPS. */
   readonly tls?: TlsFiles | null;
   /** By default there are none. */
@@ -105,6 +107,12 @@ function registerCors(app: FastifyInstance, origins: readonly string[]): void {
   app.register(import('@fastify/cors'), { origin, exposedHeaders: exposed, maxAge: 3600, strictPreflight: false });
 }
 
+/** Names under which a local server is reached beside its address: those of the origins, all (null) with `*`. */
+function hostNamesOf({ isLocal = false, corsOrigins = [] }: AppOptions): ReadonlySet<string> | null {
+  if (!isLocal || corsOrigins.includes('*')) return null;
+  return new Set(corsOrigins.flatMap((origin) => (URL.canParse(origin) ? [new URL(origin).hostname] : [])));
+}
+
 /** Builds the HTTP application. Nothing listens and nothing runs until the caller says so. */
 export function buildApp(options: AppOptions): FastifyInstance {
   const { models, metrics } = options;
@@ -118,7 +126,7 @@ export function buildApp(options: AppOptions): FastifyInstance {
   registerCors(app, options.corsOrigins ?? []);
   const keys = options.keys ?? new KeyStore([]);
   // After the permissions for browsers, which a refusal must carry too.
-  app.after(() => registerAccess(app, keys));
+  app.after(() => registerAccess(app, keys, hostNamesOf(options)));
   registerHealth(app, models.readiness);
   registerMetrics(app, metrics);
   registerModels(app, models);

@@ -1,6 +1,7 @@
 /** Packed weights on disk: the same model as without, never a stale one, and nothing in such a file can do harm. */
 import assert from 'node:assert/strict';
 import {
+  chmod,
   copyFile,
   mkdir,
   mkdtemp,
@@ -159,6 +160,13 @@ test('a damaged pack is dropped and made again', async () => {
     if (name === 'empty') assert.deepEqual(await readFile(pack), whole, 'stored anew, byte for byte');
     else await assert.rejects(stat(pack), { code: 'ENOENT' }, name);
   }
+});
+
+test('a pack that others may write is not read', async () => {
+  const [folder, pack] = await storedPack(path);
+  await chmod(pack, 0o620);
+  assert.equal((await load(path, folder)).pack, 'made');
+  await assert.rejects(stat(pack), { code: 'ENOENT' });
 });
 
 test('what is no regular file is not read as a pack', async () => {

@@ -33,7 +33,16 @@ export type FakeServer = {
 export type FakeServerOptions = FakeEngineOptions &
   Pick<
     AppOptions,
-    'keys' | 'tracing' | 'costReports' | 'corsOrigins' | 'tls' | 'requestMsMax' | 'pingMs' | 'stallMs' | 'page'
+    | 'keys'
+    | 'tracing'
+    | 'costReports'
+    | 'corsOrigins'
+    | 'isLocal'
+    | 'tls'
+    | 'requestMsMax'
+    | 'pingMs'
+    | 'stallMs'
+    | 'page'
   > & {
     readonly tokenizer?: Tokenizer;
     readonly infill?: InfillIds;

@@ -9,7 +9,7 @@ test('docs/errors.md lists exactly the codes of the table', () => {
 
 test('types go with the statuses that the OpenAI contract gives them', () => {
   const statuses: Record<string, readonly number[]> = {
-    invalid_request_error: [400, 405, 409, 413, 415],
+    invalid_request_error: [400, 405, 409, 413, 415, 421],
     authentication_error: [401, 403],
     not_found_error: [404],
     rate_limit_error: [429],

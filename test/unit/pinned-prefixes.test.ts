@@ -1,6 +1,6 @@
 /** Pinned prefixes: they stay in the cache, come back after a restart, and no file can put wrong blocks there. */
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -162,6 +162,16 @@ for (const [name, damage, good] of damages) {
     await stop(kit, 6);
   });
 }
+
+test('a file that others may write is not read', async () => {
+  const path = await textFile('a.txt', PREFIX);
+  await stop((await start(path)).kit, 6);
+  await chmod(await storeFile(), 0o602);
+  const { kit, prefixes } = await start(path);
+  assert.deepEqual(prefixes, [{ tokens: 96, restored: 0, computed: 96 }]);
+  assert.equal((await stat(await storeFile())).mode & 0o777, 0o600);
+  await stop(kit, 6);
+});
 
 test('other tokens, another KV format or other activations never find the file', async () => {
   const path = await textFile('a.txt', PREFIX);

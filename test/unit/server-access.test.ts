@@ -74,6 +74,25 @@ test('a key has cached prompts and turns of its own; a salt divides them further
   assert.deepEqual([bad.status, bad.json().error.param], [400, 'cache_salt']);
 });
 
+test('a local server without keys answers no page that lets its own name point here', async () => {
+  const statusOf = async (server: ReturnType<typeof createFakeServer>, host: string, more = {}) =>
+    (await complete(server, base, { host, ...more })).status;
+  const local = createFakeServer({ isLocal: true, corsOrigins: ['https://desk.example:8443'] });
+  const own = ['localhost', 'LOCALHOST.:80', 'nibble.localhost:8080', '127.0.0.1:8080', '[::1]:8080', '10.0.0.5'];
+  for (const host of [...own, 'desk.example', 'desk.example:1']) assert.equal(await statusOf(local, host), 200, host);
+  for (const host of ['evil.example', 'localhost.evil.example:8080', '127.0.0.1.evil.example', 'mylocalhost', '[x]']) {
+    assert.equal(await statusOf(local, host), 421, host);
+  }
+  const refused = await local.app.inject({ url: '/v1/models', headers: { host: 'evil.example' } });
+  assert.equal(codeOf({ json: () => refused.json() }), 'host_unknown');
+  // Probes come under any name; where a key is needed, or other machines may come, the name doesn't matter.
+  assert.equal((await local.app.inject({ url: '/health', headers: { host: 'evil.example' } })).statusCode, 200);
+  const keys = new KeyStore(readKeys(null, 'k'));
+  assert.equal(await statusOf(createFakeServer({ isLocal: true, keys }), 'evil.example', bearer('k')), 200);
+  assert.equal(await statusOf(createFakeServer(), 'evil.example'), 200);
+  assert.equal(await statusOf(createFakeServer({ isLocal: true, corsOrigins: ['*'] }), 'evil.example'), 200);
+});
+
 test('keys can be replaced while the server runs, and what they have used stays used', () => {
   let nowMs = 0;
   const limited = { name: 'a', hash: Buffer.from(hashOf('k'), 'hex'), limits: { requestsPerMinute: 1 } };

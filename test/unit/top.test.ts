@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { printable } from '../../src/cli/printable.js';
 import { renderTop, sparkline } from '../../src/cli/top/render.js';
 import type { Load } from '../../src/ui/load.js';
 import { root } from '../support/imports.js';
@@ -50,6 +51,17 @@ test('every figure of the load stands on the screen', () => {
       .split('\n')
       .every((text) => [...text].length <= 40),
   );
+});
+
+test('names from outside are text on a terminal, never commands', () => {
+  const hostile = '\u001b]0;title\u0007\r\u009b2J\u202egnp';
+  const spelt = '\\u001b]0;title\\u0007\\u000d\\u009b2J\\u202egnp';
+  assert.equal(printable(`a\tb\n${hostile} é 😀`), `a\tb\n${spelt} é 😀`);
+  const models = load.models.map((model) => ({ ...model, name: hostile }));
+  assert.ok(renderTop('http://a:1', [{ ...load, models }], load, 200).includes(spelt));
+  const args = [...program, 'inspect', './\u001b[31mabsent.gguf'];
+  const { stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
+  assert.match(stderr, /^nibble: model_file_not_found: .*\\u001b\[31mabsent\.gguf\.\n$/);
 });
 
 test('a server that is not there is one line and exit code 1', () => {

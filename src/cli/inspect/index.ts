@@ -11,6 +11,7 @@ import { readStatistics } from '../../quant/statistics-file.js';
 import { significant } from '../bench/statistics.js';
 import { formatTable } from '../bench/table.js';
 import { writeStdout } from '../output.js';
+import { printable } from '../printable.js';
 import { formatRows } from './describe.js';
 import { bars, findOutliers, OUTLIER_FACTOR } from './outliers.js';
 
@@ -98,7 +99,7 @@ async function inspect(name: string, flags: InspectFlags): Promise<void> {
   if (flags.recipe === true) return writeStdout(recipe === null ? 'null\n' : `${JSON.stringify(recipe, null, 2)}\n`);
   const plots = statistics === null ? '' : `\n${outliersTable(statistics)}`;
   const lookups = await lookupLine(file, flags.home ?? null);
-  await writeStdout(`${headLines(file)}\n${formatsTable(file)}${lookups}${plots}`);
+  await writeStdout(printable(`${headLines(file)}\n${formatsTable(file)}${lookups}${plots}`));
 }
 
 /** Adds `nibble inspect`. */

@@ -1,5 +1,6 @@
 /** The screen of `nibble top`. Pure. */
 import type { Load } from '../../ui/load.js';
+import { printable } from '../printable.js';
 
 const bars = ' ▁▂▃▄▅▆▇█';
 const barWidth = 30;
@@ -54,7 +55,7 @@ export function renderTop(url: string, loads: readonly Load[], recent: Load, col
     '',
     ...now.models.map(
       ({ name, running, waiting, kvUsed, kvCached }) =>
-        `${kvBar(kvUsed, kvCached)} ${String(running).padStart(3)} + ${String(waiting).padEnd(3)} ${name}`,
+        `${kvBar(kvUsed, kvCached)} ${String(running).padStart(3)} + ${String(waiting).padEnd(3)} ${printable(name)}`,
     ),
   ];
   return `${lines.map((line) => [...line].slice(0, columns).join('')).join('\n')}\n`;

@@ -11,6 +11,7 @@ export const statusMeanings: Readonly<Record<number, string>> = {
   404: 'There is no such model.',
   413: 'The body is too large.',
   415: 'The body is not JSON.',
+  421: 'The server is for its own machine, and the request was for another host.',
   429: 'Too many requests wait, or the API key has reached its limit. `Retry-After` says when to try again.',
   500: 'The server failed.',
   503: 'The server loads, drains, or could not start the request in time. `Retry-After` says when to try again.',
