@@ -1,6 +1,7 @@
 import { loadavg } from 'node:os';
 import type { Command } from 'commander';
 import { registerAccounting } from './accounting.js';
+import { registerAll } from './all/index.js';
 import { registerConstrained } from './constrained.js';
 import { registerEngine } from './engine.js';
 import { registerKernels } from './kernels.js';
@@ -38,4 +39,5 @@ export function registerBench(program: Command): void {
   registerServeBench(bench);
   registerStart(bench);
   registerMakeModel(bench);
+  registerAll(bench);
 }

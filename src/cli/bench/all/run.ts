@@ -1,0 +1,44 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { programFile } from '../../output.js';
+import { isObject } from './fields.js';
+import type { Outcome, Section } from './types.js';
+
+/** No section may hang: the slowest, with weights to quantize, takes this long on two slow cores. */
+const SECTION_MS_MAX = 40 * 60_000;
+const OUTPUT_BYTES_MAX = 64 * 2 ** 20;
+
+/** The command as a user would write it in a shell. */
+export function commandLine({ args, isa }: Section): string {
+  const level = isa === undefined ? '' : `NIBBLE_ISA=${isa} `;
+  return `${level}nibble ${args.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg}'`)).join(' ')}`;
+}
+
+/** The last line that a failed command wrote: its coded error. */
+function reasonOf(error: unknown): string {
+  const stderr = isObject(error) && typeof error.stderr === 'string' ? error.stderr : '';
+  const line = stderr.trimEnd().split('\n').at(-1) ?? '';
+  return line.replace(/^nibble: /, '') || (error instanceof Error ? error.message : String(error));
+}
+
+/**
+ * Runs one command in a process of its own, so that no measurement meets what another left behind. One that fails is
+ * an outcome, too: peers can't be fetched everywhere.
+ */
+export async function runSection(section: Section, settings: readonly string[]): Promise<Outcome> {
+  const args = [...section.args, ...(section.takesSettings ? settings : []), '--json'];
+  const env = section.isa === undefined ? process.env : { ...process.env, NIBBLE_ISA: section.isa };
+  const begin = performance.now();
+  const seconds = () => Math.round((performance.now() - begin) / 1e3);
+  const outcome = { section, command: commandLine(section) };
+  try {
+    const command = [...process.execArgv, programFile, ...args];
+    const options = { env, timeout: SECTION_MS_MAX, maxBuffer: OUTPUT_BYTES_MAX };
+    const { stdout } = await promisify(execFile)(process.execPath, command, options);
+    const result: unknown = JSON.parse(stdout);
+    if (!isObject(result)) throw new Error('the command printed no JSON object');
+    return { ...outcome, seconds: seconds(), result, failure: null };
+  } catch (error) {
+    return { ...outcome, seconds: seconds(), result: null, failure: reasonOf(error) };
+  }
+}
