@@ -1,6 +1,6 @@
-// Runs the tests, after building what is stale: the files of test/unit in parallel, then those of test/native and
-// test/integration in parallel, then those of test/e2e one at a time, because they want the machine for themselves; of
-// these a minute of fuzzing runs beside another file that has no idea of time.
+// Runs the tests, after building what is stale: the files of test/integration, test/native and test/unit in parallel,
+// the slow ones first, so that no core waits for them; then those of test/e2e one at a time, because they want the
+// machine for themselves; of these a minute of fuzzing runs beside another file that has no idea of time.
 // Usage: node tools/test.mjs [--quick] [file …]
 //   --quick  test/unit only: no model file, no network
 import { spawnSync } from 'node:child_process';
@@ -70,11 +70,10 @@ function runFiles(files, concurrency, env) {
 function groups(isQuick, chosen) {
   const width = availableParallelism();
   if (chosen.length > 0) return [[chosen, 1]];
-  const unit = [filesOf('test/unit'), width];
-  if (isQuick) return [unit];
-  const native = [...filesOf('test/native'), ...filesOf('test/integration')];
+  if (isQuick) return [[filesOf('test/unit'), width]];
+  const parallel = ['test/integration', 'test/native', 'test/unit'].flatMap(filesOf);
   const alone = filesOf('test/e2e').filter((file) => !timeless.includes(file));
-  return [unit, [native, width], [timeless, timeless.length], [alone, 1]];
+  return [[parallel, width], [timeless, timeless.length], [alone, 1]];
 }
 
 function printSlowest(times) {
