@@ -7,7 +7,6 @@ import { NibbleError } from '../../../errors.js';
 import { loadAddon } from '../../../native/load.js';
 import { machineOf, sourceCommit, writeStdout } from '../../output.js';
 import { addSettingOptions } from '../../settings.js';
-import { benchSettings } from '../engine.js';
 import { createProgress } from '../progress.js';
 import { benchmarksPage } from './document.js';
 import { runSection } from './run.js';
@@ -34,8 +33,8 @@ function chooseSections(all: readonly Section[], names: string | undefined): rea
 
 /** The settings that were given, as flags of other commands. */
 function settingsOf(flags: AllFlags): readonly string[] {
-  const { model, threads, activations, kv, offline, home } = loadConfig(flags, process.env);
-  const given = { '--model': model, '--threads': threads, '--activations': activations, '--kv': kv, '--home': home };
+  const { model, threads, offline, home } = loadConfig(flags, process.env);
+  const given = { '--model': model, '--threads': threads, '--home': home };
   const pairs = Object.entries(given).flatMap(([flag, value]) => (value === null ? [] : [flag, String(value)]));
   return [...pairs, ...(offline ? ['--offline'] : [])];
 }
@@ -83,5 +82,5 @@ export function registerAll(bench: Command): void {
     .option('--data <file>', 'text that the quality of recipes is judged by; without it quality is left out')
     .option('--sections <names>', 'only these')
     .option('--quick', 'small loads and few rounds: shows that everything works, not how fast');
-  addSettingOptions(command, benchSettings).action(all);
+  addSettingOptions(command, ['model', 'threads', 'offline', 'home']).action(all);
 }

@@ -229,6 +229,46 @@ function otherSections({ isQuick }: Amount): readonly Section[] {
   ];
 }
 
+const speedColumns: readonly Column[] = [
+  ['prefill 512', 'speed.prefill512'],
+  ['prefill 2048', 'speed.prefill2048'],
+  ['decode', 'speed.decode'],
+  ['J a token', 'speed.joulesPerToken'],
+];
+const sourceTable: Table = {
+  rows: 'reference',
+  columns: [['', 'name'], ['bytes', 'fileBytes'], ['perplexity', 'perplexity'], ...speedColumns],
+};
+const recipesTable: Table = {
+  rows: 'candidates',
+  columns: [
+    ['recipe', 'name'],
+    ['bytes', 'fileBytes'],
+    ['perplexity ÷ float', 'ratio'],
+    ['mean KL', 'klMean'],
+    ['same likeliest', 'sameTop', '%'],
+    ...speedColumns,
+  ],
+};
+
+/** The model itself, and every recipe made of it. */
+function recipeSections({ data, isQuick }: Amount): readonly Section[] {
+  if (data === null) return [];
+  const amount = isQuick ? ['--windows', '2', '--window', '64', '--rounds', '1'] : ['--windows', '16', '--rounds', '3'];
+  return [
+    {
+      name: 'recipes',
+      title: 'Quality of every recipe',
+      about:
+        'Each recipe applied to the model and compared with the model in float32 on the same text; the model writes its ' +
+        'own text to calibrate on. Joules are of decoding and, without a sensor, CPU time at a stated power.',
+      args: ['eval', 'recipes', '--data', data, '--protocol', 'second-half', ...amount],
+      takesSettings: true,
+      tables: [sourceTable, recipesTable],
+    },
+  ];
+}
+
 /** Everything that is measured, in this order. */
 export function sectionsOf(amount: Amount): readonly Section[] {
   const { isQuick, otherIsa } = amount;
@@ -252,5 +292,12 @@ export function sectionsOf(amount: Amount): readonly Section[] {
     ],
   };
   const other = otherIsa === null ? [] : speedSections(amount, otherIsa);
-  return [roofline, ...speedSections(amount), ...other, ...serveSections(amount), ...otherSections(amount)];
+  return [
+    roofline,
+    ...speedSections(amount),
+    ...other,
+    ...serveSections(amount),
+    ...otherSections(amount),
+    ...recipeSections(amount),
+  ];
 }

@@ -112,6 +112,33 @@ export const targets: readonly Target[] = [
     atMost: 0.005,
     otherwise: 'See docs/energy-and-cost.md.',
   },
+  {
+    what: 'Perplexity of w4a8-sym (the size of Q4_0), ÷ float',
+    section: 'recipes',
+    rows: 'candidates',
+    where: { name: 'w4a8-sym' },
+    path: 'ratio',
+    atMost: 1.12,
+    otherwise: 'See docs/quantization.md.',
+  },
+  {
+    what: 'Perplexity of tender-int8, ÷ float',
+    section: 'recipes',
+    rows: 'candidates',
+    where: { name: 'tender-int8' },
+    path: 'ratio',
+    atMost: 1.02,
+    otherwise: 'See docs/methods/tender.md.',
+  },
+  {
+    what: 'Perplexity of rcp-w2a16 without training, ÷ float',
+    section: 'recipes',
+    rows: 'candidates',
+    where: { name: 'rcp-w2a16' },
+    path: 'ratio',
+    atMost: 3,
+    otherwise: 'See docs/methods/rcp.md; training brings it further down (docs/methods/rcp-training.md).',
+  },
 ];
 
 export type Judged = { readonly target: Target; readonly value: number; readonly isMet: boolean };
