@@ -1,9 +1,11 @@
-// nibble_check [level …]: compares the levels (default: all that this host supports) with the scalar reference; without
-// arguments it also checks weight formats, RoPE tables, the thread team and topology.
-// NIBBLE_EXPECT_LEVELS=avx2,avx512 makes a level that did not run a failure; NIBBLE_SEED sets the seed.
+// nibble_check [level | part …]: compares levels with the scalar reference, and checks the parts that have none
+// (below). Without arguments: every level that this host supports, and every part. NIBBLE_EXPECT_LEVELS=avx2,avx512
+// makes a level that did not run a failure; NIBBLE_SEED sets the seed.
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,19 +35,21 @@ bool check(nibble::Isa isa, uint64_t seed) {
   return report.failures.empty();
 }
 
-bool report_part(const char* name, const std::vector<std::string>& failures) {
-  std::printf("%-8s %zu failures\n", name, failures.size());
+struct Part {
+  std::string_view name;
+  std::vector<std::string> (*failures)(uint64_t seed);
+};
+constexpr Part kParts[] = {
+    {"formats", nibble::check_formats}, {"rope", nibble::check_rope},
+    {"sampler", nibble::check_sampler}, {"mask", nibble::check_sampler_mask},
+    {"team", nibble::check_team},       {"topology", [](uint64_t) { return nibble::check_topology(); }},
+};
+
+bool check(const Part& part, uint64_t seed) {
+  const std::vector<std::string> failures = part.failures(seed);
+  std::printf("%-8s %zu failures\n", part.name.data(), failures.size());
   for (const std::string& failure : failures) std::printf("  %s\n", failure.c_str());
   return failures.empty();
-}
-
-bool check_parts(uint64_t seed) {
-  bool ok = report_part("formats", nibble::check_formats(seed));
-  ok = report_part("rope", nibble::check_rope(seed)) && ok;
-  ok = report_part("sampler", nibble::check_sampler(seed)) && ok;
-  ok = report_part("sampler mask", nibble::check_sampler_mask(seed)) && ok;
-  ok = report_part("team", nibble::check_team(seed)) && ok;
-  return report_part("topology", nibble::check_topology()) && ok;
 }
 
 /// Splits at commas; empty parts are dropped.
@@ -67,22 +71,30 @@ std::vector<std::string> split(std::string_view text) {
 int main(int argc, char** argv) {
   std::vector<nibble::Isa> supported(nibble::supported_isas().begin(), nibble::supported_isas().end());
   std::vector<nibble::Isa> wanted;
+  std::vector<Part> parts;
   bool ok = true;
   for (int i = 1; i < argc; ++i) {
     nibble::Isa isa = nibble::Isa::scalar;
-    if (nibble::parse_isa(argv[i], isa) && contains(supported, isa)) {
+    const auto part =
+        std::find_if(std::begin(kParts), std::end(kParts), [&](const Part& p) { return p.name == argv[i]; });
+    if (part != std::end(kParts)) {
+      parts.push_back(*part);
+    } else if (nibble::parse_isa(argv[i], isa) && contains(supported, isa)) {
       wanted.push_back(isa);
     } else {
-      std::printf("%s: no such level on this host\n", argv[i]);
+      std::printf("%s: no such part, and no such level on this host\n", argv[i]);
       ok = false;
     }
   }
-  if (argc == 1) wanted = supported;
+  if (argc == 1) {
+    wanted = supported;
+    parts.assign(std::begin(kParts), std::end(kParts));
+  }
   const char* seed_text = std::getenv("NIBBLE_SEED");
   const uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 10) : 1;
   std::printf("seed %" PRIu64 "\n", seed);
   for (const nibble::Isa isa : wanted) ok = check(isa, seed) && ok;
-  if (argc == 1) ok = check_parts(seed) && ok;
+  for (const Part& part : parts) ok = check(part, seed) && ok;
   const char* expected = std::getenv("NIBBLE_EXPECT_LEVELS");
   for (const std::string& name : split(expected != nullptr ? expected : "")) {
     nibble::Isa isa = nibble::Isa::scalar;

@@ -1,5 +1,5 @@
 /**
- * Sensors of the hwmon class: energy counters (amd_energy), power meters of boards (INA chips, ACPI power meters).
+ * Sensors of the hwmon class: power meters of boards (INA chips, ACPI power meters).
  * Only chips that are known to see the CPU or the whole board are used: a graphics card has the same files.
  */
 import { join } from 'node:path';

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { createEngine, type EngineConfig } from '../../src/engine/engine.js';
+import { greedy } from '../../src/engine/greedy.js';
 import { loadNativeModel } from '../../src/engine/open.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
 import { readModelFile } from '../../src/model/gguf.js';
@@ -9,7 +10,7 @@ import { createTokenizer } from '../../src/model/tokenizer/index.js';
 import type { ModelFile, Tokenizer } from '../../src/model/types.js';
 import type { KvFormat, NativeModel } from '../../src/native/contract.js';
 import { defaultModelPath } from '../support/default-model.js';
-import { type Collected, collect, greedy, request } from '../support/engine-kit.js';
+import { type Collected, collect, request } from '../support/engine-kit.js';
 import { countersOf } from '../support/fake-native.js';
 
 let file: ModelFile;

@@ -1,6 +1,7 @@
 /** 64 requests of every kind, run alone and at once through the engine: what they get must be the same to the bit. */
 import assert from 'node:assert/strict';
 import { createEngine, type EngineConfig } from '../../src/engine/engine.js';
+import { greedy } from '../../src/engine/greedy.js';
 import { loadNativeModel } from '../../src/engine/open.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
 import { KV_BLOCK_TOKENS } from '../../src/limits.js';
@@ -8,7 +9,7 @@ import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type { Tokenizer } from '../../src/model/types.js';
 import type { KvFormat, NativeModel } from '../../src/native/contract.js';
-import { type Collected, collect, greedy, piecesTokenizer, request, submitOne } from './engine-kit.js';
+import { type Collected, collect, piecesTokenizer, request, submitOne } from './engine-kit.js';
 
 export const CROWD = 64;
 

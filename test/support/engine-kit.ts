@@ -1,13 +1,13 @@
 /** What engine tests share: a tokenizer from a list of byte strings, an engine on the fake addon, readers. */
 import assert from 'node:assert/strict';
 import { createEngine, type EngineConfig } from '../../src/engine/engine.js';
+import { greedy } from '../../src/engine/greedy.js';
 import type {
   Engine,
   EngineObserver,
   FinishReason,
   Generation,
   GenerationRequest,
-  SamplingRequest,
   TokenLogprob,
 } from '../../src/engine/types.js';
 import type { ConstraintEngine } from '../../src/grammar/grammar-engine.js';
@@ -40,20 +40,6 @@ export function byteTokenizer(endIds: readonly number[] = []): Tokenizer {
     endIds,
   );
 }
-
-export const greedy: SamplingRequest = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  seed: 0n,
-  choice: 0,
-  biasIds: new Int32Array(0),
-  biasValues: new Float32Array(0),
-};
 
 export function request(
   promptIds: ArrayLike<number>,

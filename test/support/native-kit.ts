@@ -1,5 +1,6 @@
 /** Drives a native model step by step: what a test puts into a batch is exactly what the model gets. */
 import assert from 'node:assert/strict';
+import { greedy as greedyChoice } from '../../src/engine/greedy.js';
 import { loadNativeModel } from '../../src/engine/open.js';
 import { KV_BLOCK_TOKENS } from '../../src/limits.js';
 import { Random } from '../../src/model/generated/random.js';
@@ -16,17 +17,7 @@ import type {
 } from '../../src/native/contract.js';
 
 export const greedy: SamplingSpec = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  seed: 0n,
-  choice: 0,
-  biasIds: new Int32Array(0),
-  biasValues: new Float32Array(0),
+  ...greedyChoice,
   promptIds: new Int32Array(0),
   generatedIds: new Int32Array(0),
 };

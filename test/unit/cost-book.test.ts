@@ -108,8 +108,9 @@ test('a row says whose it is, how it went and how much; it grows until it is clo
   const entry = book.begin(payer);
   pass(2, [entry, 1]);
   const request = () => rows().get(1) ?? assert.fail('no row');
-  const { outcome, endedMs, decodeJoules } = request();
+  const { outcome, endedMs, decodeJoules, promptTokens, cachedTokens, completionTokens } = request();
   assert.deepEqual([outcome, endedMs, decodeJoules], ['running', null, 100]);
+  assert.deepEqual([promptTokens, cachedTokens, completionTokens], [0, 0, 0]);
   pass(1);
   assert.ok(written.at(-1)?.every(({ kind }) => kind === 'idle') ?? false, 'what did not change is not written again');
   // A step that was under way when it ended.

@@ -1,12 +1,13 @@
 /** Constrained sequences in the engine: masks in time or late, alone or among others, preempted, ended, aborted. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { greedy } from '../../src/engine/greedy.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
 import { NibbleError } from '../../src/errors.js';
 import type { ConstraintEngine, MatcherEvents } from '../../src/grammar/grammar-engine.js';
 import type { Constraint } from '../../src/grammar/types.js';
 import { Random } from '../../src/model/generated/random.js';
-import { collect, greedy, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
+import { collect, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
 import { allows } from '../support/fake-native.js';
 import { fakeToken } from '../support/fake-text.js';
 

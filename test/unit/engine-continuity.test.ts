@@ -1,16 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { greedy } from '../../src/engine/greedy.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
-import {
-  byteTokenizer,
-  collect,
-  greedy,
-  promptOf,
-  request,
-  startKit,
-  stopKit,
-  submitOne,
-} from '../support/engine-kit.js';
+import { byteTokenizer, collect, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
 import { fakeToken } from '../support/fake-text.js';
 
 /** The fake model's own continuation, without engine, batch or cache. */

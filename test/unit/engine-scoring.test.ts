@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { collect, greedy, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
+import { greedy } from '../../src/engine/greedy.js';
+import { collect, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
 import { fakeLogprob, fakeToken, hashIds } from '../support/fake-text.js';
 
 function expectedScores(ids: readonly number[], topCount: number) {

@@ -131,6 +131,31 @@ test('power sensors of boards are integrated; those of graphics cards and unknow
   assert.equal(openMeter({ setting: 'auto', wattsPerCore: 5, root: gpuOnly.root }).meter.source, 'tdp');
 });
 
+test('a power meter counts in microwatts, as it is now and not in the mean; unplugged, an estimate goes on', (t) => {
+  const folder = 'class/hwmon/hwmon3';
+  const { root, set, remove } = sysTree(t, {
+    [`${folder}/name`]: 'power_meter',
+    [`${folder}/power1_average`]: 90_000_000,
+    [`${folder}/power1_input`]: 12_000_000,
+    // The same channel in volts and amperes.
+    [`${folder}/in1_input`]: 12_000,
+    [`${folder}/curr1_input`]: 1000,
+    [`${folder}/power2_average`]: 3_000_000,
+  });
+  let nowMs = 0;
+  const { meter } = openMeter({ setting: 'hwmon', wattsPerCore: 5, root, now: () => nowMs });
+  assert.equal(meter.description, 'hwmon power_meter, power_meter');
+  nowMs += 1000;
+  near(meter.joules(), 15);
+  set(`${folder}/power1_input`, 14_000_000);
+  nowMs += 1000;
+  near(meter.joules(), 31);
+  remove(folder);
+  nowMs += 1000;
+  assert.ok(meter.joules() >= 31);
+  assert.equal(meter.source, 'tdp');
+});
+
 test('a meter outside: addresses, commands, units and answers', () => {
   assert.deepEqual(parseExternal('http://plug/rpc?id=0#aenergy.total:Wh'), {
     ask: { kind: 'http', url: 'http://plug/rpc?id=0' },
