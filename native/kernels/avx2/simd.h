@@ -106,6 +106,9 @@ NIBBLE_INLINE I32x16 add(I32x16 x, I32x16 y) noexcept {
 NIBBLE_INLINE I32x16 sub(I32x16 x, I32x16 y) noexcept {
   return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
 }
+NIBBLE_INLINE I32x16 mul(I32x16 x, I32x16 y) noexcept {  // modulo 2^32
+  return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
+}
 NIBBLE_INLINE I32x16 bit_and(I32x16 x, I32x16 y) noexcept {
   return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)};
 }

@@ -90,6 +90,9 @@ NIBBLE_INLINE I32x16 add(I32x16 a, I32x16 b) noexcept {
 NIBBLE_INLINE I32x16 sub(I32x16 a, I32x16 b) noexcept {
   return {_mm512_sub_epi32(a.v, b.v)};
 }
+NIBBLE_INLINE I32x16 mul(I32x16 a, I32x16 b) noexcept {  // modulo 2^32
+  return {_mm512_mullo_epi32(a.v, b.v)};
+}
 NIBBLE_INLINE I32x16 bit_and(I32x16 a, I32x16 b) noexcept {
   return {_mm512_and_si512(a.v, b.v)};
 }

@@ -30,8 +30,8 @@ inline void count_call() noexcept {
 
 #include "simd.h"
 
-/// Two row tiles × four columns, as in linear_a8.h: eight sums keep both multiplier ports busy.
-constexpr size_t kTenderRows = 2;
+/// Three row tiles × four columns share each broadcast activation: items of many columns are multiples of three tiles.
+constexpr size_t kTenderRows = 3;
 constexpr int tender_offset(int bits) noexcept {
   return bits == 4 ? 8 : 128;
 }

@@ -155,15 +155,12 @@ NIBBLE_INLINE F32x16 tender_gather(const float* x, const int32_t* order) noexcep
   return load(gathered);
 }
 
-/// Codes of 16 places and what they take from the sum that the row carries.
-NIBBLE_INLINE uint32_t tender_store(F32x16 scaled, float limit, const int32_t* weight, int8_t* codes) noexcept {
+/// Codes of 16 places; takes them from the sum that the row carries.
+NIBBLE_INLINE void tender_store(F32x16 scaled, float limit, const int32_t* weight, int8_t* codes,
+                                I32x16& sum) noexcept {
   const I32x16 q = round_i32(min(max(scaled, set1(-limit)), set1(limit)));
   store_i8(codes, q);
-  uint32_t sum = 0;
-  for (size_t k = 0; k < 16; ++k) {
-    sum -= static_cast<uint32_t>(weight[k]) * static_cast<uint32_t>(static_cast<int32_t>(codes[k]));
-  }
-  return sum;
+  sum = sub(sum, mul(load_i32(reinterpret_cast<const uint8_t*>(weight)), q));
 }
 
 /// Steps of the row's own: values wait in `how.own` until the largest of them is known.
@@ -185,13 +182,13 @@ void tender_quantize_own(const float* x, const TenderInput& how, A8Block* out) n
   }
   if (top < 0x1p-100f) return;
   const F32x16 inverse = set1(how.limit / top);
-  uint32_t sum = 0;
+  I32x16 sum = set1_i32(0);
   for (size_t i = 0; i < how.inputs; i += 16) {
-    sum += tender_store(mul(load(how.own + i), inverse), how.limit, how.weight + i,
-                        out[i / kTileInputs].q + i % kTileInputs);
+    tender_store(mul(load(how.own + i), inverse), how.limit, how.weight + i, out[i / kTileInputs].q + i % kTileInputs,
+                 sum);
   }
   out->d = (top / how.limit) * how.last;
-  out->n16[0] = static_cast<int32_t>(sum);
+  out->n16[0] = fold_sum(sum);
 }
 
 void tender_quantize(const float* x, const TenderInput& how, A8Block* out) noexcept {
@@ -200,15 +197,15 @@ void tender_quantize(const float* x, const TenderInput& how, A8Block* out) noexc
   const I32x16 magnitude = set1_i32(0x7fffffff);
   __builtin_memset(static_cast<void*>(out), 0, how.inputs / kTileInputs * sizeof(A8Block));
   I32x16 most = set1_i32(0);
-  uint32_t sum = 0;
+  I32x16 sum = set1_i32(0);
   for (size_t i = 0; i < how.inputs; i += 16) {
     const F32x16 value = tender_gather(x, how.order + i);
     most = max(most, bit_and(bits(value), magnitude));
     const F32x16 scaled = mul(mul(sub(value, load(how.bias + i)), load(how.finer + i)), inverse);
-    sum += tender_store(scaled, how.limit, how.weight + i, out[i / kTileInputs].q + i % kTileInputs);
+    tender_store(scaled, how.limit, how.weight + i, out[i / kTileInputs].q + i % kTileInputs, sum);
   }
   out->d = how.step;
-  out->n16[0] = static_cast<int32_t>(sum);
+  out->n16[0] = fold_sum(sum);
   if (fold_max(most) < 0x7f800000) return;
   __builtin_memset(static_cast<void*>(out), 0, how.inputs / kTileInputs * sizeof(A8Block));
   out->d = __builtin_nanf("");

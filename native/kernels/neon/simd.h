@@ -117,6 +117,9 @@ NIBBLE_INLINE I32x16 add(I32x16 x, I32x16 y) noexcept {
 NIBBLE_INLINE I32x16 sub(I32x16 x, I32x16 y) noexcept {
   return {vsubq_s32(x.a, y.a), vsubq_s32(x.b, y.b), vsubq_s32(x.c, y.c), vsubq_s32(x.d, y.d)};
 }
+NIBBLE_INLINE I32x16 mul(I32x16 x, I32x16 y) noexcept {  // modulo 2^32
+  return {vmulq_s32(x.a, y.a), vmulq_s32(x.b, y.b), vmulq_s32(x.c, y.c), vmulq_s32(x.d, y.d)};
+}
 NIBBLE_INLINE I32x16 bit_and(I32x16 x, I32x16 y) noexcept {
   return {vandq_s32(x.a, y.a), vandq_s32(x.b, y.b), vandq_s32(x.c, y.c), vandq_s32(x.d, y.d)};
 }
