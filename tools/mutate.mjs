@@ -33,11 +33,13 @@ const targets = {
     ],
   },
   recipes: {
-    files: ['src/quant/*.ts'],
+    files: [
+      ...under('src/quant', ['auto-search', 'channel-factors', 'layer-statistics', 'plan', 'recipe', 'scaling'], '.ts'),
+      ...under('src/quant', ['statistics-file', 'transforms', 'tender/*'], '.ts'),
+    ],
     tests: [
       ...testsOf('unit', 'auto-search', 'statistics-file', 'recipe', 'quant-tender-plan', 'nibble-metadata'),
       ...testsOf('native', 'channel-scaling', 'calibration', 'tender', 'agile'),
-      ...testsOf('integration', 'quantize'),
     ],
   },
   quantizers: {

@@ -113,6 +113,16 @@ test('idle power is learnt, and idle time is nobody else’s', () => {
   near(account.machineSeconds, 4);
 });
 
+test('idle power falls at once to what was measured, and rises slowly: a little work may hide in a window', () => {
+  const attribution = new Attribution(0, 0);
+  attribution.settle(20, 10); // 2 W
+  attribution.settle(30, 20); // 1 W
+  attribution.settle(60, 30); // 3 W, of which three tenths of the rise are believed: 1.6 W
+  attribution.addStep(4, [{ accounts: [], phase: 'decode', work: 1 }]);
+  attribution.settle(140, 40);
+  near(attribution.idleJoules, 60 + 6 * 1.6);
+});
+
 test('a step is divided by work, and by phase', () => {
   const attribution = new Attribution(0, 0);
   const [a, b] = [new CostAccount(), new CostAccount()];

@@ -1,6 +1,7 @@
 /** The books of a server: what every request, every key and the idle machine have cost, at the prices of the hour. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CostAccount } from '../../src/cost/attribution.js';
 import type { Prices } from '../../src/cost/price.js';
 import type { ModelWork } from '../../src/cost/step-work.js';
 import { CostBook, type CostEntry } from '../../src/metering/cost-book.js';
@@ -108,6 +109,8 @@ test('a row says whose it is, how it went and how much; it grows until it is clo
   const entry = book.begin(payer);
   pass(2, [entry, 1]);
   const request = () => rows().get(1) ?? assert.fail('no row');
+  assert.equal(book.sumsOf(entry.account)?.decodeJoules, 100);
+  assert.equal(book.sumsOf(new CostAccount()), null);
   const { outcome, endedMs, decodeJoules, promptTokens, cachedTokens, completionTokens } = request();
   assert.deepEqual([outcome, endedMs, decodeJoules], ['running', null, 100]);
   assert.deepEqual([promptTokens, cachedTokens, completionTokens], [0, 0, 0]);
@@ -155,7 +158,7 @@ test('a request that was refused is in no books', (t) => {
 
 test('a request under way is entered at most half a second after anything happened to it', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
-  const { book, monitor, clock, written } = setUp(t);
+  const { book, monitor, meter, clock, written } = setUp(t);
   const step = (entry: CostEntry) =>
     monitor.addStep(0.1, [{ accounts: [entry.account], phase: 'decode', tokens: 1, rows: 0, cachedTokens: 0 }], work);
   const wait = (ms: number): readonly LedgerRow[] => {
@@ -178,7 +181,13 @@ test('a request under way is entered at most half a second after anything happen
     wait(500).map(({ outcome, decodeJoules }) => [outcome, decodeJoules]),
     [['done', 20]],
   );
+  const readings = t.mock.method(meter, 'joules').mock;
   assert.deepEqual(wait(5000), [], 'with nothing under way nothing is entered');
+  assert.equal(readings.callCount(), 5, 'but the meter is read once a second');
+  book.begin(payer);
+  book.close();
+  wait(60_000);
+  assert.deepEqual(written, [], 'nor by a book that was closed');
 });
 
 test('idle time is entered by the minute, what the server does for itself apart from it', (t) => {
@@ -199,6 +208,15 @@ test('idle time is entered by the minute, what the server does for itself apart 
   ]);
   assert.equal(clock.ms, Date.UTC(2026, 0, 1, 13, 0, 30));
   assert.equal(book.idle.machineSeconds, 45);
+});
+
+test('a machine that draws nothing while idle is paid off all the same', (t) => {
+  const { meter, pass, rows } = setUp(t);
+  Object.assign(meter, { joules: () => 0 });
+  pass(30);
+  const [idle] = rows().values();
+  assert.deepEqual([idle?.kind, idle?.idleJoules, idle?.machineSeconds], ['idle', 0, 30]);
+  near(idle?.hardwareCost ?? 0, 30 / 3600);
 });
 
 test('sums of a key outlive its requests; tokens and money are its own', (t) => {
