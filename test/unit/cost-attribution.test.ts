@@ -130,7 +130,8 @@ test('a step is divided by work, and by phase', () => {
     { accounts: [a], phase: 'prefill', work: 3 },
     { accounts: [b], phase: 'decode', work: 1 },
   ]);
-  attribution.addStep(3, [{ accounts: [a], phase: 'decode', work: 9 }]);
+  // In any unit: small numbers are work too.
+  attribution.addStep(3, [{ accounts: [a], phase: 'decode', work: 0.5 }]);
   attribution.settle(40, 4);
   near(a.prefillJoules, 7.5);
   near(a.decodeJoules, 30);

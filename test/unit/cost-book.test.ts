@@ -206,6 +206,7 @@ test('idle time is entered by the minute, what the server does for itself apart 
     ['own', '12:59', 5],
     ['own', '13:00', 10],
   ]);
+  assert.ok([...rows().keys()].every((number) => Number.isSafeInteger(number) && number < 0));
   assert.equal(clock.ms, Date.UTC(2026, 0, 1, 13, 0, 30));
   assert.equal(book.idle.machineSeconds, 45);
 });

@@ -1,6 +1,8 @@
-/** `nibble bench accounting`: what it costs to know what requests cost. */
+/** `nibble bench accounting`: what it costs to know what requests cost, and how far a table of energies is off. */
 import type { Command } from 'commander';
 import { type Config, loadConfig } from '../../config.js';
+import { horowitz45nm } from '../../cost/energy-table.js';
+import { workOf } from '../../cost/step-work.js';
 import { greedy } from '../../engine/greedy.js';
 import type { OpenedModel } from '../../engine/open-types.js';
 import type { EngineObserver } from '../../engine/types.js';
@@ -59,11 +61,13 @@ async function measure({ opened, watch }: Watched, config: Config, batch: number
   const stepMs: number[] = [];
   const ownUs: number[] = [];
   const divideUs: number[] = [];
+  const steps: Parameters<OnStep>[0]['parts'][] = [];
   watch(({ counters, parts, decodeTokens }) => {
     const begin = performance.now();
     // The engine has made the parts already; to make them again takes as long.
     const again = parts.map((part) => ({ ...part }));
     monitor.addStep(readCounter(counters, 'totalNs') * 1e-9, again, work);
+    steps.push(parts);
     if (decodeTokens !== batch) return;
     ownUs.push((performance.now() - begin) * 1000);
     stepMs.push(readCounter(counters, 'totalNs') / 1e6);
@@ -85,6 +89,8 @@ async function measure({ opened, watch }: Watched, config: Config, batch: number
   for (let i = 0; i < READINGS_MEASURED; i++) book.tick();
   const readUs = ((performance.now() - begin) * 1000) / READINGS_MEASURED;
   const source = meter.description;
+  const { prefillJoules, decodeJoules } = book.requests;
+  const modelledPj = steps.flatMap((parts) => workOf(parts, work, horowitz45nm)).reduce((sum, own) => sum + own, 0);
   book.close();
   monitor.close();
   const [step, own] = [median(stepMs), median(ownUs) + median(divideUs)];
@@ -94,6 +100,8 @@ async function measure({ opened, watch }: Watched, config: Config, batch: number
       ...{ batch, stepMs: significant(step), accountingUs: significant(own, 3) },
       ...{ stepShare: significant(own / 1000 / step, 3), readUs: significant(readUs, 3) },
       coreShare: significant((readUs * READINGS_PER_S) / 1e6, 3),
+      stepMj: significant(((prefillJoules + decodeJoules) * 1000) / steps.length, 3),
+      modelledMj: significant((modelledPj * 1e-9) / steps.length, 3),
     },
   };
 }
@@ -114,10 +122,12 @@ async function accounting(flags: AccountingFlags): Promise<void> {
       const machine = machineOf(loadAddon().cpuInfo(), { isa: level, threads });
       return await printJsonResult({ machine, model: opened.modelFile.id }, { meter, runs });
     }
-    const heads = ['batch', 'step, ms', 'accounting, µs', 'of a step', 'reading, µs', 'of a core'];
+    const energies = ['energy of a step, mJ', 'modelled, mJ'];
+    const heads = ['batch', 'step, ms', 'accounting, µs', 'of a step', 'reading, µs', 'of a core', ...energies];
     const share = (value: number) => percent(value).replace(/^0\.0 /, '< 0.05 ');
     const rows = runs.map((run) => [
       ...[run.batch, run.stepMs, run.accountingUs, share(run.stepShare), run.readUs, share(run.coreShare)],
+      ...[run.stepMj, run.modelledMj],
     ]);
     await writeStdout(`${formatTable(heads, rows)}\nmeter: ${meter}\n`);
   } finally {
