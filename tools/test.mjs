@@ -73,7 +73,11 @@ function groups(isQuick, chosen) {
   if (isQuick) return [[filesOf('test/unit'), width]];
   const parallel = ['test/integration', 'test/native', 'test/unit'].flatMap(filesOf);
   const alone = filesOf('test/e2e').filter((file) => !timeless.includes(file));
-  return [[parallel, width], [timeless, timeless.length], [alone, 1]];
+  return [
+    [parallel, width],
+    [timeless, timeless.length],
+    [alone, 1],
+  ];
 }
 
 function printSlowest(times) {
