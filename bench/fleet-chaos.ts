@@ -15,7 +15,7 @@ import { askOnce, type Outcome, outputTokens, type Replica, startCrowd, startRep
 import { type Router, startHaproxy, startVllmRouter } from '../test/support/routers.js';
 
 /** First tokens are as before once their 99th percentile is no more than so many times that before the first kill. */
-const RECOVERED = 1.5;
+const RECOVERED = 2;
 const DOWN_MS = 2000;
 /** Left out of the time before the first kill. */
 const WARM_MS = 2000;

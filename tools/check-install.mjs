@@ -1,10 +1,11 @@
 // What a new user meets: clones the last commit into a temporary folder, runs the README's two commands, asks for one
 // completion, and reports the times. The default model comes from the user's cache, or is downloaded.
-// Usage: node tools/check-install.mjs [--packed]
+// Usage: node tools/check-install.mjs [--packed | --tutorial]
 //   --packed  installs the packages of a release (tools/pack.mjs) into an empty folder instead, and compiles nothing
+//   --tutorial  then goes through docs/tutorial.md, as far as it needs no Docker, and reports the time of each block
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -71,6 +72,32 @@ async function checkClone(folder) {
   const version = run(join(clone, 'docs'), 'npx', 'nibble', '--version');
   console.log(`npx nibble: version ${version}`);
   await tryServer(clone, ['npm', 'start', '--']);
+  if (process.argv.includes('--tutorial')) walkTutorial(clone);
+}
+
+/** "In a second terminal": a server goes on in the background, and the next line waits until it is ready. */
+const secondTerminal = `
+npx() {
+  if [ "$2" != serve ]; then command npx "$@"; return; fi
+  node_modules/.bin/nibble "\${@:2}" &
+  until curl -sf http://127.0.0.1:8080/ready > /dev/null; do sleep 0.05; done
+}
+now() { date +%s%3N; }
+trap 'kill $(jobs -p)' EXIT
+`;
+
+/** Types the tutorial's blocks into one shell. */
+function walkTutorial(clone) {
+  const page = readFileSync(join(clone, 'docs/tutorial.md'), 'utf8');
+  const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, text]) => text);
+  const started = performance.now();
+  const timed = blocks.map((text, i) => {
+    const [first] = text.split('\n');
+    return `since=$(now)\n${text}\necho "BLOCK ${i + 1} took $(($(now) - since)) ms: "'${first.replaceAll("'", '')}'`;
+  });
+  const output = run(clone, 'bash', '-euo', 'pipefail', '-c', secondTerminal + timed.join('\n'));
+  for (const [line] of output.matchAll(/^BLOCK .*$/gm)) console.log(line);
+  console.log(`the tutorial: ${seconds(started)}`);
 }
 
 async function checkPackages(folder) {

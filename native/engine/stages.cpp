@@ -1,6 +1,7 @@
 #include "stages.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "../kernels/kernel_table.h"
 
@@ -115,8 +116,10 @@ void choose_kept(const PrunedWindow& window, const float* importance, int32_t* k
     }
     if (window.rank == Pruning::Rank::random) weights[run] = random_rank(window.first_column + end_of(run));
   }
-  std::sort(order + 1, order + runs,
-            [&](int32_t a, int32_t b) { return weights[a] != weights[b] ? weights[a] > weights[b] : a < b; });
+  // The heaviest first, of equals the latest in the window; there are so few that nothing faster is needed.
+  for (int32_t run = 2; run < runs; ++run) {
+    for (int32_t i = run; i > 1 && weights[order[i]] > weights[order[i - 1]]; --i) std::swap(order[i], order[i - 1]);
+  }
   std::fill(kept, kept + first, 0);
   int32_t count = first;
   for (int32_t i = 0; count < window.kept; ++i) {

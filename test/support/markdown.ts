@@ -1,10 +1,21 @@
 /** Code blocks and links of our Markdown pages. */
 
-/** Texts of the fenced blocks of a language, in order. */
-export function codeBlocks(markdown: string, language: string): readonly string[] {
-  return [...markdown.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
+export type Block = {
+  readonly text: string;
+  /** What stands behind the language, for tests alone: pages don't show it. */
+  readonly tags: readonly string[];
+};
+
+/** The fenced blocks of a language, in order. */
+export function blocksOf(markdown: string, language: string): readonly Block[] {
+  return [...markdown.matchAll(/^```(\w*)(| [^\n]*)\n(.*?)^```$/gms)]
     .filter(([, name]) => name === language)
-    .map(([, , text]) => text ?? '');
+    .map(([, , tags = '', text = '']) => ({ text, tags: tags.split(' ').filter((tag) => tag !== '') }));
+}
+
+/** Their texts alone. */
+export function codeBlocks(markdown: string, language: string): readonly string[] {
+  return blocksOf(markdown, language).map(({ text }) => text);
 }
 
 /** Targets of links, without those inside code. */
