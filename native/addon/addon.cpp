@@ -3,13 +3,14 @@
 #include "instance.h"
 #include "model.h"
 #include "quantize.h"
+#include "reconstruct.h"
 #include "tools.h"
 
 namespace nibble::addon {
 namespace {
 
 /// CONTRACT_VERSION of src/native/contract.ts.
-constexpr int kContractVersion = 8;
+constexpr int kContractVersion = 9;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;
@@ -22,6 +23,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("dequantize", Napi::Function::New<dequantize>(env));
   exports.Set("rotateRows", Napi::Function::New<rotate_rows>(env));
   exports.Set("quantizeMatrix", Napi::Function::New<quantize_matrix>(env));
+  exports.Set("reconstructBlock", Napi::Function::New<reconstruct_block>(env));
+  exports.Set("blockGradients", Napi::Function::New<block_gradients>(env));
   exports.Set("roofline", Napi::Function::New<roofline>(env));
   exports.Set("kernelFamilies", Napi::Function::New<list_kernel_families>(env));
   exports.Set("runKernel", Napi::Function::New<time_kernel>(env));

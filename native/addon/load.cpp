@@ -4,6 +4,7 @@
 #include "background.h"
 #include "instance.h"
 #include "model.h"
+#include "spec.h"
 
 namespace nibble::addon {
 namespace {
@@ -50,6 +51,8 @@ void read_rope(Reader& architecture, RopeSpec& rope) {
   architecture.merge(reader);
 }
 
+}  // namespace
+
 void read_architecture(Reader& options, ArchitectureSpec& a) {
   Reader reader = options.object("architecture");
   a.layers = reader.size("layers", kLayersMax);
@@ -66,6 +69,29 @@ void read_architecture(Reader& options, ArchitectureSpec& a) {
   read_rope(reader, a.rope);
   options.merge(reader);
 }
+
+ActivationKind read_activation_kind(Reader& reader) {
+  const std::string name = reader.string("activations");
+  if (name == "f32") return ActivationKind::f32;
+  if (name == "a8") return ActivationKind::a8;
+  if (name == "a4") return ActivationKind::a4;
+  if (name == "agile") return ActivationKind::agile;
+  if (name == "tender8") return ActivationKind::tender8;
+  if (name == "tender4") return ActivationKind::tender4;
+  reader.fail("activations", "'f32', 'a8', 'a4', 'agile', 'tender8' or 'tender4'");
+  return ActivationKind::f32;
+}
+
+bool read_kv_formats(const std::string& name, KvFormats& formats) {
+  using enum KvFormat;
+  if (name == "f16") return formats = {f16, f16}, true;
+  if (name == "kv8") return formats = {q8, q8}, true;
+  if (name == "kv4") return formats = {q4, q4}, true;
+  if (name == "k8v4") return formats = {q8, q4}, true;
+  return false;
+}
+
+namespace {
 
 void read_tensor(Napi::Env env, const Napi::Value& value, Reader& options, TensorSpec& tensor) {
   Reader reader(env, value, "tensor");
@@ -85,18 +111,6 @@ void read_tensor(Napi::Env env, const Napi::Value& value, Reader& options, Tenso
     }
   }
   options.merge(reader);
-}
-
-ActivationKind read_activation_kind(Reader& reader) {
-  const std::string name = reader.string("activations");
-  if (name == "f32") return ActivationKind::f32;
-  if (name == "a8") return ActivationKind::a8;
-  if (name == "a4") return ActivationKind::a4;
-  if (name == "agile") return ActivationKind::agile;
-  if (name == "tender8") return ActivationKind::tender8;
-  if (name == "tender4") return ActivationKind::tender4;
-  reader.fail("activations", "'f32', 'a8', 'a4', 'agile', 'tender8' or 'tender4'");
-  return ActivationKind::f32;
 }
 
 /// `activations` for all linear layers, then what `linears` and `head` say instead.
@@ -133,15 +147,6 @@ void read_activations(Napi::Env env, Reader& options, EngineOptions& out) {
     kinds = {read(layer, "qkv"), read(layer, "output"), read(layer, "gateUp"), read(layer, "down")};
     options.merge(layer);
   }
-}
-
-bool read_kv_formats(const std::string& name, KvFormats& formats) {
-  using enum KvFormat;
-  if (name == "f16") return formats = {f16, f16}, true;
-  if (name == "kv8") return formats = {q8, q8}, true;
-  if (name == "kv4") return formats = {q4, q4}, true;
-  if (name == "k8v4") return formats = {q8, q4}, true;
-  return false;
 }
 
 /// Reports progress on the event loop, at most once a hundredth.

@@ -119,6 +119,25 @@ export const recipeSchema = Type.Object(
         description: 'Channels are mixed by Hadamard matrices, so that none sticks out; the model stays the same.',
       }),
     ),
+    reconstruction: Type.Optional(
+      Type.Object(
+        {
+          steps: integer(0, 100_000, 'Steps of gradient descent for each block; 0: none.'),
+          tokens: integer(32, 1_048_576, 'Tokens whose gradients make a step.'),
+          rate: Type.Optional(
+            Type.Number({
+              minimum: 1e-6,
+              maximum: 1,
+              description: 'How far a step moves a weight at the start, in distances of levels. Default: 0.003.',
+            }),
+          ),
+        },
+        {
+          ...closed,
+          description: 'Codebook formats: each block learns levels, roundings and gains from what the float one gives.',
+        },
+      ),
+    ),
     scaling: Type.Enum(['none', 'awq', 'trip', 'smooth'], {
       description: 'Factors per input channel, moved from the activations into the weights.',
     }),

@@ -63,6 +63,9 @@ export function parseRecipe(value: unknown): Recipe {
     throw invalid('rotation mixes the channels that scaling and tender tell apart');
   }
   for (const name of [...layerClasses, 'head'] as const) checkLinear(name, name, classes[name], value);
+  if (value.reconstruction !== undefined && value.rotation === undefined) {
+    throw invalid('reconstruction goes with rotation');
+  }
   if (isRow(classes.embedding.weights)) throw invalid('embedding: rows are read one by one; take groups or floats');
   for (const [layer, overrides] of Object.entries(layers)) {
     for (const name of layerClasses) {

@@ -353,4 +353,4 @@ export interface Addon extends Quantizes {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 8;
+export const CONTRACT_VERSION = 9;

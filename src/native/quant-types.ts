@@ -1,4 +1,7 @@
 /** What calibration and quantizers exchange with the addon; part of the contract (contract.ts). */
+import type { Reconstructs } from './reconstruct-types.js';
+
+export * from './reconstruct-types.js';
 
 /** Inputs of a layer's linear layers, named like the matrices that read them. */
 export const LAYER_INPUTS = ['qkv', 'output', 'gateUp', 'down'] as const;
@@ -107,7 +110,7 @@ export type QuantizedMatrix = {
 };
 
 /** Functions of the addon. */
-export interface Quantizes {
+export interface Quantizes extends Reconstructs {
   /**
    * Quantizes a matrix on threads of its own; the bytes depend neither on their number nor on the instruction set.
    * Rejects with `native_invalid_argument`, `model_tensor_not_finite` or `native_out_of_memory`.

@@ -13,7 +13,8 @@ import type { InputStatistics, TensorSpec } from '../native/contract.js';
 import type { LayerFloats, LayerTransform } from './layer.js';
 import type { PartStore, PartTensor } from './part-store.js';
 import type { Plan, PlannedPart, PlannedTensor } from './plan.js';
-import { quantizeRows, quantizeTogether } from './quantize-tensors.js';
+import { type QuantizedTensor, quantizeRows, quantizeTogether } from './quantize-tensors.js';
+import type { Reconstruction } from './rcp/reconstruction.js';
 import { bytesOf, type Source, tensorPieces } from './source.js';
 
 /** Statistics of a layer's inputs, asked for once per layer, in ascending order. */
@@ -27,6 +28,8 @@ export type PipelineOptions = {
   /** null: the plan needs none. */
   readonly statistics: LayerStatistics | null;
   readonly transforms: readonly LayerTransform[];
+  /** null: matrices stay as they were quantized each for itself. */
+  readonly reconstruction: Reconstruction | null;
   readonly provenance: Provenance;
   /** Called when a part is done, or was found done. */
   readonly onPart?: (done: number, part: PlannedPart, errors: LayerErrors) => void;
@@ -34,8 +37,8 @@ export type PipelineOptions = {
   readonly signal?: AbortSignal;
 };
 
-/** Share of the squares of the outputs that quantization loses, by class. */
-export type LayerErrors = Partial<Readonly<Record<LayerClass, number>>>;
+/** Share of the squares of the outputs that quantization loses, by class; and of a reconstructed block's. */
+export type LayerErrors = Partial<Readonly<Record<LayerClass | 'blockBefore' | 'blockAfter', number>>>;
 
 const F32 = 0;
 const floatBytes = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -48,25 +51,39 @@ const copied = (source: Source, { source: tensor }: PlannedTensor): PartTensor =
   data: source.bytes(tensor),
 });
 
-async function quantizeLayer(
-  { source, plan, transforms, statistics }: PipelineOptions,
-  part: PlannedPart & { readonly layer: number },
-): Promise<{ readonly tensors: readonly PartTensor[]; readonly errors: LayerErrors }> {
-  const changed = part.tensors.filter(({ format, source: { shape } }) => {
+type LayerPart = PlannedPart & { readonly layer: number };
+
+/** Tensors of a layer that don't stay as they are: matrices with a format, and vectors that transforms change. */
+function changedTensors({ transforms }: PipelineOptions, { tensors }: PlannedPart): readonly PlannedTensor[] {
+  return tensors.filter(({ format, source: { shape } }) => {
     return format !== null || (transforms.length > 0 && shape.length === 1);
   });
-  const layer: LayerFloats = {
+}
+
+function floatLayer(options: PipelineOptions, part: LayerPart, inputs: LayerFloats['inputs']): LayerFloats {
+  const { source, plan } = options;
+  const changed = changedTensors(options, part);
+  return {
     layer: part.layer,
     recipe: plan.recipe,
     formats: layerRecipe(plan.recipe, part.layer),
     tensors: new Map(changed.map(({ source: tensor }) => [tensor.name, source.floats(tensor)])),
-    inputs: statistics === null ? null : await statistics(part.layer),
+    inputs,
   };
+}
+
+async function quantizeLayer(
+  options: PipelineOptions,
+  part: LayerPart,
+): Promise<{ readonly tensors: readonly PartTensor[]; readonly errors: LayerErrors }> {
+  const { source, plan, transforms, statistics, reconstruction } = options;
+  const changed = changedTensors(options, part);
+  const layer = floatLayer(options, part, statistics === null ? null : await statistics(part.layer));
   const added: PartTensor[] = [];
   for (const transform of transforms) added.push(...(await transform(layer)));
   const valuesOf = ({ name }: TensorSpec): Float32Array => layer.tensors.get(name) ?? new Float32Array(0);
-  const made = new Map<string, PartTensor>();
-  const errors: Partial<Record<LayerClass, number>> = {};
+  const made = new Map<string, QuantizedTensor>();
+  const errors: Partial<Record<keyof LayerErrors, number>> = {};
   for (const name of layerClasses) {
     const matrices = changed.filter((tensor) => tensor.matrixClass === name && tensor.format !== null);
     const [format] = matrices.map((tensor) => tensor.format);
@@ -76,6 +93,10 @@ async function quantizeLayer(
     for (const tensor of tensors) made.set(tensor.name, tensor);
     if (weightFormat(format).bits < 16) errors[name] = error;
   }
+  if (reconstruction !== null) {
+    const { errorBefore, errorAfter } = await reconstruction.learn(layer, made);
+    Object.assign(errors, { blockBefore: errorBefore, blockAfter: errorAfter });
+  }
   const whole = part.tensors.map((tensor): PartTensor => {
     const { name, shape } = tensor.source;
     const quantized = made.get(name);
@@ -84,6 +105,14 @@ async function quantizeLayer(
     return { name, type: F32, shape, data: floatBytes(valuesOf(tensor.source)) };
   });
   return { tensors: [...whole, ...added], errors };
+}
+
+/** What reconstruction needs of a layer that is there already. */
+async function passLayer(options: PipelineOptions, part: LayerPart, reconstruction: Reconstruction): Promise<void> {
+  const layer = floatLayer(options, part, null);
+  for (const transform of options.transforms) await transform(layer);
+  const { path, tensors } = await options.store.read(part.name);
+  await reconstruction.pass(layer, path, tensors);
 }
 
 /** Embedding, head, the last norm: each row for itself. */
@@ -143,18 +172,23 @@ export function formatBytes(tensors: readonly TensorSpec[]): ReadonlyMap<string,
  * parts once the signal is aborted.
  */
 export async function quantizeModel(options: PipelineOptions): Promise<void> {
-  const { plan, store, signal, onPart } = options;
+  const { plan, store, signal, onPart, reconstruction } = options;
+  const isThere = await Promise.all(plan.parts.map(({ name }) => store.has(name)));
+  const last = plan.parts.findLastIndex(({ layer }, index) => layer !== null && isThere[index] !== true);
   for (const [index, part] of plan.parts.entries()) {
     if (signal?.aborted === true) throw new NibbleError('interrupted', {});
     let errors: LayerErrors = {};
-    if (!(await store.has(part.name))) {
-      if (part.layer === null) {
-        await store.write(part.name, quantizeRest(options, part));
-      } else {
-        const done = await quantizeLayer(options, { ...part, layer: part.layer });
-        await store.write(part.name, done.tensors);
-        errors = done.errors;
+    const { layer } = part;
+    if (isThere[index] === true) {
+      if (layer !== null && reconstruction !== null && index < last) {
+        await passLayer(options, { ...part, layer }, reconstruction);
       }
+    } else if (layer === null) {
+      await store.write(part.name, quantizeRest(options, part));
+    } else {
+      const done = await quantizeLayer(options, { ...part, layer });
+      await store.write(part.name, done.tensors);
+      errors = done.errors;
     }
     onPart?.(index + 1, part, errors);
   }

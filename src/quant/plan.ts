@@ -11,6 +11,7 @@ import {
 } from '../model/recipe-types.js';
 import type { ModelFile } from '../model/types.js';
 import type { ArchitectureSpec, TensorSpec } from '../native/contract.js';
+import { whyNot } from './rcp/reconstruction.js';
 import { checkRotation } from './rcp/rotation.js';
 
 export type PlannedTensor = {
@@ -104,9 +105,20 @@ function planTensor(recipe: Recipe, source: TensorSpec, changesChannels: boolean
   return { source, format: null, matrixClass: null };
 }
 
+/** The recipe without reconstruction, where the model's blocks can't have it. */
+function withoutReconstruction(
+  fitted: Pick<Plan, 'recipe' | 'notes'>,
+  file: ModelFile,
+): Pick<Plan, 'recipe' | 'notes'> {
+  const { reconstruction, ...recipe } = fitted.recipe;
+  const why = whyNot(file.architecture);
+  if (reconstruction === undefined || (why === null && reconstruction.steps > 0)) return fitted;
+  return { recipe, notes: why === null ? fitted.notes : [...fitted.notes, `no reconstruction: ${why}`] };
+}
+
 /** Throws `recipe_invalid` if the model can't have the recipe. */
 export function makePlan(wanted: Recipe, file: ModelFile): Plan {
-  const { recipe, notes } = fitRecipe(wanted, file);
+  const { recipe, notes } = withoutReconstruction(fitRecipe(wanted, file), file);
   checkRotation(recipe, file.architecture);
   const changesChannels = recipe.scaling !== 'none' || recipe.tender !== undefined || recipe.rotation !== undefined;
   const tensors = file.tensors.map((source) => planTensor(recipe, source, changesChannels));
@@ -123,6 +135,7 @@ export function makePlan(wanted: Recipe, file: ModelFile): Plan {
   const hessians = rounds && (recipe.rounding === 'gptq' || recipe.scaling === 'awq');
   const hasAgile = recipe.agile !== undefined;
   const needsRanges = recipe.scaling !== 'none' || recipe.tender !== undefined;
-  const statistics = hessians || needsRanges || hasAgile || (rounds && recipe.clip === 'mse');
+  const statistics =
+    hessians || needsRanges || hasAgile || recipe.reconstruction !== undefined || (rounds && recipe.clip === 'mse');
   return { recipe, notes, parts: [...layers, rest], needs: { statistics, hessians } };
 }

@@ -2,17 +2,20 @@
 import { availableParallelism } from 'node:os';
 import { NibbleError } from '../errors.js';
 import { encodeTensor } from '../model/generated/tensor-data.js';
+import type { TensorDeclaration } from '../model/gguf-writer.js';
 import { weightFormat } from '../model/recipe.js';
 import type { Recipe, WeightFormatName } from '../model/recipe-types.js';
 import type { CodeFormat, InputStatistics, TensorSpec } from '../native/contract.js';
 import { loadAddon } from '../native/load.js';
-import type { PartTensor } from './part-store.js';
 import { rowsOf, type Source } from './source.js';
 
 /** Values of a matrix that are floats at the same time where rows are quantized each for itself: 64 MB. */
 const PIECE_VALUES = 16 * 1024 * 1024;
 
 type Settings = Pick<Recipe, 'rounding' | 'actOrder' | 'damping' | 'sweeps' | 'clip' | 'levels'>;
+
+/** As a file holds it. */
+export type QuantizedTensor = TensorDeclaration & { readonly data: Uint8Array };
 
 export type Matrix = { readonly name: string; readonly shape: readonly number[]; readonly values: Float32Array };
 
@@ -67,7 +70,7 @@ export async function quantizeTogether(
   format: WeightFormatName,
   settings: Settings,
   statistics: InputStatistics | null,
-): Promise<{ readonly tensors: readonly PartTensor[]; readonly error: number }> {
+): Promise<{ readonly tensors: readonly QuantizedTensor[]; readonly error: number }> {
   const cols = matrices[0]?.shape[0] ?? 1;
   const all = new Float32Array(matrices.reduce((sum, { values }) => sum + values.length, 0));
   let filled = 0;

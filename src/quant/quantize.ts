@@ -11,6 +11,7 @@ import { layerStatistics } from './layer-statistics.js';
 import { PartStore } from './part-store.js';
 import { type LayerErrors, quantizeModel } from './pipeline.js';
 import { makePlan, type Plan } from './plan.js';
+import { Reconstruction } from './rcp/reconstruction.js';
 import { Source } from './source.js';
 import { transformsOf } from './transforms.js';
 
@@ -145,9 +146,14 @@ async function runParts(
       ...{ source, plan: { ...plan, recipe }, store, out: options.out, provenance, signal },
       statistics: statistics?.of ?? null,
       transforms: transformsOf(plan.recipe, architecture),
+      reconstruction:
+        text === null || recipe.reconstruction === undefined ? null : new Reconstruction(source, recipe, text.windows),
       onPart: (done, part, lost) => {
         if (part.layer !== null) errors[part.layer] = lost;
-        onProgress('quantizing', done, plan.parts.length, part.name);
+        const { blockBefore = 0, blockAfter = 0 } = lost;
+        const percent = (share: number) => `${(100 * share).toPrecision(3)} %`;
+        const gained = blockBefore === 0 ? '' : `, error ${percent(blockBefore)} → ${percent(blockAfter)}`;
+        onProgress('quantizing', done, plan.parts.length, `${part.name}${gained}`);
       },
     });
     statistics?.end();

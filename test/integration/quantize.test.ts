@@ -200,7 +200,8 @@ test('rotation: floats compute nearly the same; what four levels lose, learned o
   await writeTinyModel(kit.path('odd.gguf'), { layers: 1, hidden: 64, ffn: 96 });
   await assert.rejects(kit.run('odd.gguf', 'no.gguf', { recipe: 'rcp-w2a4' }), refusal('recipe_invalid'));
   const run = async (name: string, set: readonly string[]) => {
-    const done = await kit.run('f32.gguf', `${name}.gguf`, { recipe: 'rcp-w2a16', set: [...calibration, ...set] });
+    const short = [...calibration, 'reconstruction.steps=0'];
+    const done = await kit.run('f32.gguf', `${name}.gguf`, { recipe: 'rcp-w2a16', set: [...short, ...set] });
     assert.equal((await readModelFile(kit.path(`${name}.gguf`))).nibble?.recipe.rotation, 'hadamard');
     return done.errors.reduce((sum, layer) => sum + (layer.down ?? 0), 0);
   };
@@ -211,7 +212,7 @@ test('rotation: floats compute nearly the same; what four levels lose, learned o
 });
 
 test('a rotated codebook file has the same logits on every level, with any number of threads', async () => {
-  const set = [...calibration, 'rounding=rtn', 'sweeps=0'];
+  const set = [...calibration, 'rounding=rtn', 'sweeps=0', 'reconstruction.steps=0'];
   await kit.run('f32.gguf', 'four.gguf', { recipe: 'rcp-w2a4kv4', set });
   const logits = async (level: IsaLevel, threads: number) => {
     const native = await NativeKit.open(kit.path('four.gguf'), { level, threads, activations: null, kv: 'kv4' });

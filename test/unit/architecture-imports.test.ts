@@ -161,9 +161,10 @@ const nativeArrows: Readonly<Record<string, readonly string[]>> = {
   attention: ['', 'formats', 'kernels', 'threads'],
   engine: ['', 'formats', 'kernels', 'threads', 'attention'],
   quant: ['', 'formats', 'kernels', 'threads', 'engine'],
+  reconstruct: ['', 'formats', 'kernels', 'threads', 'engine', 'quant'],
   bench: ['', 'formats', 'kernels', 'threads'],
   check: ['', 'formats', 'kernels', 'kernels/reference', 'threads', 'engine'],
-  addon: ['', 'formats', 'kernels', 'threads', 'engine', 'quant', 'bench', 'check'],
+  addon: ['', 'formats', 'kernels', 'threads', 'engine', 'quant', 'reconstruct', 'bench', 'check'],
 };
 
 test('native folders include only what lies below them', () => {

@@ -100,6 +100,18 @@ test('rotation goes with neither scaling nor Tender', () => {
   }
 });
 
+test('reconstruction goes with rotation', () => {
+  const reconstruction = { steps: 2, tokens: 64 };
+  assert.throws(
+    () => parseRecipe({ ...namedRecipes.get('w4a8')?.recipe, reconstruction }),
+    invalid(/reconstruction goes with rotation/),
+  );
+  assert.deepEqual(
+    parseRecipe({ ...namedRecipes.get('rcp-w2a4')?.recipe, reconstruction }).reconstruction,
+    reconstruction,
+  );
+});
+
 test('a named recipe stays as it is when a copy is changed', async () => {
   const before = JSON.stringify(namedRecipes.get('w4a8')?.recipe);
   await resolveRecipe('w4a8', ['classes.down.weights=w8g32', 'name=other']);
