@@ -76,9 +76,13 @@ function describe(out: string, { plan, bytes, sourceBytes, errors }: Quantized):
     const values = errors.flatMap((layer) => (layer[name] === undefined ? [] : [layer[name]]));
     return values.length === 0 ? [] : [`${name} ${significant(100 * mean(values), 3)} %`];
   });
+  const blocks = errors.filter(({ blockBefore = 0 }) => blockBefore > 0);
+  const block = (when: 'blockBefore' | 'blockAfter') =>
+    `${significant(100 * mean(blocks.map((layer) => layer[when] ?? 0)), 3)} %`;
+  const learned = blocks.length === 0 ? '' : `error of blocks: ${block('blockBefore')} → ${block('blockAfter')}\n`;
   const notes = plan.notes.map((note) => `note: ${note}\n`).join('');
   const loss = lost.length === 0 ? '' : `squared error of the outputs: ${lost.join(', ')}\n`;
-  return `${notes}${loss}${out}: ${plan.recipe.name}, ${megabytes(bytes)} (source: ${megabytes(sourceBytes)})\n`;
+  return `${notes}${loss}${learned}${out}: ${plan.recipe.name}, ${megabytes(bytes)} (source: ${megabytes(sourceBytes)})\n`;
 }
 
 /** The budget of `--auto`; null without it. */

@@ -128,7 +128,7 @@ export const recipeSchema = Type.Object(
             Type.Number({
               minimum: 1e-6,
               maximum: 1,
-              description: 'How far a step moves a weight at the start, in distances of levels. Default: 0.003.',
+              description: 'How far a step moves a weight at the start, in distances of levels. Default: 0.015.',
             }),
           ),
         },
