@@ -1,5 +1,5 @@
-// Gradients of a block. Of h = silu(g)·u = g·σ·u: ∂h/∂g = u·σ·(1 + g·(1 − σ)), ∂h/∂u = g·σ. Of y = γ·x·r, r being one over
-// the root mean square, with e = d·γ and n = x·r: ∂x = r·(e − n·mean(e·n)). A rotation goes back by its transpose.
+// Gradients of a block. Of h = silu(g)·u = g·σ·u: ∂h/∂g = u·σ·(1 + g·(1 − σ)), ∂h/∂u = g·σ. Of y = γ·x·r, r being
+// one over the root mean square, e = d·γ and n = x·r: ∂x = r·(e − n·mean(e·n)). A rotation goes back by its transpose.
 #include <cmath>
 
 #include "block.h"
