@@ -83,7 +83,7 @@ NIBBLE_INLINE void softmax(const AttentionTask& task, float* score, size_t c0, s
   for (size_t t = 0; t < whole; t += 16) {
     for (size_t c = 0; c < C; ++c) {
       float* at = score + c * kSplitTokens + t;
-      const F32x16 p = exp(sub(mul(scale, load(at)), top[c]));
+      const F32x16 p = exp_of_negative(sub(mul(scale, load(at)), top[c]));
       store(at, p);
       sum[c] = add(sum[c], p);
     }
@@ -91,7 +91,7 @@ NIBBLE_INLINE void softmax(const AttentionTask& task, float* score, size_t c0, s
   for (size_t c = 0; c < C; ++c) {
     if (rest > 0) {
       float* at = score + c * kSplitTokens + whole;
-      const F32x16 p = keep_first(exp(sub(mul(scale, load(at)), top[c])), zero(), rest);
+      const F32x16 p = keep_first(exp_of_negative(sub(mul(scale, load(at)), top[c])), zero(), rest);
       store(at, p);
       sum[c] = add(sum[c], p);
     }
