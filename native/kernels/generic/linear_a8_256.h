@@ -52,13 +52,15 @@ struct A8Format {
     const uint8_t* codes = tile + kInfo.header_bytes() + 32 * half;
     const auto load = [&](size_t i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 64 * i)); };
     if constexpr (kCodebook) {
-      // Index of a byte: its code, and 4 for each row of a table before its own.
+      // Index of a byte: its code, and 4 for each row of a table before its own. The shuffle doesn't look at bits 4 to
+      // 6, so one mask does for two codes, the second of which stands there.
       const __m256i rows =
           _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808, 0x04040404, 0);
       const __m256i four = load(j / 2);
       for (size_t i = 0; i < 2; ++i) {
-        const __m256i field = _mm256_srli_epi16(four, static_cast<int>(4 * (j % 2) + 2 * i));
-        w[i] = _mm256_shuffle_epi8(levels, _mm256_or_si256(_mm256_and_si256(field, _mm256_set1_epi8(3)), rows));
+        const __m256i two = _mm256_and_si256(i == 0 ? four : _mm256_srli_epi16(four, 2), _mm256_set1_epi8(0x33));
+        const __m256i field = j % 2 == 0 ? two : _mm256_srli_epi16(two, 4);
+        w[i] = _mm256_shuffle_epi8(levels, _mm256_or_si256(field, rows));
       }
     } else if constexpr (kInfo.bits == 4) {
       const __m256i mask = _mm256_set1_epi8(15);
