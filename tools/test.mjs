@@ -1,6 +1,6 @@
 // Runs the tests, after building what is stale: the files of test/integration, test/native and test/unit in parallel,
-// the slow ones first, so that no core waits for them; then those of test/e2e one at a time, because they want the
-// machine for themselves; of these a minute of fuzzing runs beside another file that has no idea of time.
+// the slow ones first, so that no core waits for them; then those of test/e2e, two at a time, and at last those which
+// want the machine for themselves.
 // Usage: node tools/test.mjs [--quick] [file …]
 //   --quick  test/unit only: no model file, no network
 import { spawnSync } from 'node:child_process';
@@ -15,7 +15,11 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
 const fileMsMax = 15 * 60_000;
 const slowestShown = 10;
-const timeless = ['test/e2e/real-constrained.test.ts', 'test/e2e/real-fuzz.test.ts'];
+/** Of test/e2e: what looks at time, memory or signals. */
+const aloneNames = [
+  ...['fault-files', 'fleet-chaos', 'real-disconnects', 'real-memory-limit', 'real-nice', 'real-pressure'],
+  ...['real-quota', 'real-responsiveness', 'real-shutdown', 'real-soak', 'server-process'],
+];
 
 function filesOf(folder) {
   if (!existsSync(join(root, folder))) return [];
@@ -72,10 +76,11 @@ function groups(isQuick, chosen) {
   if (chosen.length > 0) return [[chosen, 1]];
   if (isQuick) return [[filesOf('test/unit'), width]];
   const parallel = ['test/integration', 'test/native', 'test/unit'].flatMap(filesOf);
-  const alone = filesOf('test/e2e').filter((file) => !timeless.includes(file));
+  const alone = aloneNames.map((name) => `test/e2e/${name}.test.ts`);
+  const inPairs = filesOf('test/e2e').filter((file) => !alone.includes(file));
   return [
     [parallel, width],
-    [timeless, timeless.length],
+    [inPairs, 2],
     [alone, 1],
   ];
 }
