@@ -45,7 +45,7 @@ export function buildNative(kind = 'release') {
 }
 
 /** The compiler's sanitizer library, which has to be loaded before Node. */
-function runtimeOf(kind) {
+export function runtimeOf(kind) {
   const name = sanitizerRuntimes[kind];
   const found = spawnSync(process.env.CXX ?? 'c++', [`-print-file-name=${name}`], { encoding: 'utf8' });
   return found.status === 0 ? found.stdout.trim() : name;

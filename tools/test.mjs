@@ -1,15 +1,17 @@
 // Runs the tests, after building what is stale: the files of test/integration, test/native and test/unit in parallel,
 // the slow ones first, so that no core waits for them; then those of test/e2e, two at a time, and at last those which
 // want the machine for themselves.
-// Usage: node tools/test.mjs [--quick] [file …]
-//   --quick  test/unit only: no model file, no network
+// Usage: node tools/test.mjs [--quick] [--sanitize address|thread] [file …]
+//   --quick     test/unit only: no model file, no network
+//   --sanitize  with the addon built for AddressSanitizer and UndefinedBehaviorSanitizer, or ThreadSanitizer: hours for
+//               everything, so it is for the night; what runs on other CPUs or builds by itself is left out
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { buildNative, isNativeStale } from './build-native.mjs';
+import { buildNative, isNativeStale, runtimeOf } from './build-native.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 /** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
@@ -20,6 +22,9 @@ const aloneNames = [
   ...['fault-files', 'fleet-chaos', 'real-disconnects', 'real-memory-limit', 'real-nice', 'real-pressure'],
   ...['real-quota', 'real-responsiveness', 'real-shutdown', 'real-soak', 'server-process'],
 ];
+const sanitizers = { address: 'asan', thread: 'tsan' };
+/** Emulated CPUs can't load a sanitizer, packages and images are built anew, and one compares speeds. */
+const unsanitized = /(kernels-elsewhere|old-cpu|deployment|real-quota|real-memory-limit|level-symbols|resident-memory)/;
 
 function filesOf(folder) {
   if (!existsSync(join(root, folder))) return [];
@@ -40,9 +45,22 @@ function run(command, args, options = {}) {
   return spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
 }
 
-function build() {
-  if (isNativeStale() && buildNative() !== 0) return false;
+function build(kind) {
+  if (isNativeStale(kind) && buildNative(kind) !== 0) return false;
   return !isDistStale() || run('npm', ['run', '--silent', 'build:ts']).status === 0;
+}
+
+/** Makes the tests and all that they start use a sanitizer. Leaks aren't looked for: V8 frees nothing at its end. */
+function sanitizerEnvironment(sanitizer) {
+  const kind = sanitizers[sanitizer];
+  const suppressions = join(root, 'tools', 'tsan-suppressions.txt');
+  return {
+    LD_PRELOAD: runtimeOf(kind),
+    NIBBLE_ADDON_BUILD: kind,
+    ASAN_OPTIONS: 'detect_leaks=0',
+    UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
+    TSAN_OPTIONS: `halt_on_error=1:suppressions=${suppressions}`,
+  };
 }
 
 /** The default model, downloaded at most once, so that no test waits for it; null if it can't be had. */
@@ -92,11 +110,18 @@ function printSlowest(times) {
 }
 
 function main() {
-  const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean' } }, allowPositionals: true });
+  const options = { quick: { type: 'boolean' }, sanitize: { type: 'string' } };
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  const { sanitize } = values;
+  if (sanitize !== undefined && !Object.hasOwn(sanitizers, sanitize)) {
+    console.error('usage: node tools/test.mjs [--quick] [--sanitize address|thread] [file …]');
+    return 2;
+  }
   const started = performance.now();
-  if (!build()) return 1;
+  if (!build(sanitize === undefined ? 'release' : sanitizers[sanitize])) return 1;
   // Models of tests would only fill the user's cache of packed weights.
   const env = { ...process.env, NIBBLE_PACK_CACHE_MB: '0', NIBBLE_TEST_COMPILED: '1' };
+  if (sanitize !== undefined) Object.assign(env, sanitizerEnvironment(sanitize));
   if (values.quick !== true && positionals.length === 0) {
     const model = fetchModel();
     if (model === null) {
@@ -105,7 +130,10 @@ function main() {
     }
     env.NIBBLE_TEST_MODEL = model;
   }
-  const results = groups(values.quick === true, positionals).map(([files, width]) => runFiles(files, width, env));
+  const isWanted = (file) => sanitize === undefined || positionals.length > 0 || !unsanitized.test(file);
+  const results = groups(values.quick === true, positionals).map(([files, width]) =>
+    runFiles(files.filter(isWanted), width, env),
+  );
   printSlowest(results.flatMap(({ times }) => times));
   const skipped = results.flatMap((result) => result.skipped);
   for (const name of skipped) console.log(`Skipped: ${name}`);

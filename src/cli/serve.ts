@@ -62,8 +62,12 @@ function firstSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-async function openKvEvents({ kvEvents }: Config): Promise<KvEvents | null> {
-  return kvEvents === null ? null : (await import('./kv-events/index.js')).KvEvents.open(kvEvents);
+async function openKvEvents({ kvEvents }: Config, logger: Logger): Promise<KvEvents | null> {
+  if (kvEvents === null) return null;
+  const events = await (await import('./kv-events/index.js')).KvEvents.open(kvEvents);
+  const isOpen = isOpenToAll({ host: events.host, socket: null });
+  if (isOpen) logger.warn({ kvEvents }, 'whoever reaches this address can read the tokens of prompts');
+  return events;
 }
 
 /** What the application takes of the settings. */
@@ -102,7 +106,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
     metrics.addEnergy(energy.monitor);
     metrics.addCosts(energy.book, energy.ledger);
   }
-  const kvEvents = await openKvEvents(config);
+  const kvEvents = await openKvEvents(config, logger);
   const opener = new ModelOpener(config, prepareModel, metrics, logger, { energy, kvEvents });
   // Loading has threads of its own, so it starts before the HTTP framework is read; a failure is told after listening.
   const opening = openFirst(opener, config, sources, loading.signal);

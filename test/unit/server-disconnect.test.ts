@@ -160,10 +160,16 @@ test('bytes that are not HTTP get an error object, and the server lives', async 
   const server = createFakeServer();
   await withServer(server, async (url) => {
     const answers: string[] = [];
+    // Of two lengths a proxy before the server may believe the other: what follows would be somebody else's request.
+    const head = 'POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n';
     for (const bytes of [
       'garbage\r\n\r\n',
       'GET /health HTTP/9.9\r\n\r\n',
       `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`,
+      `${head}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /version HTTP/1.1\r\n\r\n`,
+      `${head}content-length: 2\r\ncontent-length: 30\r\n\r\n{}GET /version HTTP/1.1\r\n\r\n`,
+      `${head}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\nGET /version HTTP/1.1\r\n\r\n`,
+      `${head}transfer-encoding : chunked\r\n\r\n0\r\n\r\nGET /version HTTP/1.1\r\n\r\n`,
     ]) {
       const socket = connect(Number(new URL(url).port), '127.0.0.1');
       socket.on('error', () => {});
@@ -175,6 +181,10 @@ test('bytes that are not HTTP get an error object, and the server lives', async 
     assert.match(answers[0] ?? '', /^HTTP\/1\.1 400 .*"code":"invalid_request"/s);
     assert.match(answers[1] ?? '', /^HTTP\/1\.1 400 /);
     assert.match(answers[2] ?? '', /^HTTP\/1\.1 431 .*"type":"invalid_request_error"/s);
+    for (const answer of answers.slice(3)) assert.match(answer, /^HTTP\/1\.1 400 (?!.*HTTP\/1)/s);
     assert.equal((await fetch(`${url}/health`)).status, 200);
+    // Who is slow to send, or opens connections without end, is cut off.
+    const { requestTimeout, headersTimeout, maxConnections } = server.app.server;
+    assert.deepEqual([requestTimeout, headersTimeout, maxConnections], [60_000, 60_000, 2048]);
   });
 });

@@ -21,12 +21,18 @@ function parseAddress(text: string): { readonly host: string; readonly port: num
 export class KvEvents {
   readonly #publisher = new Publisher();
   #sent = 0n;
+  readonly host: string;
+
+  private constructor(host: string) {
+    this.host = host;
+  }
 
   /** Throws `config_invalid`, `listen_failed`. */
   static async open(address: string): Promise<KvEvents> {
-    const events = new KvEvents();
+    const { host, port } = parseAddress(address);
+    const events = new KvEvents(host);
     const { server } = events.#publisher;
-    server.listen(parseAddress(address));
+    server.listen({ host, port });
     try {
       await once(server, 'listening');
     } catch (cause) {
