@@ -79,7 +79,7 @@ async function checkClone(folder) {
 const secondTerminal = `
 npx() {
   if [ "$2" != serve ]; then command npx "$@"; return; fi
-  node_modules/.bin/nibble "\${@:2}" &
+  node dist/cli/main.js "\${@:2}" &
   until curl -sf http://127.0.0.1:8080/ready > /dev/null; do sleep 0.05; done
 }
 now() { date +%s%3N; }
