@@ -35,7 +35,8 @@ def sample_command(options) -> None:
     generator = torch.Generator(teacher.embedding.device).manual_seed(options.seed)
     start = time.monotonic()
     count = -(-options.tokens // options.window)
-    tokens = text.sample(teacher, count, options.window, options.batch, generator)
+    openings = text.Openings(file)
+    tokens = text.sample(teacher, openings, count, options.window, options.batch, generator, options.compile)
     text.save(options.out, tokens)
     seconds = time.monotonic() - start
     print(f"{tokens.numel():,} tokens in {seconds:.1f} s, {tokens.numel() / seconds:,.0f} a second")
@@ -53,8 +54,7 @@ def train_command(options) -> None:
     file = ModelFile(options.model)
     device, compute = device_of()
     student = make_student(file, options.group, compute, device)
-    plan = Plan(options.steps, options.batch, options.parts, options.rate, options.seed, options.four_bits,
-                options.minutes_max)
+    plan = Plan(options.steps, options.batch, options.parts, options.rate, options.seed, options.four_bits)
     watched = None if options.watch is None else text.read_texts(file, [options.watch])[: options.watch_tokens]
     tokens = text.load(options.tokens)
     recipe = recipe_of(file, options.group, options.four_bits, tokens.shape[1], tokens.numel(), options.seed)
@@ -63,12 +63,16 @@ def train_command(options) -> None:
         training.restore(torch.load(options.checkpoint, map_location=device))
     if options.compile:
         training.compile()
-    is_done = training.run()
-    if options.checkpoint is not None and not is_done:
-        torch.save(training.state(), options.checkpoint)
-        print(f"stopped at step {training.step} of {plan.steps}; go on with --resume")
-    if options.out is not None:
-        export(options.out, file, student, recipe, sha256_of(options.tokens), options.seed)
+    print(f"beta {training.beta:.4f}", flush=True)
+    end = time.monotonic() + 60 * options.minutes_max
+    is_done = False
+    while not is_done and time.monotonic() < end:
+        is_done = training.run(min(options.minutes_between, (end - time.monotonic()) / 60))
+        if options.checkpoint is not None and not is_done:
+            torch.save(training.state(), options.checkpoint)
+            print(f"saved at step {training.step} of {plan.steps}", flush=True)
+        if options.out is not None:
+            export(options.out, file, student, recipe, sha256_of(options.tokens), options.seed)
 
 
 def perplexity_command(options) -> None:
@@ -91,10 +95,11 @@ def arguments() -> argparse.ArgumentParser:
 
     added = command("sample", sample_command, "writes training text that the model itself samples")
     added.add_argument("--out", required=True, help="where the token ids go (.npy)")
-    added.add_argument("--tokens", type=int, default=40_000_000)
+    added.add_argument("--tokens", type=int, default=48_000_000)
     added.add_argument("--window", type=int, default=512, help="tokens of a sequence")
     added.add_argument("--batch", type=int, default=2048, help="sequences at once")
     added.add_argument("--seed", type=int, default=1)
+    added.add_argument("--compile", action="store_true", help="with torch.compile, and a GPU's graphs")
 
     added = command("tokenize", tokenize_command, "turns files of text into training text")
     added.add_argument("--data", nargs="+", required=True, help="UTF-8 files")
@@ -105,17 +110,18 @@ def arguments() -> argparse.ArgumentParser:
     added.add_argument("--tokens", required=True, help="training text (.npy)")
     added.add_argument("--out", help="the GGUF file")
     added.add_argument("--steps", type=int, required=True)
-    added.add_argument("--batch", type=int, default=64, help="sequences of a step")
+    added.add_argument("--batch", type=int, default=48, help="sequences of a step")
     added.add_argument("--parts", type=int, default=2, help="pieces of a batch that are in memory at once")
-    added.add_argument("--rate", type=float, default=4e-3, help="highest, for weights in units of their rows")
+    added.add_argument("--rate", type=float, default=1.5e-3, help="highest, for weights in units of their rows")
     added.add_argument("--group", type=int, default=64, choices=(64, 128), help="inputs that share four levels")
     added.add_argument("--four-bits", action="store_true", help="every second part with a4 activations and kv4")
     added.add_argument("--seed", type=int, default=1)
     added.add_argument("--watch", help="UTF-8 file whose perplexity is printed every 200 steps; never trained on")
     added.add_argument("--watch-tokens", type=int, default=16_384)
-    added.add_argument("--compile", action="store_true", help="with torch.compile")
-    added.add_argument("--checkpoint", help="written when the minutes are over")
+    added.add_argument("--compile", action="store_true", help="with torch.compile, and a GPU's graphs")
+    added.add_argument("--checkpoint", help="written when minutes are over, as the GGUF file is")
     added.add_argument("--resume", action="store_true", help="goes on from the checkpoint")
+    added.add_argument("--minutes-between", type=float, default=float("inf"), help="from checkpoint to checkpoint")
     added.add_argument("--minutes-max", type=float, default=float("inf"), help="of this run")
 
     added = command("perplexity", perplexity_command, "of a float model, to compare with `nibble eval perplexity`")

@@ -12,8 +12,11 @@ import torch.nn.functional as functional
 PIECE_TOKENS = 4096
 
 
-def divergences(student_logits: torch.Tensor, teacher_logits: torch.Tensor, beta: float):
-    """Of logits [n, vocabulary]: the summed loss, and its gradient with respect to the student's logits."""
+def divergences(student_logits: torch.Tensor, teacher_logits: torch.Tensor, beta: float, share: float):
+    """Of logits [n, vocabulary]: `share` of the summed loss, and its gradient with respect to the student's logits.
+
+    The gradient has the logits' own type, so that compiled code never writes them in float32.
+    """
     log_student = student_logits.float().log_softmax(dim=-1)
     log_teacher = teacher_logits.float().log_softmax(dim=-1)
     student, teacher = log_student.exp(), log_teacher.exp()
@@ -21,7 +24,7 @@ def divergences(student_logits: torch.Tensor, teacher_logits: torch.Tensor, beta
     reverse = (student * difference).sum(dim=-1, keepdim=True)
     forward = -(teacher * difference).sum(dim=-1, keepdim=True)
     gradient = beta * student * (difference - reverse) + (1 - beta) * (student - teacher)
-    return (beta * reverse + (1 - beta) * forward).sum(), gradient
+    return (beta * reverse + (1 - beta) * forward).sum() * share, (gradient * share).to(student_logits.dtype)
 
 
 class _Distillation(torch.autograd.Function):
@@ -35,14 +38,14 @@ class _Distillation(torch.autograd.Function):
         for start in range(0, count, PIECE_TOKENS):
             piece = slice(start, start + PIECE_TOKENS)
             mine, theirs = hidden[piece].to(compute), teacher_hidden[piece].to(compute)
-            loss, gradient = of_piece(functional.linear(mine, head_low), functional.linear(theirs, teacher_low), beta)
+            logits = functional.linear(mine, head_low), functional.linear(theirs, teacher_low)
+            loss, gradient = of_piece(*logits, beta, 1 / count)
             total += loss
-            gradient = (gradient / count).to(compute)
             hidden_gradient[piece] = gradient @ head_low
             if head_gradient is not None:
                 head_gradient += gradient.T @ mine
         context.save_for_backward(hidden_gradient, head_gradient)
-        return total / count
+        return total
 
     @staticmethod
     def backward(context, outer):

@@ -10,7 +10,9 @@ from torch import nn
 
 from .model_file import Config
 from .quantizers import LearnedLevels, four_bit_activations, four_bit_kv
-from .rotation import hadamard_factors, sylvester
+from .rotation import hadamard, sylvester
+
+SHARES_HEADS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 5)  # attention that knows of it
 
 
 class Norm(nn.Module):
@@ -56,16 +58,13 @@ class Linear(nn.Module):
         return functional.linear(x.to(self.compute), weight.to(self.compute)).float()
 
 
-def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, is_causal: bool) -> torch.Tensor:
+def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """[batch, heads, tokens, head size] each; keys and values may have fewer heads."""
-    if k.shape[1] != q.shape[1]:
-        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    if hasattr(functional, "scaled_dot_product_attention"):
-        return functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # PyTorch 1
-    if is_causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(future, float("-inf"))
+    if SHARES_HEADS:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    future = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).triu(1)
+    scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(future, float("-inf"))
     return scores.softmax(dim=-1) @ v
 
 
@@ -76,17 +75,18 @@ def rotate_pairs(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> t
 
 
 class Rotation(nn.Module):
-    """R·x or Rᵀ·x for the matrix of rotation.hadamard, by its two factors."""
+    """R·x or Rᵀ·x for the matrix of rotation.hadamard, in `compute`.
 
-    def __init__(self, order: int):
+    A GPU multiplies by all of it sooner than by its two factors, one of which is small.
+    """
+
+    def __init__(self, order: int, compute: torch.dtype):
         super().__init__()
-        first, second = hadamard_factors(order)
-        self.register_buffer("first", (first / len(first) ** 0.5).float(), persistent=False)
-        self.register_buffer("second", (second / len(second) ** 0.5).float(), persistent=False)
+        self.register_buffer("signs", (hadamard(order) * order**0.5).round().to(compute), persistent=False)
 
     def forward(self, x: torch.Tensor, is_inverse: bool = False) -> torch.Tensor:
-        first = self.first.T if is_inverse else self.first
-        return (first @ (x.unflatten(-1, (len(first), -1)) @ self.second)).flatten(-2)
+        signs = self.signs.T if is_inverse else self.signs
+        return functional.linear(x.to(signs.dtype), signs).float() * len(signs) ** -0.5
 
 
 class Block(nn.Module):
@@ -109,7 +109,7 @@ class Block(nn.Module):
 
     def rotate_down_input(self) -> None:
         """From here on the input of `down` is rotated (R4); its weight must suit."""
-        self.down_rotation = Rotation(self.config.ffn)
+        self.down_rotation = Rotation(self.config.ffn, self.compute)
 
     def project(self, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, is_low: bool):
         """Queries, keys and values [batch, heads, tokens, head size] of x [batch, tokens, width]."""
@@ -135,7 +135,7 @@ class Block(nn.Module):
             size = len(self.head_rotation)
             q, k = ((part.unflatten(-1, (-1, size)) @ self.head_rotation).flatten(-2) for part in (q, k))
             k, v = four_bit_kv(k), four_bit_kv(v)
-        heads = attention(q.to(self.compute), k.to(self.compute), v.to(self.compute), is_causal=True)
+        heads = causal_attention(q.to(self.compute), k.to(self.compute), v.to(self.compute))
         return self.finish(x, heads.float(), is_low)
 
 
@@ -160,7 +160,7 @@ class Llama(nn.Module):
 
     def rotate_stream(self) -> None:
         """From here on layers see R·x (R1), which is undone before the final norm."""
-        self.stream_rotation = Rotation(self.config.width)
+        self.stream_rotation = Rotation(self.config.width, torch.float32)
 
     @classmethod
     def of(cls, file, compute: torch.dtype = torch.float32) -> "Llama":

@@ -9,10 +9,12 @@ import torch
 
 from .distillation import confidence, distillation_loss, divergences, perplexity
 from .llama import Llama
+from .recorded import Recorded
 
 WARM_UP = 0.03
 LOG_STEPS = 50
 CONFIDENCE_STEPS = 10
+RECORDED_ROUNDS = 2  # before gradients are recorded: the first compiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,6 @@ class Plan:
     rate: float
     seed: int
     is_low: bool  # every second part with activations and KV in four bits
-    minutes_max: float = math.inf
 
 
 def learning_rate(plan: Plan, step: int) -> float:
@@ -47,7 +48,7 @@ class Batches:
         turn, place = divmod(step, per_round)
         if turn not in self.rounds:
             generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + turn)
-            self.rounds = {turn: torch.randperm(len(self.tokens), generator=generator)}
+            self.rounds = {turn: torch.randperm(len(self.tokens), generator=generator).to(self.tokens.device)}
         return self.tokens[self.rounds[turn][place * self.plan.batch : (place + 1) * self.plan.batch]]
 
 
@@ -57,23 +58,26 @@ class Training:
     def __init__(self, student: Llama, teacher: Llama, tokens: torch.Tensor, plan: Plan, watched=None):
         self.student, self.teacher, self.plan, self.watched = student, teacher, plan, watched
         self.device = student.embedding.device
-        self.batches = Batches(tokens, plan)
+        self.batches = Batches(tokens.to(self.device), plan)
         trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
         fused = {"fused": True} if self.device.type == "cuda" else {}
         self.optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused)
         self.step = 0
-        first = [self.batches(step).to(self.device) for step in range(CONFIDENCE_STEPS)]
+        first = [self.batches(step) for step in range(CONFIDENCE_STEPS)]
         self.beta = confidence(teacher, [batch[: max(1, plan.batch // plan.parts)] for batch in first])
+        self.sequences = self.batches(0)  # of the step
         self.of_piece = divergences
         self.is_compiled = False
 
     def compile(self) -> None:
-        """One layer is compiled, and serves all. Needs PyTorch 2."""
+        """One layer is compiled, and serves all; a GPU repeats the gradients of a step. Needs PyTorch 2.5."""
         for model in (self.student, self.teacher):
             for block in model.blocks:
                 block.compile(dynamic=False)
         self.of_piece = torch.compile(divergences, dynamic=False)
         self.is_compiled = True
+        if self.device.type == "cuda":
+            self.gradients = Recorded(self.gradients, RECORDED_ROUNDS)
 
     def state(self) -> dict:
         return {"step": self.step, "beta": self.beta, "plan": dataclasses.asdict(self.plan),
@@ -87,22 +91,28 @@ class Training:
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def gradients(self) -> torch.Tensor:
+        """Of the parameters, by `sequences`; returns the mean loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        parts = self.sequences.chunk(self.plan.parts)
+        for index, tokens in enumerate(parts):
+            is_low = self.plan.is_low and index % 2 == 1
+            loss = distillation_loss(self.student, self.teacher, tokens, self.beta, is_low, self.of_piece) / len(parts)
+            loss.backward()
+            total += loss.detach()
+        return total
+
     def one_step(self) -> torch.Tensor:
         """Returns the mean loss of the step, on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.plan, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        parts = self.batches(self.step).to(self.device).chunk(self.plan.parts)
-        for index, tokens in enumerate(parts):
-            is_low = self.plan.is_low and index % 2 == 1
-            loss = distillation_loss(self.student, self.teacher, tokens, self.beta, is_low, self.of_piece)
-            (loss / len(parts)).backward()
-            total += loss.detach() / len(parts)
+        self.sequences.copy_(self.batches(self.step))
+        loss = self.gradients().clone()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        return total
+        return loss
 
     def report(self, losses: "list[torch.Tensor]", seconds: float) -> None:
         tokens = len(losses) * self.plan.batch * self.batches.tokens.shape[1]
@@ -118,9 +128,8 @@ class Training:
         with torch.compiler.set_stance("force_eager") if self.is_compiled else contextlib.nullcontext():
             return perplexity(self.student, self.watched.to(self.device), self.batches.tokens.shape[1], is_low)
 
-    def run(self) -> bool:
-        """Until the end of the plan (True) or of its minutes (False)."""
-        print(f"beta {self.beta:.4f}", flush=True)
+    def run(self, minutes: float = math.inf) -> bool:
+        """Until the end of the plan (True) or of some minutes (False)."""
         start = since = time.monotonic()
         losses: "list[torch.Tensor]" = []
         while self.step < self.plan.steps:
@@ -128,6 +137,6 @@ class Training:
             if self.step % LOG_STEPS == 0 or self.step == self.plan.steps:
                 self.report(losses, time.monotonic() - since)
                 losses, since = [], time.monotonic()
-            if time.monotonic() - start > self.plan.minutes_max * 60:
+            if time.monotonic() - start > minutes * 60:
                 return False
         return True

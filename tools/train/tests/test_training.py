@@ -19,44 +19,44 @@ def teacher(toy):
 
 
 @pytest.fixture(scope="module")
-def tokens(teacher):
-    return text.sample(teacher, 128, 24, 128, torch.Generator().manual_seed(1))
+def tokens(toy, teacher):
+    return text.sample(teacher, text.Openings(toy), 128, 24, 128, torch.Generator().manual_seed(1))
 
 
 def training_of(toy, teacher, tokens, plan=PLAN):
     return Training(make_student(toy, 64, torch.float32), teacher, tokens, plan)
 
 
-def held_out_loss(training, teacher, is_low=False):
-    other = text.sample(teacher, 16, 24, 16, torch.Generator().manual_seed(99))
+def held_out_loss(toy, training, teacher, is_low=False):
+    other = text.sample(teacher, text.Openings(toy), 16, 24, 16, torch.Generator().manual_seed(99))
     with torch.no_grad():
         return distillation_loss(training.student, teacher, other, 0.3, is_low).item()
 
 
 def test_training_brings_the_student_nearer_to_the_teacher_on_other_text(toy, teacher, tokens):
     training = training_of(toy, teacher, tokens)
-    before = held_out_loss(training, teacher)
+    before = held_out_loss(toy, training, teacher)
     levels = training.student.blocks[0].linears["down"].levels.parameters_of_groups
     first = levels.detach().clone()
     assert training.run()
-    assert held_out_loss(training, teacher) < 0.8 * before
+    assert held_out_loss(toy, training, teacher) < 0.8 * before
     assert all((levels[i] != first[i]).any() for i in range(4)), "every kind of level parameter is learned"
     assert torch.equal(training.student.embedding, teacher.embedding)
 
 
 def test_four_bits_are_learned_too(toy, teacher, tokens):
     training = training_of(toy, teacher, tokens, dataclasses.replace(PLAN, is_low=True))
-    before = held_out_loss(training, teacher, is_low=True)
+    before = held_out_loss(toy, training, teacher, is_low=True)
     training.run()
-    assert held_out_loss(training, teacher, is_low=True) < 0.85 * before
+    assert held_out_loss(toy, training, teacher, is_low=True) < 0.85 * before
 
 
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(toy, teacher, tokens):
     plan = dataclasses.replace(PLAN, steps=6)
     whole = training_of(toy, teacher, tokens, plan)
     whole.run()
-    first = training_of(toy, teacher, tokens, dataclasses.replace(plan, minutes_max=0))
-    assert not first.run() and first.step == 1
+    first = training_of(toy, teacher, tokens, plan)
+    assert not first.run(minutes=0) and first.step == 1
     second = training_of(toy, teacher, tokens, plan)
     second.restore(copy.deepcopy(first.state()))
     assert second.run()
