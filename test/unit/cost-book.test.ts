@@ -194,17 +194,18 @@ test('idle time is entered by the minute, what the server does for itself apart 
   const { book, clock, pass, rows } = setUp(t);
   // From 12:59:30.
   for (let i = 0; i < 3; i++) pass(20, [null, 5]);
-  const found = [...rows().values()].map(({ kind, startedMs, machineSeconds }) => [
+  const clockOf = (ms: number | null) => new Date(ms ?? 0).toISOString().slice(11, 19);
+  const found = [...rows().values()].map(({ kind, startedMs, endedMs, machineSeconds }) => [
     kind,
-    new Date(startedMs).toISOString().slice(11, 16),
+    `${clockOf(startedMs)}-${clockOf(endedMs)}`,
     machineSeconds,
   ]);
   // A window belongs to the minute in which it is read.
   assert.deepEqual(found.toSorted(), [
-    ['idle', '12:59', 15],
-    ['idle', '13:00', 30],
-    ['own', '12:59', 5],
-    ['own', '13:00', 10],
+    ['idle', '12:59:00-13:00:00', 15],
+    ['idle', '13:00:00-13:01:00', 30],
+    ['own', '12:59:00-13:00:00', 5],
+    ['own', '13:00:00-13:01:00', 10],
   ]);
   assert.ok([...rows().keys()].every((number) => Number.isSafeInteger(number) && number < 0));
   assert.equal(clock.ms, Date.UTC(2026, 0, 1, 13, 0, 30));

@@ -1,6 +1,7 @@
 /** Tender's plan: groups, order, sizes, steps. Expected values from the paper's inequalities, worked out by hand. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { permuteStatistics } from '../../src/quant/tender/layer-transform.js';
 import {
   accumulatorMax,
   type ChannelRanges,
@@ -124,6 +125,30 @@ test('what was seen is never clipped, whatever the ranges', () => {
       });
     });
   }
+});
+
+test('statistics in another order are those of inputs that came in it', () => {
+  const tokens = [
+    [1, -2, 3],
+    [-4, 5, 0.5],
+  ];
+  const of = (seen: readonly (readonly number[])[]) => {
+    const columns = [0, 1, 2].map((k) => seen.map((x) => x[k] ?? 0));
+    // A chunk is a token.
+    return {
+      ...{ inputs: 3, tokens: 2, magnitudes: new Float64Array(64) },
+      minima: Float32Array.from(seen.flat()),
+      maxima: Float32Array.from(seen.flat()),
+      squares: Float64Array.from(columns, (column) => column.reduce((sum, x) => sum + x * x, 0)),
+      hessian: Float32Array.from(
+        columns.flatMap((a) => columns.map((b) => a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0))),
+      ),
+    };
+  };
+  const order = [2, 0, 1];
+  const turned = tokens.map((x) => order.map((k) => x[k] ?? 0));
+  assert.deepEqual(permuteStatistics(of(tokens), Int32Array.from(order)), of(turned));
+  assert.equal(permuteStatistics({ ...of(tokens), hessian: null }, Int32Array.from(order)).hessian, null);
 });
 
 test('the bound of the accumulator is Σ n_g · q² · 2^(G − g)', () => {
