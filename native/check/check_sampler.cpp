@@ -210,12 +210,13 @@ void check_draws(Failures& failures, Random& random) {
 
 void check_penalties(Failures& failures, Random& random) {
   constexpr size_t kVocab = 300;
-  const SamplingParams params{
-      .temperature = 0, .presence_penalty = 0.7, .frequency_penalty = -0.3, .repetition_penalty = 1.25};
-  for (int repeat = 0; repeat < 20; ++repeat) {
+  for (int repeat = 0; repeat < 24; ++repeat) {
+    const SamplingParams params{.temperature = 0,
+                                .presence_penalty = repeat & 1 ? 0.7 : 0.0,
+                                .frequency_penalty = repeat & 2 ? -0.3 : 0.0,
+                                .repetition_penalty = repeat & 4 ? 1.25 : 1.0};
     const std::vector<float> row = random_row(random, kVocab, 1);
-    Ids prompt(random() % 200);
-    Ids generated(random() % 200);
+    Ids prompt(random() % 200), generated(random() % 200);
     for (int32_t& id : prompt) id = static_cast<int32_t>(random() % kVocab);
     for (int32_t& id : generated) id = static_cast<int32_t>(random() % kVocab);
     const Ids bias_ids = {5, 17, 5};
@@ -227,17 +228,16 @@ void check_penalties(Failures& failures, Random& random) {
     for (int32_t id = 0; id < static_cast<int32_t>(kVocab); ++id) {
       const auto count = std::count(generated.begin(), generated.end(), id);
       double& x = expected[static_cast<size_t>(id)];
-      if (count > 0 || std::count(prompt.begin(), prompt.end(), id) > 0) x = x > 0 ? x / 1.25 : x * 1.25;
-      if (count > 0) x -= -0.3 * static_cast<double>(count) + 0.7;
+      const double factor = x > 0 ? 1 / params.repetition_penalty : params.repetition_penalty;
+      if (count > 0 || std::count(prompt.begin(), prompt.end(), id) > 0) x *= factor;
+      if (count > 0) x -= params.frequency_penalty * static_cast<double>(count) + params.presence_penalty;
     }
 
-    SamplerState whole;
-    SamplerState grown;
+    SamplerState whole, grown;
     expect(failures, whole.reset(params, bias_ids, bias, prompt, generated, kVocab).ok(), "penalties refused");
     expect(failures, grown.reset(params, bias_ids, bias, prompt, {}, kVocab).ok(), "penalties refused");
     for (const int32_t id : generated) grown.count(id);
-    std::vector<float> a = row;
-    std::vector<float> b = row;
+    std::vector<float> a = row, b = row;
     whole.adjust(a.data(), 0);
     grown.adjust(b.data(), 0);
     expect(failures, a == b, "rebuilt penalties differ from those that grew");
