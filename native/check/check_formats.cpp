@@ -380,6 +380,7 @@ std::vector<std::string> check_formats(uint64_t seed) {
   check_layout(failures);
   check_own_types(failures);
   check_planes(failures);
+  check_scaled_rows(failures, seed);
   for (const Layout& layout : layouts()) {
     const GgmlTypeInfo& type = *ggml_type_info(static_cast<uint32_t>(layout.type));
     const size_t unit = std::max<size_t>(type.block_values, 32);

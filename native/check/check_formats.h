@@ -10,4 +10,7 @@ namespace nibble {
 /// package's in test/integration/dequantize.test.ts.)
 std::vector<std::string> check_formats(uint64_t seed);
 
+/// Those whose rows have one scale (check_scaled_rows.cpp); part of check_formats.
+void check_scaled_rows(std::vector<std::string>& failures, uint64_t seed);
+
 }  // namespace nibble
