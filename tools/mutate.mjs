@@ -116,8 +116,8 @@ function shuffle(list, seed) {
 /** In `tree`, the copy. */
 function run(tree, [command, ...args], timeout) {
   const env = { ...process.env, NIBBLE_PROPERTY_RUNS: '200' };
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd: tree, env, timeout, encoding: 'utf8' });
-  return { isGood: status === 0, isLate: status === null, output: `${stdout}${stderr}` };
+  const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: tree, env, timeout, encoding: 'utf8' });
+  return { isGood: status === 0, isLate: error?.code === 'ETIMEDOUT', output: `${stdout}${stderr}` };
 }
 
 function gitFiles(...patterns) {
