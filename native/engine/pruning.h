@@ -47,9 +47,7 @@ struct Pruning {
     return whole * window_tokens(stage) + (tokens - whole * kPruningWindow);
   }
   /// Whether the token at this position is in every stage whatever its importance.
-  bool always_stays(size_t position) const noexcept {
-    return position >= windows * kPruningWindow || position % kPruningWindow == kPruningWindow - 1;
-  }
+  bool always_stays(size_t position) const noexcept { return position >= windows * kPruningWindow; }
 };
 
 }  // namespace nibble

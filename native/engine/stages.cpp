@@ -117,8 +117,8 @@ void choose_kept(const PrunedWindow& window, const float* importance, int32_t* k
     if (window.rank == Pruning::Rank::random) weights[run] = random_rank(window.first_column + end_of(run));
   }
   // The heaviest first, of equals the latest in the window; there are so few that nothing faster is needed.
-  for (int32_t run = 2; run < runs; ++run) {
-    for (int32_t i = run; i > 1 && weights[order[i]] > weights[order[i - 1]]; --i) std::swap(order[i], order[i - 1]);
+  for (int32_t run = 1; run < runs; ++run) {
+    for (int32_t i = run; i > 0 && weights[order[i]] > weights[order[i - 1]]; --i) std::swap(order[i], order[i - 1]);
   }
   std::fill(kept, kept + first, 0);
   int32_t count = first;

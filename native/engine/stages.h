@@ -52,8 +52,8 @@ class Stages {
 };
 
 /// Which of a window's columns stay, ascending: the first of the sequence; then runs of 64 adjacent columns, counted
-/// from the window's end: the last one, then by their sums of importances, of equal ones the later; of the run that
-/// doesn't fit as a whole its end. Tokens torn out of their text one by one cost far more
+/// from the window's end, by their sums of importances, of equal ones the later; of the run that doesn't fit as a whole
+/// its end. Tokens torn out of their text one by one cost far more
 /// (docs/methods/token-pruning.md).
 /// @param importance [window.columns]  @param kept [window.kept]
 void choose_kept(const PrunedWindow& window, const float* importance, int32_t* kept) noexcept;

@@ -27,7 +27,7 @@ import { checkRequests, refusalError, retrySeconds } from './check-request.js';
 import { Constrained } from './constrained.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
-import { type PruningPlan, pruningSpec } from './pruning.js';
+import { type PruningPlan, prunedWindows, pruningSpec } from './pruning.js';
 import { StepLoop } from './step-loop.js';
 import { stepParts } from './step-parts.js';
 import type { Engine, EngineGauges, EngineObserver, FinishReason, Generation, GenerationRequest } from './types.js';
@@ -148,7 +148,7 @@ class StepEngine implements PinningEngine {
         maxTokens: live.request.maxTokens,
         scorePrompt: live.request.scorePrompt,
         topCount: live.topCount,
-        pruning: schedulerPruning(live.request.pruning),
+        pruning: schedulerPruning(live.request.pruning, live.request.promptIds.length),
         drafter: this.speculates && live.canSpeculate ? new NgramDrafter() : undefined,
         priority: live.request.priority ?? 0,
         tenant: live.request.tenant ?? '',
@@ -352,8 +352,10 @@ class StepEngine implements PinningEngine {
   }
 }
 
-function schedulerPruning(plan: PruningPlan | undefined): SequencePruning | undefined {
-  return plan === undefined ? undefined : { windowTokens: PRUNING_WINDOW_TOKENS, policy: plan.policy };
+function schedulerPruning(plan: PruningPlan | undefined, promptTokens: number): SequencePruning | undefined {
+  if (plan === undefined) return undefined;
+  const windows = prunedWindows(plan, promptTokens);
+  return { windowTokens: PRUNING_WINDOW_TOKENS, windows, policy: plan.policy };
 }
 
 function noConstraints(): never {

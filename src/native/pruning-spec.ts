@@ -1,6 +1,6 @@
 /**
  * How a prompt loses tokens on its way through the layers (docs/arithmetic.md, "Methods"). A step never cuts a window,
- * and wants rows only of windows' last tokens and of what is behind them. Later stages use a window's first blocks.
+ * and wants rows only of what is behind the windows. Later stages use a window's first blocks.
  */
 export type PruningSpec = {
   /** Whole windows of 256 tokens at the prompt's start that lose tokens. */

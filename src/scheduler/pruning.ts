@@ -6,6 +6,8 @@
 export type SequencePruning = {
   /** Tokens of a window, a multiple of those of a block. */
   readonly windowTokens: number;
+  /** How many at the prompt's start lose tokens; at least one token is behind them. */
+  readonly windows: number;
   /** Sequences with the same number are pruned alike; at least 0. */
   readonly policy: number;
 };

@@ -84,8 +84,12 @@ export class Sequence<T> {
     this.computeLimit = sampledMax > 0 || spec.scorePrompt ? this.tokenLimit - 1 : 0;
     this.scorePrompt = spec.scorePrompt;
     this.topCount = spec.topCount;
-    const { windowTokens, policy } = spec.pruning ?? { windowTokens: limits.blockTokens, policy: 0 };
-    this.windowsEnd = spec.pruning === undefined ? 0 : Math.floor(promptTokens / windowTokens) * windowTokens;
+    const { windowTokens, windows, policy } = spec.pruning ?? {
+      windowTokens: limits.blockTokens,
+      windows: 0,
+      policy: 0,
+    };
+    this.windowsEnd = windows * windowTokens;
     this.windowTokens = this.windowsEnd > 0 ? windowTokens : limits.blockTokens;
     this.root = this.windowsEnd > 0 ? prunedRoot(policy) : wholeRoot;
     this.scope = spec.cacheScope ?? 0;

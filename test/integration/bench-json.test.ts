@@ -326,7 +326,7 @@ test('eval activations: every scheme, Tender by its groups', async () => {
 });
 
 test('eval pruning: a suffix behind contexts that are whole, pruned by importance, by chance, cut', async () => {
-  const args = ['--model', model, '--data', text, '--window', '512', '--windows', '1', '--questions', '1'];
+  const args = ['--model', model, '--data', text, '--window', '768', '--windows', '1', '--questions', '1'];
   const result = await run('eval-pruning', 'eval', 'pruning', ...args, '--keeps', '0.5', '--after-layer', '0');
   const runs = runsOf(result);
   assert.deepEqual(

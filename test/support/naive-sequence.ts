@@ -47,8 +47,8 @@ export function makeNaive(spec: SequenceSpec<string>, limits: SchedulerLimits, o
   const limit = prompt.length + Math.min(spec.maxTokens, limits.contextTokens - prompt.length);
   const { owner: name, scorePrompt: score, priority, tenant } = spec;
   const guesses = spec.drafter !== undefined;
-  const { windowTokens = 1, policy = 0 } = spec.pruning ?? {};
-  const windowsEnd = spec.pruning === undefined ? 0 : prompt.length - (prompt.length % windowTokens);
+  const { windowTokens = 1, windows = 0, policy = 0 } = spec.pruning ?? {};
+  const windowsEnd = windows * windowTokens;
   const isPruned = windowsEnd > 0;
   const window = isPruned ? windowTokens : limits.blockTokens;
   const pruning = { window, windowsEnd, kind: isPruned ? `pruned by ${policy}: ` : '' };

@@ -135,7 +135,8 @@ class Duel {
     const specs = wanted.map(({ promptTokens, turn, ending, maxTokens, guesses, policy, ...more }) => {
       const { stepTokensMax, sequencesMax } = this.real.limits;
       const isPruned = policy >= 0 && !more.scorePrompt && stepTokensMax - sequencesMax >= windowTokens;
-      const pruning = isPruned ? { windowTokens, policy } : undefined;
+      const windows = Math.max(0, Math.floor(promptTokens / windowTokens) - (policy % 2));
+      const pruning = isPruned ? { windowTokens, windows, policy } : undefined;
       const drafter = guesses ? new ScriptedDrafter() : undefined;
       const promptIds = Int32Array.from({ length: promptTokens }, (_, i) => (i < turn ? 0 : ending));
       return spec(`s${this.nextName++}`, promptTokens, maxTokens, { promptIds, drafter, pruning, ...more });

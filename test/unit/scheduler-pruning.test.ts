@@ -8,7 +8,9 @@ import { ScriptedDrafter } from '../support/scripted-drafter.js';
 
 /** Four blocks. */
 const windowTokens = 64;
-const pruning = { windowTokens, policy: 1 };
+const pruned = (promptTokens: number, policy = 1) => {
+  return { pruning: { windowTokens, windows: Math.floor(promptTokens / windowTokens), policy } };
+};
 const limits = { stepTokensMax: 100, stepRowsMax: 100, lookAheadTokensMax: 0 };
 
 /** Tokens of the sequence called `name` in each step until nothing is left to do. */
@@ -27,7 +29,7 @@ function stepsOf(scheduler: Scheduler<string>, name: string): number[] {
 describe('steps', () => {
   it('end between windows, and behind the last one anywhere', () => {
     const { scheduler } = makeScheduler(limits);
-    enter(scheduler, spec('a', 200, 2, { pruning }));
+    enter(scheduler, spec('a', 200, 2, pruned(200)));
     // The third window and the 8 tokens behind it fit into a step together.
     assert.deepEqual(stepsOf(scheduler, 'a'), [64, 64, 72, 1]);
   });
@@ -39,7 +41,7 @@ describe('steps', () => {
     enter(scheduler, spec('decoding', 20, 30));
     const first = scheduler.plan() ?? assert.fail();
     scheduler.complete(first, sampledAll(first, 7));
-    enter(scheduler, spec('a', 130, 1, { pruning }));
+    enter(scheduler, spec('a', 130, 1, pruned(130)));
     assert.deepEqual(stepsOf(scheduler, 'a').slice(0, 2), [64, 64]);
   });
 
@@ -51,7 +53,7 @@ describe('steps', () => {
     }
     const first = scheduler.plan() ?? assert.fail();
     scheduler.complete(first, sampledAll(first, 7));
-    enter(scheduler, spec('a', 64, 1, { pruning, priority: 1 }));
+    enter(scheduler, spec('a', 64, 1, { ...pruned(64), priority: 1 }));
     const plan = scheduler.plan() ?? assert.fail();
     assert.equal(plan.prefillTokens, 64);
     assert.equal(plan.decodeTokens, 3);
@@ -59,7 +61,7 @@ describe('steps', () => {
 
   it('compute a window again if nothing could be sampled behind it', () => {
     const { scheduler } = makeScheduler(limits);
-    const sequence = enter(scheduler, spec('a', 128, 2, { pruning }));
+    const sequence = enter(scheduler, spec('a', 128, 2, pruned(128)));
     const first = scheduler.plan() ?? assert.fail();
     scheduler.complete(first, sampledAll(first, 7));
     const second = scheduler.plan() ?? assert.fail();
@@ -82,29 +84,31 @@ describe('the cache', () => {
       return sequence.cachedTokens;
     };
     assert.equal(cached('a', {}), 0);
-    assert.equal(cached('b', { pruning }), 0);
-    assert.equal(cached('c', { pruning: { windowTokens, policy: 2 } }), 0);
-    assert.equal(cached('d', { pruning }), 128);
-    assert.equal(cached('e', {}), 144);
+    assert.equal(cached('b', pruned(160)), 0);
+    assert.equal(cached('c', pruned(160, 2)), 0);
+    assert.equal(cached('d', pruned(160)), 128);
+    // One that loses less of the same prompt shares what loses tokens in both.
+    assert.equal(cached('e', pruned(100)), 64);
+    assert.equal(cached('f', {}), 144);
   });
 
   it('is the ordinary one for a prompt without a whole window', () => {
     const { scheduler } = makeScheduler(limits);
     enter(scheduler, spec('a', 60, 1));
     stepsOf(scheduler, 'a');
-    const sequence = enter(scheduler, spec('b', 60, 1, { pruning }));
+    const sequence = enter(scheduler, spec('b', 60, 1, pruned(60)));
     stepsOf(scheduler, 'b');
     assert.equal(sequence.cachedTokens, 48);
   });
 
   it('gives nothing of a window whose end was evicted', () => {
     const { scheduler } = makeScheduler({ ...limits, blockCount: 12 });
-    enter(scheduler, spec('a', 130, 1, { pruning }));
+    enter(scheduler, spec('a', 130, 1, pruned(130)));
     stepsOf(scheduler, 'a');
     // Nine blocks were used, eight are kept. This one needs five: it takes the last block of the second window.
     enter(scheduler, spec('other', 80, 1, { promptIds: new Int32Array(80).fill(3) }));
     stepsOf(scheduler, 'other');
-    const again = enter(scheduler, spec('b', 130, 1, { pruning }));
+    const again = enter(scheduler, spec('b', 130, 1, pruned(130)));
     assert.deepEqual(stepsOf(scheduler, 'b'), [66]);
     assert.equal(again.cachedTokens, 64);
   });

@@ -8,8 +8,8 @@ keys and values are rounded to f16, as Nibble's cache holds them.
 With --importance FILE a token's importance in each layer is written, too: its own softmax weight on position 0, summed
 over the heads; float64, the layers' tokens one after the other. With --hidden FILE so is the residual stream behind
 each layer. With --prune WINDOWS:LAYERS=TOKENS[,LAYERS=TOKENS…] the first WINDOWS windows of 256 tokens have only so
-many tokens left behind so many layers: the first of all, each window's last one, and the most important, of equals the
-later one; those that are left stand side by side.
+many tokens left behind so many layers: the first of all, and the most important runs of 64, of equals the later one;
+those that are left stand side by side.
 
 Usage: python graph_numpy.py MODEL.gguf IDS.json OUTPUT [--kv-f16] [--importance FILE] [--hidden FILE] [--prune SPEC]
 IDS.json: [ids]. OUTPUT: float64, little endian, [tokens left in the end, vocab].
@@ -122,10 +122,9 @@ class Pruning:
         for size in self.sizes:
             chosen = [0] if start == 0 else []
             first, end = start + len(chosen), start + size
-            # Runs of 64 adjacent tokens, counted from the window's end: that one first, then by their sums.
+            # Runs of 64 adjacent tokens, counted from the window's end, by their sums.
             runs = [range(max(first, stop - 64), stop) for stop in range(end, first, -64)]
-            ranked = sorted(runs[1:], key=lambda run: (sum(importance[list(run)]), run.stop), reverse=True)
-            for run in runs[:1] + ranked:
+            for run in sorted(runs, key=lambda run: (sum(importance[list(run)]), run.stop), reverse=True):
                 missing = count - len(chosen)
                 chosen += list(run)[max(0, len(run) - missing) :]
             kept += sorted(chosen)

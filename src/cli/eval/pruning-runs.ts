@@ -1,9 +1,9 @@
 /** What token pruning does to predictions: the same suffix and the same questions behind contexts that lose tokens. */
-import { fitsLayers, planPruning } from '../../engine/pruning.js';
+import { fitsLayers, planPruning, prunedTokens, pruningSpec } from '../../engine/pruning.js';
 import { NibbleError } from '../../errors.js';
 import { PRUNING_WINDOW_TOKENS } from '../../limits.js';
 import type { Tokenizer } from '../../model/types.js';
-import type { NativeModel, PruningSpec } from '../../native/contract.js';
+import type { NativeModel } from '../../native/contract.js';
 import { argmax } from './divergence.js';
 import { scoreSequence } from './session.js';
 import { LossMeter, type Perplexity } from './windows.js';
@@ -27,14 +27,26 @@ function applied(tokens: Int32Array, context: number, { selection, keep }: Way, 
   if (selection === 'all') return { tokens, first: context };
   const plan = fitsLayers({ keep, ...where }, layers) ? planPruning({ keep, ...where }, layers) : null;
   if (plan === null) throw new NibbleError('config_invalid', { key: 'keeps', message: 'nothing would be dropped' });
-  const windows = Math.floor(context / PRUNING_WINDOW_TOKENS);
+  if (prunedTokens(plan, context) === 0) {
+    throw new NibbleError('config_invalid', { key: 'window', message: 'too short: nothing would be dropped' });
+  }
   if (selection === 'recent') {
-    const left = windows * (plan.tokens.at(-1) ?? 0) + (context % PRUNING_WINDOW_TOKENS);
+    const left = context - prunedTokens(plan, context);
     return { tokens: tokens.subarray(context - left), first: left };
   }
-  const { layers: behind, tokens: kept } = plan;
-  const pruning: PruningSpec = { windows, layers: behind, tokens: kept, isRandom: selection === 'random' };
-  return { tokens, first: context, pruning };
+  return { tokens, first: context, pruning: { ...pruningSpec(plan, context), isRandom: selection === 'random' } };
+}
+
+/** What a way costs: perplexity, and the mean loss of each window, nats, for comparisons in pairs. */
+export type SuffixLoss = Perplexity & { readonly windowLosses: readonly number[] };
+
+/** The mean difference of two ways over the same windows, nats, and its error: far smaller than those of the losses. */
+export function pairedExcess(ours: readonly number[], theirs: readonly number[]): { excess: number; error: number } {
+  const differences = ours.map((loss, i) => loss - (theirs[i] ?? Number.NaN));
+  const count = differences.length;
+  const excess = differences.reduce((sum, value) => sum + value, 0) / count;
+  const squares = differences.reduce((sum, value) => sum + (value - excess) ** 2, 0);
+  return { excess, error: count > 1 ? Math.sqrt(squares / (count - 1) / count) : 0 };
 }
 
 /** Perplexity of what stands behind the first `context` tokens of each window, but for the first token there. */
@@ -44,16 +56,23 @@ export async function suffixPerplexity(
   context: number,
   way: Way,
   places: Places,
-): Promise<Perplexity> {
+): Promise<SuffixLoss> {
   const meter = new LossMeter();
+  const windowLosses: number[] = [];
   for (const window of windows) {
+    const own = new LossMeter();
     const { tokens, first, pruning } = applied(window, context, way, places);
     const scored = scoreSequence(model, tokens, first, { wantLogprobs: true }, pruning);
     for await (const { rows, result } of scored) {
-      for (let row = 0; row < rows; ++row) meter.add(-(result.logprobs[row] ?? Number.NaN));
+      for (let row = 0; row < rows; ++row) {
+        const loss = -(result.logprobs[row] ?? Number.NaN);
+        meter.add(loss);
+        own.add(loss);
+      }
     }
+    windowLosses.push(Math.log(own.result().perplexity));
   }
-  return meter.result();
+  return { ...meter.result(), windowLosses };
 }
 
 /** A text in whose first quarter facts stand, and a question behind it; the last token is the answer's first. */

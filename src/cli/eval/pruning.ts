@@ -13,7 +13,15 @@ import { formatTable } from '../bench/table.js';
 import { machineOf, printJsonResult, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { readTokens } from './data.js';
-import { makeQuestion, type Places, recall, type Selection, suffixPerplexity, waysOf } from './pruning-runs.js';
+import {
+  makeQuestion,
+  type Places,
+  pairedExcess,
+  recall,
+  type Selection,
+  suffixPerplexity,
+  waysOf,
+} from './pruning-runs.js';
 import { openForEval } from './session.js';
 import { windowsOf } from './windows.js';
 
@@ -34,6 +42,7 @@ type Run = {
   readonly keep: number;
   readonly perplexity: number;
   readonly standardError: number;
+  readonly windowLosses: readonly number[];
   /** Share of the questions answered rightly; null if there are none. */
   readonly recall: number | null;
 };
@@ -67,10 +76,10 @@ async function pruning(flags: PruningFlags): Promise<void> {
     progress.start('pruning', ways.length);
     const runs: Run[] = [];
     for (const way of ways) {
-      const { perplexity, standardError } = await suffixPerplexity(opened.nativeModel, windows, context, way, places);
+      const { tokens: _, ...loss } = await suffixPerplexity(opened.nativeModel, windows, context, way, places);
       const found = flags.questions > 0 ? await recall(opened.nativeModel, questions, vocab, way, places) : null;
-      runs.push({ ...way, perplexity, standardError, recall: found });
-      progress.update(runs.length, `${way.selection} ${way.keep}: ${perplexity.toFixed(4)}`);
+      runs.push({ ...way, ...loss, recall: found });
+      progress.update(runs.length, `${way.selection} ${way.keep}: ${loss.perplexity.toFixed(4)}`);
     }
     progress.stop();
     await report(flags, opened, windows.length, places, runs);
@@ -94,21 +103,28 @@ async function report(
       ...run,
       perplexity: significant(run.perplexity, 8),
       standardError: significant(run.standardError),
+      windowLosses: run.windowLosses.map((loss) => significant(loss, 6)),
     }));
     return printJsonResult(
       { machine: machineOf(loadAddon().cpuInfo(), { isa: level, threads }), model: modelFile.id },
       { runs: rounded, windows, windowTokens, suffixTokens, questions, afterLayer, stages },
     );
   }
-  const base = runs[0]?.perplexity ?? Number.NaN;
+  const against = (run: Run, other: Run | undefined) => {
+    const { excess, error } = pairedExcess(run.windowLosses, other?.windowLosses ?? []);
+    return `${(100 * excess).toFixed(2)} ± ${(100 * error).toFixed(2)} %`;
+  };
   const rows = runs.map((run) => [
     run.selection,
     String(run.keep),
     `${run.perplexity.toFixed(4)} ± ${run.standardError.toFixed(4)}`,
-    `${(100 * (run.perplexity / base - 1)).toFixed(2)} %`,
+    against(run, runs[0]),
+    against(run, runs.find(({ selection, keep }) => selection === 'importance' && keep === run.keep) ?? run),
     run.recall === null ? '' : `${(100 * run.recall).toFixed(1)} %`,
   ]);
-  await writeStdout(formatTable(['tokens by', 'keep', 'perplexity of the suffix', 'over all', 'recall'], rows));
+  await writeStdout(
+    formatTable(['tokens by', 'keep', 'perplexity of the suffix', 'loss over all', 'over importance', 'recall'], rows),
+  );
 }
 
 export function registerPruning(parent: Command): void {
