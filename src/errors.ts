@@ -109,22 +109,34 @@ export const errorTable = {
   model_unavailable: row<{ model: string }>(
     503,
     'unavailable_error',
-    (p) => `The model '${p.model}' could not be loaded.`,
+    (p) => `The model '${p.model}' could not be loaded; the server's log and GET /admin/models say why.`,
   ),
-  draining: row<object>(503, 'unavailable_error', () => 'The server is shutting down.'),
+  draining: row<object>(
+    503,
+    'unavailable_error',
+    () => 'The server is shutting down. Retry with another, or when it is back.',
+  ),
   ledger_off: row<object>(
     400,
     'invalid_request_error',
     () => 'This server keeps no ledger of costs: it was started without --ledger.',
   ),
-  ledger_unavailable: row<object>(503, 'unavailable_error', () => 'The ledger of costs can not be read at the moment.'),
+  ledger_unavailable: row<object>(
+    503,
+    'unavailable_error',
+    () => 'The ledger of costs can not be read at the moment. Retry later; the log says why.',
+  ),
   not_finite: row<object>(
     500,
     'server_error',
     () => 'The model produced a value that is not finite; this sequence was stopped.',
   ),
   engine_failed: row<{ message: string }>(500, 'server_error', (p) => `The engine failed: ${p.message}`),
-  internal: row<object>(500, 'server_error', () => 'An internal error occurred.'),
+  internal: row<object>(
+    500,
+    'server_error',
+    () => "An internal error occurred. The server's log has it under the x-request-id of this answer.",
+  ),
   // Settings and the process
   listen_failed: row<{ address: string; message: string }>(
     500,
@@ -137,7 +149,7 @@ export const errorTable = {
   models_full: row<{ limit: number }>(
     409,
     'invalid_request_error',
-    (p) => `${p.limit} models are known already; remove one first.`,
+    (p) => `${p.limit} models are known already; unload one with "remove": true first.`,
   ),
   model_in_use: row<{ model: string; alias: string }>(
     409,
@@ -145,7 +157,11 @@ export const errorTable = {
     (p) => `The alias '${p.alias}' leads to '${p.model}'; let it lead elsewhere first.`,
   ),
   alias_not_found: row<{ alias: string }>(404, 'not_found_error', (p) => `The alias '${p.alias}' does not exist.`),
-  aliases_full: row<{ limit: number }>(409, 'invalid_request_error', (p) => `There are ${p.limit} aliases already.`),
+  aliases_full: row<{ limit: number }>(
+    409,
+    'invalid_request_error',
+    (p) => `There are ${p.limit} aliases already; use one of them.`,
+  ),
   canary_missing: row<{ alias: string }>(
     409,
     'invalid_request_error',
@@ -159,7 +175,8 @@ export const errorTable = {
   model_memory_exceeded: row<{ neededBytes: number; budgetBytes: number }>(
     400,
     'invalid_request_error',
-    (p) => `The model needs ${p.neededBytes} bytes of memory; all models together may take ${p.budgetBytes}.`,
+    (p) =>
+      `The model needs ${p.neededBytes} bytes of memory; all models together may take ${p.budgetBytes}. Raise modelMemoryMb, or lower kvTokens.`,
   ),
   model_file_changed: row<{ path: string }>(
     409,

@@ -21,7 +21,7 @@ const PLAIN_STEP = 0.1;
 export function registerPull(program: Command): void {
   program
     .command('pull')
-    .description('download a model into the cache and print its path')
+    .description('Download a model into the cache and print its path.')
     .argument('[name]', 'a known name, hf:owner/repo/file.gguf, or a path', 'default')
     .option('--json', 'print one JSON object')
     .option('--list', 'list the known models instead')

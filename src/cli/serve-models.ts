@@ -129,7 +129,7 @@ export class ModelOpener {
             }),
       },
       onPinned: (prefixes) => this.#logger.info({ model: name ?? source, prefixes }, 'prefixes pinned'),
-      onWarning: (message) => this.#logger.warn(message),
+      onWarning: (message) => this.#logger.warn({ model: name ?? source }, message),
       ...(signal === undefined ? {} : { signal }),
     });
     const id = name ?? prepared.id;

@@ -108,9 +108,15 @@ export class Metrics {
     const startSeconds = Date.now() / 1000 - process.uptime();
     this.#gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss());
     this.#gauge('process_start_time_seconds', 'Start of the process, Unix time.', () => startSeconds);
-    this.#gauge('process_cpu_seconds_total', 'CPU time used, user and system.', () => {
-      const { user, system } = process.cpuUsage();
-      return (user + system) / 1e6;
+    new Counter({
+      name: 'process_cpu_seconds_total',
+      help: 'CPU time used, user and system.',
+      registers: [this.#registry],
+      collect() {
+        const { user, system } = process.cpuUsage();
+        this.reset();
+        this.inc((user + system) / 1e6);
+      },
     });
   }
 }

@@ -210,6 +210,22 @@ export class ModelSeries {
     });
   }
 
+  /** A counter that the engine keeps. */
+  #total(name: string, help: string, read: (gauges: EngineGauges) => number): void {
+    const series = this;
+    new Counter({
+      name,
+      help,
+      labelNames: ['model_name'],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const { id, engine } of series.models) this.inc({ model_name: id }, read(engine.gauges()));
+        if (series.models.length === 0) this.inc({ model_name: '' }, read(noGauges));
+      },
+    });
+  }
+
   #addGauges(): void {
     const gauge = (name: string, help: string, read: (gauges: EngineGauges) => number) => this.#gauge(name, help, read);
     for (const prefix of ['vllm:num_requests', 'nibble_sequences']) {
@@ -228,23 +244,28 @@ export class ModelSeries {
       ({ kvBlocksCached }) => kvBlocksCached,
     );
     gauge('nibble_kv_blocks_total', 'KV blocks in the pool.', ({ kvBlocksTotal }) => kvBlocksTotal);
-    const preemptionHelp = 'Times that a sequence gave its KV blocks back and started again.';
-    gauge('vllm:num_preemptions_total', preemptionHelp, ({ preemptions }) => preemptions);
-    const draftsHelp = 'Times that tokens to come were guessed.';
-    gauge('vllm:spec_decode_num_drafts_total', draftsHelp, ({ speculation }) => speculation.drafts);
-    const draftedHelp = 'Tokens guessed and computed ahead.';
-    gauge('vllm:spec_decode_num_draft_tokens_total', draftedHelp, ({ speculation }) => speculation.draftTokens);
-    const acceptedHelp = 'Tokens guessed right.';
-    gauge('vllm:spec_decode_num_accepted_tokens_total', acceptedHelp, ({ speculation }) => speculation.acceptedTokens);
+    this.#addTotals();
     this.#addStepCost();
     this.#addCacheLayout();
+  }
+
+  #addTotals(): void {
+    const total = (name: string, help: string, read: (gauges: EngineGauges) => number) => this.#total(name, help, read);
+    const preemptionHelp = 'Times that a sequence gave its KV blocks back and started again.';
+    total('vllm:num_preemptions_total', preemptionHelp, ({ preemptions }) => preemptions);
+    const draftsHelp = 'Times that tokens to come were guessed.';
+    total('vllm:spec_decode_num_drafts_total', draftsHelp, ({ speculation }) => speculation.drafts);
+    const draftedHelp = 'Tokens guessed and computed ahead.';
+    total('vllm:spec_decode_num_draft_tokens_total', draftedHelp, ({ speculation }) => speculation.draftTokens);
+    const acceptedHelp = 'Tokens guessed right.';
+    total('vllm:spec_decode_num_accepted_tokens_total', acceptedHelp, ({ speculation }) => speculation.acceptedTokens);
   }
 
   #addStepCost(): void {
     const series = this;
     new Gauge({
       name: 'nibble_step_cost_ms',
-      help: 'What steps cost as learned so far, ms: a step, a token, a row of logits, a position read.',
+      help: 'What steps cost as learned so far, ms: by step, token, row of logits, position of prompts and of decodes.',
       labelNames: ['model_name', 'per'],
       registers: [this.#registry],
       collect() {

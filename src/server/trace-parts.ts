@@ -16,7 +16,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { TraceParts } from './tracing.js';
 
 export function createTraceParts(version: string, logger: FastifyBaseLogger): TraceParts {
-  const say = (message: string): void => logger.warn({ message }, 'traces');
+  const say = (message: string): void => logger.warn({ message }, 'trouble with traces');
   const quiet = (): void => {};
   diag.setLogger({ error: say, warn: say, info: quiet, debug: quiet, verbose: quiet }, DiagLogLevel.WARN);
   const resource = defaultResource()

@@ -28,6 +28,20 @@ const finished = {
   totalSeconds: 3,
 } as const;
 
+test('what only grows is a counter, and nothing else is', async () => {
+  const { body } = await createFakeServer().app.inject('/metrics');
+  const types = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type] as const);
+  // How many blocks there are is no sum, whatever its name; vLLM's older names of its hits lack the ending.
+  const others = ['nibble_kv_blocks_total', 'vllm:prefix_cache_queries', 'vllm:prefix_cache_hits'];
+  const isWrong = ([name, type]: readonly [string, string]) => name.endsWith('_total') !== (type === 'counter');
+  assert.ok(types.length > 30);
+  assert.deepEqual(
+    types.filter((row) => isWrong(row) && !others.includes(row[0])),
+    [],
+  );
+  for (const [, help = ''] of body.matchAll(/^# HELP \S+ (.*)$/gm)) assert.match(help, /^[A-Z0-9].*\.$/, help);
+});
+
 test('every name that routers read is there from the start', async () => {
   const samples = await scrape(createFakeServer({ loading: true }));
   const names = new Set([...samples.keys()].map((key) => key.replace(/\{.*/, '').replace(/_(bucket|sum|count)$/, '')));
