@@ -10,7 +10,7 @@ namespace nibble::addon {
 namespace {
 
 /// CONTRACT_VERSION of src/native/contract.ts.
-constexpr int kContractVersion = 9;
+constexpr int kContractVersion = 10;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;

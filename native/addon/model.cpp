@@ -24,8 +24,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
   return DefineClass(
       env, "NativeModel",
       {InstanceAccessor<&ModelObject::info>("info"), InstanceMethod<&ModelObject::open_slot>("openSlot"),
-       InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::set_mask>("setMask"),
-       InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::store_pack>("storePack"),
+       InstanceMethod<&ModelObject::close_slot>("closeSlot"), InstanceMethod<&ModelObject::step>("step"),
+       InstanceMethod<&ModelObject::store_pack>("storePack"),
        InstanceMethod<&ModelObject::read_kv_blocks>("readKvBlocks"),
        InstanceMethod<&ModelObject::write_kv_blocks>("writeKvBlocks"),
        InstanceMethod<&ModelObject::start_calibration>("startCalibration"),
@@ -106,6 +106,17 @@ void read_pruning(Reader& reader, Pruning& pruning) {
   reader.merge(object);
 }
 
+/// Shared memory stays where it is as long as anybody holds it; other memory can be taken away.
+void read_mask(Reader& reader, const Napi::Value& value, std::span<const int32_t>& mask) {
+  const bool is_array = value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array;
+  if (!is_array || value.As<Napi::Object>().Get("buffer").IsArrayBuffer()) {
+    return reader.fail("mask", "an Int32Array on shared memory");
+  }
+  const auto array = value.As<Napi::Int32Array>();
+  if (array.ElementLength() == 0) return reader.fail("mask", "not empty");
+  mask = std::span<const int32_t>(array.Data(), array.ElementLength());
+}
+
 }  // namespace
 
 Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
@@ -129,7 +140,8 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
     settings.min_tokens = static_cast<uint32_t>(reader.size("minTokens", UINT32_MAX));
     settings.end_ids = reader.int32s("endIds");
   }
-  if (!reader.value("constrained").IsUndefined()) settings.constrained = reader.boolean("constrained");
+  const Napi::Value mask = reader.value("mask");
+  if (!mask.IsUndefined()) read_mask(reader, mask, settings.mask);
   if (!reader.value("pruning").IsUndefined()) read_pruning(reader, settings.pruning);
   Status status = reader.status();
   // A closing model is closed: its thread is being joined elsewhere.
@@ -140,6 +152,8 @@ Napi::Value ModelObject::open_slot(const Napi::CallbackInfo& info) {
     throw_status(env, status);
     return env.Undefined();
   }
+  if (masks_.size() <= slot) masks_.resize(slot + 1);
+  if (!settings.mask.empty()) masks_[slot] = Napi::Persistent(mask.As<Napi::Object>());
   return Napi::Number::New(env, static_cast<double>(slot));
 }
 
@@ -158,23 +172,8 @@ void ModelObject::close_slot(const Napi::CallbackInfo& info) {
   size_t slot = 0;
   Status status = read_slot(info[0], slot);
   if (status.ok()) status = engine_->close_slot(slot);
-  if (!status.ok()) throw_status(info.Env(), status);
-}
-
-void ModelObject::set_mask(const Napi::CallbackInfo& info) {
-  size_t slot = 0;
-  Status status = read_slot(info[0], slot);
-  const double position = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : -1;
-  const bool is_mask = info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_int32_array;
-  if (status.ok() && !(position >= 0 && position < UINT32_MAX && position == std::floor(position) && is_mask)) {
-    status = Status::failure(ErrorCode::native_invalid_argument, "A position and an Int32Array are expected.");
-  }
-  if (status.ok()) {
-    const auto array = info[2].As<Napi::Int32Array>();
-    const std::span<const uint32_t> mask(reinterpret_cast<const uint32_t*>(array.Data()), array.ElementLength());
-    status = guard([&] { return engine_->set_mask(slot, static_cast<uint32_t>(position), mask); });
-  }
-  if (!status.ok()) throw_status(info.Env(), status);
+  if (!status.ok()) return throw_status(info.Env(), status);
+  masks_[slot].Reset();
 }
 
 namespace {

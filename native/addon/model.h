@@ -25,7 +25,6 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value open_slot(const Napi::CallbackInfo& info);
   void close_slot(const Napi::CallbackInfo& info);
-  void set_mask(const Napi::CallbackInfo& info);
   /// The slot an argument names, checked against the size of the slot table.
   Status read_slot(const Napi::Value& value, size_t& slot) const;
   Napi::Value step(const Napi::CallbackInfo& info);
@@ -47,6 +46,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   std::unique_ptr<Calibration> calibration_;  // outlives the engine, whose steps write it
   std::shared_ptr<Engine> engine_;
   Napi::ObjectReference info_;
+  std::vector<Napi::ObjectReference> masks_;  // [slot] keeps the memory of its masks
   Napi::ThreadSafeFunction completed_;
   size_t in_flight_ = 0;
   bool closed_ = false;

@@ -89,16 +89,18 @@ Status Engine::open_slot(const SlotSettings& settings, size_t& slot) {
   const auto free = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.open; });
   if (free == slots_.end()) return invalid("No slot is free.");
   if (Status status = check_pruning(settings.pruning); !status.ok()) return status;
+  if (!settings.mask.empty() && settings.mask.size() != SharedMask::words_for(options_.architecture.vocab)) {
+    return invalid("The mask must have four words, and a bit for every token.");
+  }
   Status status = free->sampler.reset(settings.params, settings.bias_ids, settings.bias_values, settings.prompt_ids,
                                       settings.generated_ids, options_.architecture.vocab);
   if (status.ok()) status = free->sampler.forbid(settings.min_tokens, settings.end_ids, options_.architecture.vocab);
   if (!status.ok()) return status;
   free->open = true;
   free->generated = static_cast<uint32_t>(settings.generated_ids.size());
-  free->constrained = settings.constrained;
+  free->mask = SharedMask(settings.mask);
   free->pruning = settings.pruning;
   free->left_out = free->is_void = false;
-  free->mask_position = UINT32_MAX;  // no step of the slot runs
   slot = static_cast<size_t>(free - slots_.begin());
   return Status::success();
 }
@@ -143,25 +145,8 @@ Status Engine::close_slot(size_t slot) {
     return invalid("Slot " + std::to_string(slot) + " is in a step that runs.");
   }
   slots_[slot].open = false;
+  slots_[slot].mask = SharedMask();
   slots_[slot].sampling_step = slots_[slot].last_step = 0;
-  return Status::success();
-}
-
-Status Engine::set_mask(size_t slot, uint32_t position, std::span<const uint32_t> mask) {
-  if (!thread_.joinable()) return Status::failure(ErrorCode::native_closed, "The model is closed.");
-  if (slot >= slots_.size() || !slots_[slot].open || !slots_[slot].constrained) {
-    return invalid("Slot " + std::to_string(slot) + " is not open and constrained.");
-  }
-  const size_t vocab = options_.architecture.vocab;
-  if (mask.size() != (vocab + 31) / 32 || !allows_any(mask, vocab)) {
-    return invalid("The mask must have a bit for every token, and allow one at least.");
-  }
-  {
-    const std::lock_guard lock(gate_.mutex);
-    slots_[slot].mask.assign(mask.begin(), mask.end());
-    slots_[slot].mask_position = position;
-  }
-  gate_.arrived.notify_all();
   return Status::success();
 }
 
@@ -235,7 +220,7 @@ Status Engine::check_rows(const StepBatch& b) const {
     }
     if (b.targets[r] != -1) continue;
     const bool is_first = sampled[s] < 0;
-    if (!is_first && (row != sampled[s] + 1 || slots_[static_cast<size_t>(b.slots[s])].constrained)) {
+    if (!is_first && (row != sampled[s] + 1 || !slots_[static_cast<size_t>(b.slots[s])].mask.empty())) {
       return invalid("A slot samples at one token or at several that follow each other, under a constraint at one.");
     }
     sampled[s] = row;
@@ -292,7 +277,7 @@ void Engine::execute(Job& job) {
     job.batch.pruning[s] = slots_[static_cast<size_t>(job.batch.slots[s])].pruning;
   }
   StepResult result;
-  RowResults rows(*model_, job.batch, slots_, gate_, scratch_, result);
+  RowResults rows(*model_, job.batch, slots_, scratch_, result);
   const ArchitectureSpec& spec = options_.architecture;
   StepTaps taps;
   if (job.batch.want_importance) {

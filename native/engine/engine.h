@@ -63,7 +63,8 @@ class Engine {
     std::vector<float> bias_values;
     std::vector<int32_t> prompt_ids;
     std::vector<int32_t> generated_ids;
-    bool constrained = false;
+    /// Tokens are sampled under masks that come in this memory, which outlives the slot; empty: without.
+    std::span<const int32_t> mask;
     /// Tokens that the first `min_tokens` generated ones can't be.
     std::vector<int32_t> end_ids;
     uint32_t min_tokens = 0;
@@ -71,8 +72,6 @@ class Engine {
   };
   Status open_slot(const SlotSettings& settings, size_t& slot);
   Status close_slot(size_t slot);
-  /// Which tokens a constrained slot may sample at `position` of its generated tokens, ⌈vocab / 32⌉ words. Any time.
-  Status set_mask(size_t slot, uint32_t position, std::span<const uint32_t> mask);
 
   /// Called on the engine thread when the step has run.
   using Completion = std::function<void(StepResult&&)>;
@@ -124,7 +123,6 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Graph> graph_;
   std::vector<Slot> slots_;
-  MaskGate gate_;
   std::vector<SamplerScratch> scratch_;  // one per thread
   uint64_t submitted_ = 0;
   uint64_t returned_ = 0;

@@ -2,12 +2,20 @@
 
 #include <cstring>
 #include <limits>
+#include <thread>
 
 namespace nibble {
 
-RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots, MaskGate& gate,
+namespace {
+
+/// Between two looks at a mask that is late: the thread that writes it may need this core.
+constexpr auto kMaskPause = std::chrono::microseconds(20);
+
+}  // namespace
+
+RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots,
                        std::vector<SamplerScratch>& scratch, StepResult& result)
-    : model_(model), batch_(batch), slots_(slots), gate_(gate), scratch_(scratch), result_(result) {
+    : model_(model), batch_(batch), slots_(slots), scratch_(scratch), result_(result) {
   const size_t rows = batch.rows.size();
   result.tokens.assign(rows, 0);
   result.logprobs.assign(rows, std::numeric_limits<float>::quiet_NaN());
@@ -24,22 +32,29 @@ RowResults::RowResults(const Model& model, const StepBatch& batch, std::vector<S
     if (follows) rows_before_[r] = rows_before_[r - 1] + 1;
   }
   for (const int32_t slot : batch.slots) {
-    if (!slots[static_cast<size_t>(slot)].constrained) wait_share_ = 16;
+    if (slots[static_cast<size_t>(slot)].mask.empty()) wait_share_ = 16;
   }
 }
 
-bool RowResults::take_mask(Slot& slot, SamplerScratch& scratch) {
-  std::unique_lock lock(gate_.mutex);
-  const auto is_there = [&] { return slot.mask_position == slot.generated; };
-  if (!is_there()) {
-    // One deadline for all rows of the step.
-    const auto now = Clock::now();
-    if (deadline_ == Clock::time_point()) deadline_ = now + (now - start_) / wait_share_;
-    if (!gate_.arrived.wait_until(lock, deadline_, is_there)) return false;
+RowResults::Clock::time_point RowResults::deadline() noexcept {
+  const auto now = Clock::now();
+  Clock::rep known = 0;
+  const Clock::rep wanted = (now + (now - start_) / wait_share_).time_since_epoch().count();
+  // One for all rows of the step: that of the first which had to wait.
+  if (deadline_.compare_exchange_strong(known, wanted)) known = wanted;
+  return Clock::time_point(Clock::duration(known));
+}
+
+bool RowResults::has_mask(const Slot& slot) noexcept {
+  const auto wanted = static_cast<int32_t>(slot.generated);
+  int32_t position = slot.mask.position();
+  if (position == wanted) return true;
+  const Clock::time_point end = deadline();
+  while (position != wanted && position != SharedMask::kEnded && Clock::now() < end) {
+    std::this_thread::sleep_for(kMaskPause);
+    position = slot.mask.position();
   }
-  std::swap(slot.mask, scratch.mask);
-  slot.mask_position = UINT32_MAX;
-  return true;
+  return position == wanted;
 }
 
 int32_t RowResults::draw(size_t row, const float* logits, SamplerScratch& scratch) {
@@ -52,8 +67,8 @@ int32_t RowResults::draw(size_t row, const float* logits, SamplerScratch& scratc
     for (size_t t = next - before; t < next; ++t) scratch.ahead.count(batch_.tokens[t]);
     sampler = &scratch.ahead;
   }
-  const TokenMask mask = slot.constrained ? TokenMask(scratch.mask) : TokenMask();
-  return sample(*model_.kernels, *sampler, logits, model_.spec.vocab, slot.generated + before, scratch, mask);
+  return sample(*model_.kernels, *sampler, logits, model_.spec.vocab, slot.generated + before, scratch,
+                slot.mask.tokens());
 }
 
 void RowResults::advance_slots() {
@@ -96,7 +111,7 @@ void RowResults::row(size_t index, const float* logits, size_t thread) noexcept 
   int32_t token = target;
   if (target < 0) {
     SamplerScratch& scratch = scratch_[thread];
-    if (slot.constrained && !take_mask(slot, scratch)) {
+    if (!slot.mask.empty() && !has_mask(slot)) {
       slot.left_out = true;
       result_.failed[index] = kRowWithoutMask;
       return;

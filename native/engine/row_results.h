@@ -1,7 +1,6 @@
 #pragma once
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <vector>
 
 #include "graph.h"
@@ -11,12 +10,6 @@
 #include "step.h"
 
 namespace nibble {
-
-/// Where masks, which come from the event loop, meet the threads that sample.
-struct MaskGate {
-  std::mutex mutex;
-  std::condition_variable arrived;
-};
 
 /// Values of StepResult::failed.
 constexpr uint8_t kRowNotFinite = 1;
@@ -36,8 +29,8 @@ class RowResults final : public RowSink {
  public:
   /// Sizes `result`; everything must outlive this.
   /// @param scratch one per thread of the team
-  RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots, MaskGate& gate,
-             std::vector<SamplerScratch>& scratch, StepResult& result);
+  RowResults(const Model& model, const StepBatch& batch, std::vector<Slot>& slots, std::vector<SamplerScratch>& scratch,
+             StepResult& result);
 
   void row(size_t index, const float* logits, size_t thread) noexcept override;
 
@@ -50,20 +43,21 @@ class RowResults final : public RowSink {
     return slots_[static_cast<size_t>(batch_.slots[static_cast<size_t>(row_sequence_[row])])];
   }
   int32_t draw(size_t row, const float* logits, SamplerScratch& scratch);
-  /// Takes the slot's mask for its next token into the scratch; false if it didn't come in time.
-  bool take_mask(Slot& slot, SamplerScratch& scratch);
+  /// Whether the slot's mask for its next token is there, waited for if need be.
+  bool has_mask(const Slot& slot) noexcept;
+  /// Until when the rows of the step wait for masks.
+  Clock::time_point deadline() noexcept;
 
   const Model& model_;
   const StepBatch& batch_;
   std::vector<Slot>& slots_;
-  MaskGate& gate_;
   std::vector<SamplerScratch>& scratch_;
   StepResult& result_;
   std::vector<int32_t> row_sequence_;  // [R]
   std::vector<uint32_t> rows_before_;  // [R] rows of the same slot that sample before this one
   const Clock::time_point start_ = Clock::now();
-  int wait_share_ = 1;            // of the step's time, as a divisor
-  Clock::time_point deadline_{};  // of waiting for masks, once a row had to; guarded by the gate
+  int wait_share_ = 1;                   // of the step's time, as a divisor
+  std::atomic<Clock::rep> deadline_{0};  // of waiting for masks, once a row had to
 };
 
 }  // namespace nibble

@@ -1,6 +1,8 @@
 #include "sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cfloat>
 #include <cstring>
 #include <limits>
@@ -15,15 +17,37 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+/// Four bits as words of ones or zeros.
+constexpr auto kLanes = [] {
+  std::array<std::array<uint32_t, 4>, 16> lanes{};
+  for (uint32_t bits = 0; bits < 16; ++bits) {
+    for (uint32_t i = 0; i < 4; ++i) lanes[bits][i] = (bits >> i & 1) != 0 ? UINT32_MAX : 0;
+  }
+  return lanes;
+}();
+
 /// Forbidden tokens get −FLT_MAX, as banned ones do: differences stay numbers. Within a structure nearly all words are
-/// zero, within a text nearly all are full.
+/// zero, within a text nearly all are full or, where it has to be of some kind of letter, mixed: no branches there.
 void forbid(float* x, size_t n, TokenMask mask) noexcept {
+  constexpr auto kForbidden = std::bit_cast<uint32_t>(-FLT_MAX);
   for (size_t w = 0; w < mask.size(); ++w) {
     const uint32_t bits = mask[w];
     if (bits == UINT32_MAX) continue;
-    const size_t begin = w * 32;
-    const size_t end = std::min(begin + 32, n);
-    for (size_t i = begin; i < end; ++i) x[i] = (bits >> (i - begin) & 1) != 0 ? x[i] : -FLT_MAX;
+    float* word = x + w * 32;
+    const size_t count = std::min<size_t>(32, n - w * 32);
+    if (bits == 0) {
+      std::fill_n(word, count, -FLT_MAX);
+      continue;
+    }
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+      const std::array<uint32_t, 4>& keep = kLanes[bits >> i & 15];
+      std::array<uint32_t, 4> four;
+      std::memcpy(four.data(), word + i, sizeof(four));
+      for (size_t j = 0; j < 4; ++j) four[j] = (four[j] & keep[j]) | (kForbidden & ~keep[j]);
+      std::memcpy(word + i, four.data(), sizeof(four));
+    }
+    for (; i < count; ++i) word[i] = (bits >> i & 1) != 0 ? word[i] : -FLT_MAX;
   }
 }
 
@@ -44,14 +68,6 @@ int32_t largest(const KernelTable& kernels, const float* x, size_t n) noexcept {
 }
 
 }  // namespace
-
-bool allows_any(TokenMask mask, size_t vocab) noexcept {
-  for (size_t w = 0; w < mask.size(); ++w) {
-    const size_t left = vocab - w * 32;
-    if ((left < 32 ? mask[w] & ((1u << left) - 1) : mask[w]) != 0) return true;
-  }
-  return false;
-}
 
 int32_t sample(const KernelTable& kernels, const SamplerState& state, const float* logits, size_t vocab,
                uint32_t position, SamplerScratch& scratch, TokenMask mask) {

@@ -23,9 +23,6 @@ namespace nibble {
 /// words that allow one token at least; bits past the vocabulary mean nothing.
 using TokenMask = std::span<const uint32_t>;
 
-/// Whether some token of the vocabulary is allowed, the mask having the right size.
-bool allows_any(TokenMask mask, size_t vocab) noexcept;
-
 /// Chooses the next token of a slot; the caller counts it for the penalties. `position`: index among the generated
 /// tokens. The row must be finite (RowStats), 1 ≤ vocab ≤ 2^22, the state reset for this vocabulary. A token that the
 /// mask forbids is never chosen, unless a bias holds every allowed one at −FLT_MAX.

@@ -1,9 +1,9 @@
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "pruning.h"
 #include "sampler_state.h"
+#include "shared_mask.h"
 
 namespace nibble {
 
@@ -17,11 +17,8 @@ struct Slot {
   int32_t sampled = 0;
   /// What is dropped of its prompt.
   Pruning pruning;
-  /// Whether a token may be sampled only under the mask of its position.
-  bool constrained = false;
-  /// The last mask given and the position it is for; guarded by the engine's MaskGate.
-  std::vector<uint32_t> mask;
-  uint32_t mask_position = UINT32_MAX;
+  /// Where the mask of the next token is written; empty: tokens are sampled without one.
+  SharedMask mask;
   /// Engine thread: the last sample was left out for want of its mask, so `sampled` isn't the token before −1.
   bool left_out = false;
   /// Engine thread: this step's input of the slot refers to a token that was left out.

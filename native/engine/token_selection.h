@@ -23,8 +23,7 @@ struct SamplerScratch {
     uint64_t mass;
     uint64_t count;
   };
-  std::vector<uint32_t> mask;  // of the row at hand
-  SamplerState ahead;          // a slot's state as it would be behind tokens that may yet turn out differently
+  SamplerState ahead;  // a slot's state as it would be behind tokens that may yet turn out differently
   std::vector<float> adjusted;
   std::vector<float> weights;
   std::vector<Candidate> head;

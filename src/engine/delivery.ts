@@ -32,7 +32,7 @@ export function deliver(
     observer.onToken?.({ interTokenSeconds });
     const logprob = live.request.logprobs === null ? null : readLogprob(result, row, plan.topCount, live.topCount);
     if (deliverToken(live, token, logprob, endIds)) return 'stop';
-    if (!sequence.isComplete) live.constrained?.accept(token);
+    if (!sequence.isComplete) live.matcher?.accept(token);
   }
   return sequence.isComplete ? 'length' : 'continue';
 }

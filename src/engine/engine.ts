@@ -1,5 +1,5 @@
 import { NibbleError } from '../errors.js';
-import type { ConstraintEngine } from '../grammar/grammar-engine.js';
+import type { ConstraintEngine, Matcher } from '../grammar/grammar-engine.js';
 import type { Constraint } from '../grammar/types.js';
 import {
   ITL_TARGET_MS,
@@ -24,7 +24,6 @@ import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import type { StepPlan } from '../scheduler/step-plan.js';
 import { checkRequests, refusalError, retrySeconds } from './check-request.js';
-import { Constrained } from './constrained.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
 import { type PruningPlan, prunedWindows, pruningSpec } from './pruning.js';
@@ -233,14 +232,13 @@ class StepEngine implements PinningEngine {
     const { sampling, promptIds, constraint, pruning } = live.request;
     live.start(this.tokenizer, nowMs);
     try {
-      if (constraint !== undefined) live.constrained ??= this.constrain(sequence, constraint);
+      if (constraint !== undefined) live.matcher ??= this.constrain(sequence, constraint);
       const generatedIds = sequence.tokens.subarray(sequence.promptTokens, sequence.known);
       const earliestEnd = live.earliestEnd(this.tokenizer.endIds);
-      const constrained = constraint !== undefined;
+      const masked = live.matcher === null ? {} : { mask: live.matcher.mask };
       const ids = { promptIds, generatedIds };
       const pruned = pruning === undefined ? {} : { pruning: pruningSpec(pruning, promptIds.length) };
-      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, ...ids, ...pruned, constrained });
-      this.giveMask(sequence);
+      sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, ...ids, ...pruned, ...masked });
     } catch (error) {
       this.fail(sequence, engineFailed(error));
     }
@@ -251,9 +249,13 @@ class StepEngine implements PinningEngine {
     return new NibbleError('queue_timeout', { waitedSeconds: this.queueMsMax / 1000 }, { retryAfterSeconds });
   }
 
-  private constrain(sequence: Sequence<LiveSequence>, constraint: Constraint): Constrained {
-    return new Constrained(this.constraints ?? noConstraints(), constraint, sequence.owner.request, {
-      onMask: () => this.giveMask(sequence),
+  /** Follows its text from now on; a preemption changes nothing, the text goes on where it was. */
+  private constrain(sequence: Sequence<LiveSequence>, constraint: Constraint): Matcher {
+    const { ignoreEos, minTokens = 0 } = sequence.owner.request;
+    return (this.constraints ?? noConstraints()).open(constraint, ignoreEos ? Number.POSITIVE_INFINITY : minTokens, {
+      onMask: () => {
+        if (sequence.isBlocked && this.scheduler.unblock(sequence)) this.loop.kick();
+      },
       onFinished: () => {
         this.end(sequence, 'stop');
         this.loop.kick();
@@ -263,18 +265,6 @@ class StepEngine implements PinningEngine {
         this.loop.kick();
       },
     });
-  }
-
-  /** Tells the addon what may be sampled next, as soon as it is known and the sequence has a slot. */
-  private giveMask(sequence: Sequence<LiveSequence>): void {
-    const mask = sequence.owner.constrained?.mask;
-    if (mask == null || sequence.state !== 'running' || sequence.slot < 0) return;
-    try {
-      this.model.setMask(sequence.slot, mask.position, mask.tokens);
-    } catch (error) {
-      this.fail(sequence, engineFailed(error));
-    }
-    if (sequence.isBlocked && this.scheduler.unblock(sequence)) this.loop.kick();
   }
 
   private stepReturned(plan: StepPlan<LiveSequence>, result: StepResult | null, error: unknown): void {
@@ -302,7 +292,7 @@ class StepEngine implements PinningEngine {
     try {
       const verdict = deliver(plan, index, result, this.tokenizer.endIds, this.observer, nowMs);
       if (verdict === 'continue') {
-        if (sequence.isBlocked) this.giveMask(sequence);
+        if (sequence.isBlocked) sequence.owner.matcher?.ask();
         return;
       }
       if (verdict === 'not_finite') this.fail(sequence, new NibbleError('not_finite', {}));
@@ -345,7 +335,7 @@ class StepEngine implements PinningEngine {
   }
 
   private concluded(live: LiveSequence, reason: FinishReason | 'error'): void {
-    live.constrained?.close();
+    live.matcher?.close();
     live.group.memberEnded();
     live.report(this.observer, reason, this.now());
     this.notifyIfIdle();

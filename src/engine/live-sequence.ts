@@ -1,7 +1,7 @@
+import type { Matcher } from '../grammar/grammar-engine.js';
 import type { Tokenizer } from '../model/types.js';
 import type { SamplingSpec } from '../native/contract.js';
 import type { Sequence } from '../scheduler/sequence.js';
-import type { Constrained } from './constrained.js';
 import { EventChannel } from './event-channel.js';
 import { prunedTokens } from './pruning.js';
 import { StopMatcher } from './stop-matcher.js';
@@ -41,7 +41,7 @@ export class LiveSequence {
   /** From admission on. */
   output: TextOutput | null = null;
   /** From the first admission on, if its request has a constraint. */
-  constrained: Constrained | null = null;
+  matcher: Matcher | null = null;
   readonly topCount: number;
   /** Sampled tokens that were delivered, the end token and those of a stop string included. */
   completionTokens = 0;

@@ -1,11 +1,19 @@
 /** The grammar's thread: compiles constraints and finds, after each token, which ones may follow. */
 import { readlinkSync } from 'node:fs';
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { GRAMMARS_CACHED_MAX } from '../limits.js';
 import { bytesOfToken, CONTROL, UNKNOWN } from '../model/tokenizer/vocabulary.js';
 import { unpackMetadata } from '../model/tokenizer/worker-messages.js';
 import { settleMask } from './masks.js';
-import type { GrammarAnswer, GrammarRequest, GrammarThreadData } from './messages.js';
+import {
+  AT_MATCHER,
+  type GrammarAnswer,
+  type GrammarRequest,
+  type GrammarThreadData,
+  PROGRESS,
+  SIGNAL,
+} from './messages.js';
+import { endMasks, tokenAt, writeMask } from './shared-mask.js';
 import { grammarOf } from './source.js';
 import { type Constraint, ConstraintError } from './types.js';
 import { Utf8Masks } from './utf8.js';
@@ -21,9 +29,16 @@ import {
 
 const UNUSED = 5;
 
-type Matching = { readonly matcher: GrammarMatcher; readonly endsFrom: number; position: number; utf8: number };
+type Matching = {
+  readonly id: number;
+  readonly matcher: GrammarMatcher;
+  readonly endsFrom: number;
+  readonly mask: Int32Array;
+  position: number;
+  utf8: number;
+};
 
-const { metadata: packed, endIds, vocabSize } = workerData as GrammarThreadData;
+const { metadata: packed, endIds, vocabSize, control } = workerData as GrammarThreadData;
 const printed = captureOutput();
 boundMemory();
 const engine = loadXGrammar();
@@ -88,18 +103,28 @@ async function compile(compiler: GrammarCompiler, constraint: Constraint): Promi
   return result;
 }
 
-async function next(matching: Matching): Promise<GrammarAnswer> {
+function say(answer: GrammarAnswer): void {
+  parentPort?.postMessage(answer);
+}
+
+function end(matching: Matching, message: string | null): void {
+  endMasks(matching.mask);
+  say({ kind: 'ended', matcher: matching.id, message });
+}
+
+/** Writes what may follow. */
+async function next(matching: Matching): Promise<void> {
   const { matcher, position, endsFrom } = matching;
-  if (matcher.isTerminated()) return { kind: 'finished' };
+  if (matcher.isTerminated()) return end(matching, null);
   const mask = await matcher.getNextTokenBitmask();
   utf8.restrict(mask, matching.utf8);
   switch (settleMask(mask, vocabSize, endIds, position >= endsFrom, matcher.isTerminated())) {
     case 'continue':
-      return { kind: 'mask', mask };
+      return writeMask(matching.mask, position, mask);
     case 'finished':
-      return { kind: 'finished' };
+      return end(matching, null);
     default:
-      throw new ConstraintError('No token of this model can continue the text as the constraint wants it.');
+      return end(matching, 'No token of this model can continue the text as the constraint wants it.');
   }
 }
 
@@ -109,36 +134,48 @@ function accept(matching: Matching, token: number): void {
   matching.utf8 = utf8.after(matching.utf8, token);
 }
 
-async function answer(
+/** Goes on with a text whose next token is known. Returns whether there was one. */
+async function advance(matching: Matching): Promise<boolean> {
+  const token = tokenAt(matching.mask, matching.position);
+  if (token === null) return false;
+  Atomics.store(control, AT_MATCHER, matching.id);
+  accept(matching, token);
+  await next(matching);
+  Atomics.store(control, AT_MATCHER, 0);
+  Atomics.add(control, PROGRESS, 1);
+  return true;
+}
+
+async function open(compiler: GrammarCompiler, request: Extract<GrammarRequest, { kind: 'open' }>): Promise<void> {
+  const { matcher: id, endsFrom, tokens, mask } = request;
+  const grammar = await compile(compiler, request.constraint);
+  const matcher = await engine.GrammarMatcher.createGrammarMatcher(grammar);
+  const matching: Matching = { id, matcher, endsFrom, mask, position: 0, utf8: 0 };
+  matchers.set(id, matching);
+  for (const token of tokens) accept(matching, token);
+  await next(matching);
+}
+
+async function carryOut(
   compiler: GrammarCompiler,
   request: Exclude<GrammarRequest, { kind: 'close' }>,
 ): Promise<GrammarAnswer> {
   switch (request.kind) {
     case 'compile':
       await compile(compiler, request.constraint);
-      return { kind: 'compiled' };
-    case 'open': {
-      const { endsFrom, tokens } = request;
-      const grammar = await compile(compiler, request.constraint);
-      const matching = {
-        matcher: await engine.GrammarMatcher.createGrammarMatcher(grammar),
-        endsFrom,
-        position: 0,
-        utf8: 0,
-      };
-      matchers.set(request.matcher, matching);
-      for (const token of tokens) accept(matching, token);
-      return next(matching);
-    }
-    case 'accept': {
+      break;
+    case 'open':
+      await open(compiler, request);
+      break;
+    case 'ask': {
       const matching = matchers.get(request.matcher);
-      if (matching === undefined) throw new Error('no such matcher');
-      accept(matching, request.token);
-      return next(matching);
+      if (matching !== undefined) await advance(matching);
+      break;
     }
     default:
       return request satisfies never;
   }
+  return { kind: 'done' };
 }
 
 function close(id: number): void {
@@ -149,14 +186,23 @@ function close(id: number): void {
 /** Anything but a refusal may have broken the engine: it ends the thread, and the other side starts another. */
 async function serve(compiler: GrammarCompiler, request: GrammarRequest): Promise<void> {
   if (request.kind === 'close') return close(request.matcher);
-  let reply: GrammarAnswer;
   try {
-    reply = await answer(compiler, request);
+    say(await carryOut(compiler, request));
   } catch (error) {
     if (!(error instanceof ConstraintError)) throw error;
-    reply = { kind: 'refused', message: error.message, isTooComplex: error.isTooComplex };
+    say({ kind: 'refused', message: error.message, isTooComplex: error.isTooComplex });
   }
-  parentPort?.postMessage(reply, reply.kind === 'mask' ? [reply.mask.buffer as ArrayBuffer] : []);
+  Atomics.add(control, PROGRESS, 1);
+}
+
+/** Tokens first: steps wait for their masks. Returns whether there was anything to do. */
+async function work(compiler: GrammarCompiler): Promise<boolean> {
+  let isBusy = false;
+  for (const matching of matchers.values()) isBusy = (await advance(matching)) || isBusy;
+  const received = parentPort === null ? undefined : receiveMessageOnPort(parentPort);
+  if (received === undefined) return isBusy;
+  await serve(compiler, received.message as GrammarRequest);
+  return true;
 }
 
 function cpuFile(): string | null {
@@ -168,9 +214,9 @@ function cpuFile(): string | null {
 }
 
 const compiler = await createCompiler(vocabulary);
-let turn: Promise<void> = Promise.resolve();
-parentPort?.on('message', (request: GrammarRequest) => {
-  turn = turn.then(() => serve(compiler, request));
-});
-const ready: GrammarAnswer = { kind: 'ready', cpuFile: cpuFile() };
-parentPort?.postMessage(ready);
+say({ kind: 'ready', cpuFile: cpuFile() });
+// Between tokens it sleeps on the signal and not in an event loop, which takes many times as long to wake.
+for (;;) {
+  const seen = Atomics.load(control, SIGNAL);
+  if (!(await work(compiler))) Atomics.wait(control, SIGNAL, seen);
+}

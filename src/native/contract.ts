@@ -189,8 +189,13 @@ export type SamplingSpec = {
   /** Prompt ids (for the repetition penalty) and, after a preemption, generated ids (all penalties). */
   readonly promptIds: Int32Array;
   readonly generatedIds: Int32Array;
-  /** Tokens are sampled only under a mask, given by `setMask` for each position. Absent: false. */
-  readonly constrained?: boolean;
+  /**
+   * Tokens are sampled only under masks, which another thread writes here while steps run: shared memory of 4 words and
+   * ⌈vocab / 32⌉ more. These say which tokens may be sampled at a position of the generated ones, in bit i % 32 of word
+   * i / 32 for token i, one at least; word 0, stored when they are there, is that position (−1: none yet, −2: none will
+   * come); words 1–3 aren't read. A step waits for a late mask for a while, the forward pass hides the rest.
+   */
+  readonly mask?: Int32Array;
   /** None of the first `minTokens` generated tokens is one of `endIds`. Both or neither. */
   readonly minTokens?: number;
   readonly endIds?: Int32Array;
@@ -305,12 +310,6 @@ export interface NativeModel extends Calibrates, StudiesInputs {
   openSlot(sampling: SamplingSpec): number;
   closeSlot(slot: number): void;
   /**
-   * Which tokens a constrained slot may sample at `position` of its generated tokens: [⌈vocab / 32⌉] words, bit i % 32
-   * of word i / 32 for token i, one set at least. Copied. May come while the step that needs it runs, which is what
-   * it is made for: the forward pass hides the time that a grammar takes.
-   */
-  setMask(slot: number, position: number, mask: Int32Array): void;
-  /**
    * Queues a step on the engine's own thread; up to two may be in flight. Resolves when it has run. Rejects with a
    * coded error if an argument is out of range (checked before anything runs; nothing else is affected).
    */
@@ -353,4 +352,4 @@ export interface Addon extends Quantizes {
   ): Promise<{ readonly cases: number; readonly calls: number; readonly failures: readonly string[] }>;
 }
 
-export const CONTRACT_VERSION = 9;
+export const CONTRACT_VERSION = 10;

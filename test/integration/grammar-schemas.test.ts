@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { GrammarEngine, type Matcher } from '../../src/grammar/grammar-engine.js';
+import { maskAt } from '../../src/grammar/shared-mask.js';
 import type { Constraint } from '../../src/grammar/types.js';
 import { Random } from '../../src/model/generated/random.js';
 import { byteTokens, END_ID } from '../support/grammar-kit.js';
@@ -25,7 +26,9 @@ function randomText(constraint: Constraint, random: Random): Promise<string> {
       resolve(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes)));
     };
     matcher = engine.open(constraint, 0, {
-      onMask: (_position, mask) => {
+      onMask: () => {
+        const mask = matcher === null ? null : maskAt(matcher.mask, bytes.length);
+        assert.ok(mask);
         const allowed = metadata.tokens.flatMap((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1 ? [id] : []));
         // Within a string, where any character may come, brackets close nothing.
         const closing = [END_ID, quote, ...(allowed.includes(percent as number) ? [] : brackets)];
@@ -37,10 +40,12 @@ function randomText(constraint: Constraint, random: Random): Promise<string> {
         bytes.push(token);
         if (bytes.length > 5000) return reject(new Error(`no end of ${Buffer.from(bytes).toString().slice(0, 200)}`));
         matcher?.accept(token);
+        matcher?.ask();
       },
       onFinished: finish,
       onError: reject,
     });
+    matcher.ask();
   });
 }
 

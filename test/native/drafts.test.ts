@@ -1,6 +1,7 @@
 /** Several tokens of a slot sampled in one step, behind guesses: the same tokens and numbers as one by one. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { createSharedMask } from '../../src/grammar/shared-mask.js';
 import { Random } from '../../src/model/generated/random.js';
 import { type KvFormat, ROW_SAMPLE, type SamplingSpec, TOKEN_FROM_PREVIOUS_STEP } from '../../src/native/contract.js';
 import { NativeKit, type Part, type Sequence } from '../support/native-kit.js';
@@ -143,7 +144,7 @@ test('the token of the step before is the last one that counts, also when that s
 
 test('a constrained slot samples one token a step', async () => {
   const kit = await NativeKit.open(path);
-  const sequence = kit.open(80, { constrained: true });
+  const sequence = kit.open(80, { mask: createSharedMask(kit.vocab) });
   await assert.rejects(kit.step([part(sequence, [1, 2, 3], 2)]), { code: 'native_invalid_argument' });
   await kit.close();
 });

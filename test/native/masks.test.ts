@@ -1,6 +1,7 @@
 /** Sampling under masks: what may be drawn, and what happens when a mask isn't there in time. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { createSharedMask, endMasks, writeMask } from '../../src/grammar/shared-mask.js';
 import { Random } from '../../src/model/generated/random.js';
 import { type IsaLevel, ROW_SAMPLE, ROW_WITHOUT_MASK } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
@@ -39,13 +40,14 @@ const pick = (random: Random, vocab: number): number[] =>
 for (const level of loadAddon().cpuInfo().levels as readonly IsaLevel[]) {
   test(`${level}: greedy takes the best of the allowed tokens; log-probabilities are of all`, async () => {
     const kit = await NativeKit.open(path, { level });
-    const sequence = kit.open(80, { constrained: true });
+    const mask = createSharedMask(kit.vocab);
+    const sequence = kit.open(80, { mask });
     const free = kit.open(80);
     const random = new Random(7);
     let tokens: ArrayLike<number> = prompt;
     for (let position = 0; position < 12; position++) {
       const allowed = pick(random, kit.vocab);
-      kit.model.setMask(sequence.slot, position, maskOf(allowed, kit.vocab));
+      writeMask(mask, position, maskOf(allowed, kit.vocab));
       const parts = [sample(sequence, tokens), sample(free, tokens)];
       const result = await kit.step(parts, { wantLogits: true, wantLogprobs: true });
       const logits = (result.logits ?? new Float32Array()).subarray(0, kit.vocab);
@@ -64,18 +66,19 @@ test('a mask that is late leaves the row out, and what was queued behind it; aft
   const kit = await NativeKit.open(path);
   const allowed = [[3, 60, 200], [17], [5, 9, 280]];
   const run = async (isLate: boolean): Promise<number[]> => {
-    const sequence = kit.open(80, { constrained: true, temperature: 1, seed: 5n });
+    const shared = createSharedMask(kit.vocab);
+    const sequence = kit.open(80, { mask: shared, temperature: 1, seed: 5n });
     const tokens: number[] = [];
     let input: ArrayLike<number> = prompt;
     for (const [position, ids] of allowed.entries()) {
       const mask = maskOf(ids, kit.vocab);
-      if (!isLate) kit.model.setMask(sequence.slot, position, mask);
+      if (!isLate) writeMask(shared, position, mask);
       const first = kit.step([sample(sequence, input)]);
       if (isLate) {
         const second = kit.step([sample(sequence, [-1])]);
         assert.deepEqual([...(await first).failed], [ROW_WITHOUT_MASK]);
         // It comes in time for the step behind, which must not take it: its input was never sampled.
-        kit.model.setMask(sequence.slot, position, mask);
+        writeMask(shared, position, mask);
         assert.deepEqual([...(await second).failed], [ROW_WITHOUT_MASK]);
         sequence.cachedTokens -= 2;
       }
@@ -96,34 +99,38 @@ test('a mask that is late leaves the row out, and what was queued behind it; aft
 
 test('a step waits for a mask that comes while it runs, or leaves the row out; it never samples freely', async () => {
   const kit = await NativeKit.open(path);
-  const sequence = kit.open(600, { constrained: true });
+  const mask = createSharedMask(kit.vocab);
+  const sequence = kit.open(600, { mask });
   const running = kit.step([sample(sequence, randomTokens(500, 288, 2))]);
-  kit.model.setMask(sequence.slot, 0, maskOf([42], kit.vocab));
+  writeMask(mask, 0, maskOf([42], kit.vocab));
   const { failed, tokens } = await running;
   assert.ok(failed[0] === ROW_WITHOUT_MASK || tokens[0] === 42);
   await kit.close();
 });
 
-test('a wrong mask is refused', async () => {
+test('a mask of another position is none, nor is one behind the end', async () => {
   const kit = await NativeKit.open(path);
-  const invalid = { code: 'native_invalid_argument' };
-  const { slot } = kit.open(16, { constrained: true });
-  const { slot: free } = kit.open(16);
-  const good = maskOf([1], kit.vocab);
-  assert.throws(() => kit.model.setMask(free, 0, good), invalid, 'a slot without constraint');
-  for (const other of [-1, 0.5, 7, 99, 2 ** 32, Number.NaN]) {
-    assert.throws(() => kit.model.setMask(other, 0, good), invalid, `slot ${other}`);
+  const mask = createSharedMask(kit.vocab);
+  const sequence = kit.open(80, { mask });
+  for (const spoil of [() => writeMask(mask, 1, maskOf([42], kit.vocab)), () => endMasks(mask)]) {
+    spoil();
+    assert.deepEqual([...(await kit.step([sample(sequence, prompt)])).failed], [ROW_WITHOUT_MASK]);
+    sequence.cachedTokens = 0;
   }
-  for (const position of [-1, 0.5, 2 ** 32, Number.NaN]) {
-    assert.throws(() => kit.model.setMask(slot, position, good), invalid, `position ${position}`);
-  }
-  const padded = new Int32Array(good.length);
-  padded[good.length - 1] = -1 << (kit.vocab % 32);
-  for (const mask of [new Int32Array(0), new Int32Array(good.length), good.subarray(1), padded]) {
-    assert.throws(() => kit.model.setMask(slot, 0, mask), invalid);
-  }
-  assert.throws(() => kit.model.setMask(slot, 0, new Float32Array(good.length) as unknown as Int32Array), invalid);
-  kit.model.setMask(slot, 0, good);
   await kit.close();
-  assert.throws(() => kit.model.setMask(slot, 0, good), { code: 'native_closed' });
+});
+
+test('a place for masks that is too small, or that can be taken away, is refused', async () => {
+  const kit = await NativeKit.open(path);
+  const good = createSharedMask(kit.vocab);
+  const wrong = [new Int32Array(good.length), good.subarray(1), good.subarray(0, 0), createSharedMask(kit.vocab + 32)];
+  for (const mask of [
+    ...wrong,
+    new Float32Array(good.buffer) as unknown as Int32Array,
+    null as unknown as Int32Array,
+  ]) {
+    assert.throws(() => kit.open(16, { mask }), { code: 'native_invalid_argument' });
+  }
+  kit.release(kit.open(16, { mask: good }));
+  await kit.close();
 });

@@ -5,6 +5,7 @@
  * that −1 refers to a token sampled by the step right before. The sampled token is a hash of the slot's whole history
  * as read through the blocks, so any mix-up changes the text.
  */
+import { maskAt } from '../../src/grammar/shared-mask.js';
 import {
   type LoadedModelInfo,
   type NativeModel,
@@ -42,8 +43,6 @@ type Slot = {
   /** Tokens in the cache; null until the first step says how many of the prompt's are there already. */
   history: number[] | null;
   sampled: { readonly step: number; readonly token: number } | null;
-  /** By position among the generated tokens. */
-  readonly masks: Map<number, Int32Array>;
   /** The last sample had no mask: what is computed on −1 is void, and the next token given is a repetition. */
   leftOut: boolean;
 };
@@ -129,7 +128,7 @@ export class FakeNative extends FakeCalibration implements NativeModel {
     if (this.openFaults.length > 0) throw this.openFaults.shift();
     const id = this.slots.indexOf(null);
     if (id < 0 || this.isClosed) this.refuse('openSlot: no slot is free');
-    this.slots[id] = { sampling, history: null, sampled: null, masks: new Map(), leftOut: false };
+    this.slots[id] = { sampling, history: null, sampled: null, leftOut: false };
     this.openSlots++;
     return id;
   }
@@ -141,12 +140,6 @@ export class FakeNative extends FakeCalibration implements NativeModel {
     }
     this.slots[id] = null;
     this.openSlots--;
-  }
-
-  setMask(id: number, position: number, mask: Int32Array): void {
-    const slot = this.slots[id] ?? this.refuse(`setMask: slot ${id} is not open`);
-    if (slot.sampling.constrained !== true) this.refuse(`setMask: slot ${id} is not constrained`);
-    slot.masks.set(position, mask.slice());
   }
 
   step(batch: StepBatch): Promise<StepResult> {
@@ -250,7 +243,7 @@ export class FakeNative extends FakeCalibration implements NativeModel {
       if (dropped > 0) [slot.sampled, result.failed[row]] = [sampled, 1];
       row++;
     }
-    if (sampleRows > 1 && slot.sampling.constrained === true) this.refuse(`slot ${id} samples ${sampleRows} rows`);
+    if (sampleRows > 1 && slot.sampling.mask !== undefined) this.refuse(`slot ${id} samples ${sampleRows} rows`);
     history.length -= dropped;
     return row;
   }
@@ -267,13 +260,14 @@ export class FakeNative extends FakeCalibration implements NativeModel {
     if (!this.holds(table, expected)) this.refuse('the block table does not hold the history');
     const history = expected.slice();
     const target = batch.targets[row] ?? ROW_SAMPLE;
-    const mask = slot.masks.get(history.length - slot.sampling.promptIds.length);
-    if (target === ROW_SAMPLE && slot.sampling.constrained === true && mask === undefined) {
+    const { promptIds, mask: shared } = slot.sampling;
+    const mask = shared === undefined ? undefined : maskAt(shared, history.length - promptIds.length);
+    if (target === ROW_SAMPLE && mask === null) {
       slot.leftOut = true;
       result.failed[row] = ROW_WITHOUT_MASK;
       return;
     }
-    const token = target === ROW_SAMPLE ? this.sample(history, slot.sampling, mask) : target;
+    const token = target === ROW_SAMPLE ? this.sample(history, slot.sampling, mask ?? undefined) : target;
     if (target === ROW_SAMPLE) slot.sampled = { step, token };
     result.tokens[row] = token;
     result.failed[row] = this.options.isFailed?.(history) === true ? 1 : 0;

@@ -5,6 +5,7 @@ import { greedy } from '../../src/engine/greedy.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
 import { NibbleError } from '../../src/errors.js';
 import type { ConstraintEngine, MatcherEvents } from '../../src/grammar/grammar-engine.js';
+import { createSharedMask, maskAt, writeMask } from '../../src/grammar/shared-mask.js';
 import type { Constraint } from '../../src/grammar/types.js';
 import { Random } from '../../src/model/generated/random.js';
 import { collect, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
@@ -39,16 +40,28 @@ function fakeConstraints(
     open: (_constraint, _endsFrom, events) => {
       engine.opened++;
       const tokens: number[] = [];
+      const mask = createSharedMask(256);
       let isOpen = true;
+      let isAsked = false;
       const answer = (left: number): void => {
         if (left > 0) return void setImmediate(() => answer(left - 1));
         if (!isOpen || spoil(events, tokens.length)) return;
-        if (tokens.length >= length) events.onFinished();
-        else events.onMask(tokens.length, maskAfter(tokens));
+        if (tokens.length >= length) {
+          events.onFinished();
+          return;
+        }
+        writeMask(mask, tokens.length, maskAfter(tokens));
+        if (isAsked) events.onMask();
+        isAsked = false;
       };
       const later = () => setImmediate(() => answer(turns()));
       later();
       return {
+        mask,
+        ask: () => {
+          if (maskAt(mask, tokens.length) === null) isAsked = true;
+          else events.onMask();
+        },
         accept: (token) => {
           assert.ok(allows(maskAfter(tokens), token), `token ${token} is allowed at ${tokens.length}`);
           tokens.push(token);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { GrammarEngine, type Matcher } from '../../src/grammar/grammar-engine.js';
+import { maskAt } from '../../src/grammar/shared-mask.js';
 import type { Constraint } from '../../src/grammar/types.js';
 import type { TokenizerMetadata } from '../../src/model/types.js';
 import { byteTokens, END_ID, tokensOf } from '../support/grammar-kit.js';
@@ -13,6 +14,13 @@ after(() => engine.close());
 
 type Next = { readonly kind: 'finished' } | { readonly kind: 'mask'; readonly allowed: readonly string[] };
 
+/** What the mask of a position allows. */
+function namesAt(matcher: Matcher | null, position: number): string[] {
+  const mask = matcher === null ? null : maskAt(matcher.mask, position);
+  assert.ok(mask, `a mask of position ${position}`);
+  return metadata.tokens.filter((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1) === 1);
+}
+
 /** Follows a text token by token; resolves with what may come behind it. */
 function follow(constraint: Constraint, text: string, endsFrom = 0): Promise<Next> {
   const tokens = tokensOf(text);
@@ -22,15 +30,17 @@ function follow(constraint: Constraint, text: string, endsFrom = 0): Promise<Nex
       matcher?.close();
       resolve(next);
     };
+    let position = 0;
     matcher = engine.open(constraint, endsFrom, {
-      onMask: (position, mask) => {
-        if (position < tokens.length) return matcher?.accept(tokens[position] as number);
-        const allowed = metadata.tokens.filter((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1) === 1);
-        finish({ kind: 'mask', allowed });
+      onMask: () => {
+        if (position === tokens.length) return finish({ kind: 'mask', allowed: namesAt(matcher, position) });
+        matcher?.accept(tokens[position++] as number);
+        matcher?.ask();
       },
       onFinished: () => finish({ kind: 'finished' }),
       onError: reject,
     });
+    matcher.ask();
   });
 }
 
@@ -130,39 +140,37 @@ test('what cannot be used is refused, and the next one is served', async () => {
 
 test('a token against the mask ends the thread: its own text fails, others go on where they were', async () => {
   const constraint: Constraint = { kind: 'regex', pattern: 'a[bc]{3}d' };
-  const seen: string[] = [];
-  const other = await new Promise<{ matcher: Matcher; next: () => Promise<string> }>((resolve) => {
-    let wake: (text: string) => void = () => undefined;
-    const next = () => new Promise<string>((done) => (wake = done));
-    const first = next();
-    const matcher = engine.open(constraint, 0, {
-      onMask: (position, mask) => {
-        const names = metadata.tokens.filter((_, id) => (((mask[id >> 5] as number) >>> (id & 31)) & 1) === 1);
-        seen.push(`${position}:${names.join('')}`);
-        wake(seen.at(-1) as string);
-      },
-      onFinished: () => wake('finished'),
-      onError: (error) => wake(error.code),
-    });
-    void first.then(() => resolve({ matcher, next }));
+  let wake: (what: string) => void = () => undefined;
+  const other = engine.open(constraint, 0, {
+    onMask: () => wake('mask'),
+    onFinished: () => wake('finished'),
+    onError: (error) => wake(error.code),
   });
-  let next = other.next();
-  other.matcher.accept(tokensOf('a')[0] as number);
-  assert.equal(await next, '1:bc');
-  next = other.next();
-  const failure = new Promise<string>((resolve) => {
+  const nextAt = async (position: number): Promise<string> => {
+    const told = new Promise<string>((resolve) => (wake = resolve));
+    other.ask();
+    assert.equal(await told, 'mask');
+    return namesAt(other, position).join('');
+  };
+  assert.equal(await nextAt(0), 'a');
+  other.accept(tokensOf('a')[0] as number);
+  assert.equal(await nextAt(1), 'bc');
+  const failure = await new Promise<string>((resolve) => {
     const bad = engine.open(constraint, 0, {
-      onMask: (position) => position === 0 && bad.accept(tokensOf('z')[0] as number),
+      onMask: () => {
+        bad.accept(tokensOf('z')[0] as number);
+        bad.ask();
+      },
       onFinished: () => resolve('finished'),
       onError: (error) => resolve(error.code),
     });
+    bad.ask();
   });
-  assert.equal(await failure, 'constraint_too_complex');
-  assert.equal(await next, '1:bc', 'told again by the new thread');
-  next = other.next();
-  other.matcher.accept(tokensOf('b')[0] as number);
-  assert.equal(await next, '2:bc');
-  other.matcher.close();
+  assert.equal(failure, 'constraint_too_complex');
+  // The new thread was told its token again.
+  other.accept(tokensOf('b')[0] as number);
+  assert.equal(await nextAt(2), 'bc');
+  other.close();
 });
 
 test('after close everything is refused', async () => {
