@@ -6,7 +6,7 @@ import { TextDecoder } from 'node:util';
 import { NibbleError } from '../../errors.js';
 import type { EncodeOptions, Tokenizer, TokenizerMetadata } from '../types.js';
 import { ByteLevelEncoder } from './byte-level.js';
-import { createDetokenizer, createUtf8Decoder } from './detokenizer.js';
+import { createUtf8Decoder, detokenizers } from './detokenizer.js';
 import { IdBuffer } from './id-buffer.js';
 import { SentencePieceEncoder } from './sentencepiece.js';
 import { wellFormed } from './unicode.js';
@@ -41,6 +41,9 @@ export function createTokenizer(metadata: TokenizerMetadata): Tokenizer {
     return type === CONTROL || type === UNKNOWN ? null : bytes;
   };
 
+  const ofText = detokenizers(textBytes, vocabSize);
+  const ofAll = detokenizers(tokenBytes, vocabSize);
+
   return {
     vocabSize,
     bosId: metadata.bosId,
@@ -65,7 +68,7 @@ export function createTokenizer(metadata: TokenizerMetadata): Tokenizer {
 
     tokenBytes,
     tokenText: (id) => printable(tokenBytes(id)),
-    createDetokenizer: (keepSpecial = false) => createDetokenizer(keepSpecial ? tokenBytes : textBytes),
+    createDetokenizer: (keepSpecial = false) => (keepSpecial ? ofAll() : ofText()),
   };
 }
 

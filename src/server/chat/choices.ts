@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Generation } from '../../engine/types.js';
-import { completeEvents, type OnSequenceEnd, type UsageCounter } from '../generation/usage.js';
+import { completeEvent, cutShort, type OnSequenceEnd, type UsageCounter } from '../generation/usage.js';
 import type { ChatLogprobs, ToolCallBody } from '../schemas/chat-response.js';
 import type { ServedModel } from '../served-model.js';
 import { ForcedCallReader } from '../tools/forced.js';
@@ -78,7 +78,8 @@ export async function* readChat(
 ): AsyncGenerator<ChatPiece> {
   const wantsLogprobs = plan.requests[index]?.logprobs != null;
   const splitter = new Splitter(plan);
-  for await (const event of completeEvents(generation)) {
+  for await (const one of generation) {
+    const event = completeEvent(one);
     if (event.kind === 'text') {
       const hasTokens = event.tokenIds.length > 0 && (plan.showTokenIds || wantsLogprobs);
       const logprobs = wantsLogprobs ? chatLogprobs(model.tokenizer, event.logprobs) : null;
@@ -90,6 +91,8 @@ export async function* readChat(
       onSequenceEnd(plan.promptIds.length, event.cachedTokens);
       const isCall = splitter.callCount > 0 && event.reason === 'stop';
       yield { kind: 'end', reason: isCall ? 'tool_calls' : event.reason };
+      return;
     }
   }
+  throw cutShort();
 }

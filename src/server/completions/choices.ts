@@ -1,5 +1,5 @@
 import type { Generation, TokenLogprob } from '../../engine/types.js';
-import { completeEvents, type OnSequenceEnd, type UsageCounter } from '../generation/usage.js';
+import { completeEvent, cutShort, type OnSequenceEnd, type UsageCounter } from '../generation/usage.js';
 import type { LogprobsBody } from '../schemas/completion-response.js';
 import type { ServedModel } from '../served-model.js';
 import { LogprobsWriter } from './logprobs.js';
@@ -61,7 +61,8 @@ export async function* readChoice(
   const echoText = plan.echo ? (prompt.text ?? model.tokenizer.decode(prompt.ids, true)) : '';
   let echoPending = plan.echo && !request.scorePrompt;
   let [sum, count] = [0, 0];
-  for await (const event of completeEvents(generation)) {
+  for await (const one of generation) {
+    const event = completeEvent(one);
     if (echoPending) {
       echoPending = false;
       yield { kind: 'text', text: echoText, tokenIds: [], logprobs: null };
@@ -95,4 +96,5 @@ export async function* readChoice(
         event satisfies never;
     }
   }
+  throw cutShort();
 }

@@ -1,4 +1,4 @@
-import type { Generation, GenerationEvent, GenerationRequest } from '../../engine/types.js';
+import type { GenerationEvent, GenerationRequest } from '../../engine/types.js';
 import { NibbleError } from '../../errors.js';
 import type { CostEntry, Payer } from '../../metering/cost-book.js';
 import type { UsageBody } from '../schemas/completion-response.js';
@@ -68,17 +68,15 @@ export type CompleteEvent =
   | Exclude<GenerationEvent, { kind: 'end' }>
   | (Omit<EndEvent, 'reason'> & { readonly reason: Exclude<EndEvent['reason'], 'abort'> });
 
-/** The events of one sequence. Throws what it fails with, and `draining` if the engine cut it. */
-export async function* completeEvents(generation: Generation): AsyncGenerator<CompleteEvent> {
-  for await (const event of generation) {
-    if (event.kind !== 'end') {
-      yield event;
-      continue;
-    }
-    const { reason } = event;
-    if (reason === 'abort') throw new NibbleError('draining', {}, { retryAfterSeconds: 1 });
-    yield { ...event, reason };
-    return;
-  }
-  throw new NibbleError('engine_failed', { message: 'a sequence ended without a reason' });
+/** An event of a sequence. Throws `draining` if the engine cut it. */
+export function completeEvent(event: GenerationEvent): CompleteEvent {
+  if (event.kind !== 'end') return event;
+  const { reason } = event;
+  if (reason === 'abort') throw new NibbleError('draining', {}, { retryAfterSeconds: 1 });
+  return { ...event, reason };
+}
+
+/** For a sequence whose events have ended without saying so. */
+export function cutShort(): NibbleError {
+  return new NibbleError('engine_failed', { message: 'a sequence ended without a reason' });
 }
