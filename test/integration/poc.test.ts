@@ -44,13 +44,13 @@ const nibble = (...args: readonly string[]) =>
 const pocArgs = (model: string) => ['poc', '--model', model, '--prompts', prompts, '--max-tokens', '6'];
 
 before(async () => {
-  const model = await writeTinyModel(join(folder, 'tiny.gguf'));
+  const model = await writeTinyModel(join(folder, 'tiny.gguf'), { context: 2048 });
   const pruned = join(folder, 'pruned.json');
   writeFileSync(
     pruned,
     JSON.stringify({ extends: 'w8a16', name: 'cut', pruning: { keep: 0.25, afterLayer: 0, stages: 1 } }),
   );
-  const long = 'a text that is longer than a window of two hundred and fifty-six tokens; '.repeat(5);
+  const long = 'a text that is longer than the two windows that stay whole at its end; '.repeat(12);
   const lines = Array.from({ length: 5 }, (_, i) => ({ prompt: `${secret} number ${i} ${long}`, answer: 'none' }));
   writeFileSync(prompts, lines.map((line) => JSON.stringify(line)).join('\n'));
   const more = [

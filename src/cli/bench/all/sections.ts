@@ -1,3 +1,4 @@
+import { namedRecipes } from '../../../quant/named-recipes.js';
 import type { Column, Section, Table } from './types.js';
 
 /** How much is measured. */
@@ -251,9 +252,13 @@ const recipesTable: Table = {
   ],
 };
 
-/** The model itself, and every recipe made of it. */
+/** Recipes that take half an hour each to make. */
+const isSlow = (recipe: string): boolean => recipe.startsWith('rcp-');
+
+/** The model itself, and every recipe made of it in minutes. */
 function recipeSections({ data, isQuick }: Amount): readonly Section[] {
   if (data === null) return [];
+  const recipes = [...namedRecipes.keys()].filter((name) => !isSlow(name));
   const amount = isQuick ? ['--windows', '2', '--window', '64', '--rounds', '1'] : ['--windows', '16', '--rounds', '3'];
   return [
     {
@@ -261,8 +266,9 @@ function recipeSections({ data, isQuick }: Amount): readonly Section[] {
       title: 'Quality of every recipe',
       about:
         'Each recipe applied to the model and compared with the model in float32 on the same text; the model writes its ' +
-        'own text to calibrate on. Joules are of decoding and, without a sensor, CPU time at a stated power.',
-      args: ['eval', 'recipes', '--data', data, '--protocol', 'second-half', ...amount],
+        'own text to calibrate on. Joules are of decoding and, without a sensor, CPU time at a stated power. The `rcp-` ' +
+        'recipes take half an hour each to make and are measured in [rcp.md](methods/rcp.md).',
+      args: ['eval', 'recipes', '--recipes', recipes.join(','), '--data', data, '--protocol', 'second-half', ...amount],
       takesSettings: true,
       tables: [sourceTable, recipesTable],
     },

@@ -130,15 +130,6 @@ export const targets: readonly Target[] = [
     atMost: 1.02,
     otherwise: 'See docs/methods/tender.md.',
   },
-  {
-    what: 'Perplexity of rcp-w2a16 without training, ÷ float',
-    section: 'recipes',
-    rows: 'candidates',
-    where: { name: 'rcp-w2a16' },
-    path: 'ratio',
-    atMost: 3,
-    otherwise: 'See docs/methods/rcp.md; training brings it further down (docs/methods/rcp-training.md).',
-  },
 ];
 
 export type Judged = { readonly target: Target; readonly value: number; readonly isMet: boolean };
