@@ -19,7 +19,7 @@ const fileMsMax = 15 * 60_000;
 const slowestShown = 10;
 /** Of test/e2e: what looks at time, memory or signals. */
 const aloneNames = [
-  ...['fault-files', 'real-disconnects', 'real-memory-limit', 'real-nice', 'real-pressure'],
+  ...['fault-files', 'fleet-chaos', 'real-disconnects', 'real-memory-limit', 'real-nice', 'real-pressure'],
   ...['real-quota', 'real-responsiveness', 'real-shutdown', 'real-soak', 'server-process'],
 ];
 const sanitizers = { address: 'asan', thread: 'tsan' };
