@@ -23,9 +23,18 @@ before(async () => {
   replicas = await startReplicas(3, await writeTinyModel(join(folder, 'tiny.gguf'), { seed: 5 }));
 });
 after(async () => {
+  for (const crowd of crowds) void crowd.stop();
   await Promise.all(replicas.map((replica) => replica.end('SIGKILL')));
   rmSync(folder, { recursive: true });
 });
+
+/** A crowd that is still there when a test fails would go on for ever. */
+const crowds: ReturnType<typeof startCrowd>[] = [];
+function gather(url: string): ReturnType<typeof startCrowd> {
+  const crowd = startCrowd(url, clients);
+  crowds.push(crowd);
+  return crowd;
+}
 
 /** Lets the crowd ask some more, so that every state of the fleet meets requests. */
 async function moreRequests(crowd: ReturnType<typeof startCrowd>, count: number): Promise<void> {
@@ -40,7 +49,7 @@ async function moreRequests(crowd: ReturnType<typeof startCrowd>, count: number)
 const notWhole = (outcomes: readonly Outcome[]) => outcomes.filter(({ kind }) => kind !== 'whole');
 
 async function killOneAfterTheOther(url: string): Promise<void> {
-  const crowd = startCrowd(url, clients);
+  const crowd = gather(url);
   for (let round = 0; round < rounds; round += 1) {
     const replica = replicas[round % replicas.length];
     assert.ok(replica);
@@ -59,7 +68,7 @@ async function killOneAfterTheOther(url: string): Promise<void> {
 }
 
 async function replaceAllInTurn(url: string): Promise<void> {
-  const crowd = startCrowd(url, clients);
+  const crowd = gather(url);
   for (let round = 0; round < rounds; round += 1) {
     for (const replica of replicas) {
       await moreRequests(crowd, 30);

@@ -89,7 +89,7 @@ async function raw(bytes: string | Buffer): Promise<string> {
 }
 
 const head = (line: string, headers: string) =>
-  `${line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${headers}\r\n\r\n`;
+  `${line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers}\r\n\r\n`;
 const completions = 'POST /v1/completions';
 const json = 'content-type: application/json\r\n';
 

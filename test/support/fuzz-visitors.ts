@@ -71,7 +71,7 @@ export async function pay(url: string, visit: Visit, seen: Seen): Promise<void> 
     socket.on('close', () => resolve());
     setTimeout(resolve, visit.patienceMs);
   });
-  const lines = ['POST /v1/completions HTTP/1.1', 'host: x', 'content-type: application/json'];
+  const lines = ['POST /v1/completions HTTP/1.1', 'host: localhost', 'content-type: application/json'];
   const isHalf = visit.sentShare < 1;
   const sent = isHalf ? visit.body.slice(0, Math.floor(visit.body.length * visit.sentShare)) : visit.body;
   socket.write(`${lines.join('\r\n')}\r\ncontent-length: ${visit.body.length}\r\n\r\n${sent}`);
