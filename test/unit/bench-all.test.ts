@@ -117,6 +117,9 @@ test('every column and every target is a field of the result that it reads', () 
 });
 
 test('a command stands as a shell takes it', () => {
-  const section = { ...outcome('engine-avx2', null).section, args: ['bench', 'x', '--trace', 'a b(c)'] };
-  assert.equal(commandLine(section), "NIBBLE_ISA=avx2 nibble bench x --trace 'a b(c)'");
+  const section = {
+    ...outcome('engine-avx2', null).section,
+    args: ['bench', 'x', '--data', '/some/where/text.txt', '--trace', 'a b(c)'],
+  };
+  assert.equal(commandLine(section), "NIBBLE_ISA=avx2 nibble bench x --data text.txt --trace 'a b(c)'");
 });

@@ -9,7 +9,7 @@ import { machineOf, sourceCommit, writeStdout } from '../../output.js';
 import { addSettingOptions } from '../../settings.js';
 import { createProgress } from '../progress.js';
 import { benchmarksPage } from './document.js';
-import { runSection } from './run.js';
+import { runSection, shellWords } from './run.js';
 import { sectionsOf } from './sections.js';
 import type { Outcome, Section } from './types.js';
 
@@ -57,7 +57,7 @@ async function all(flags: AllFlags): Promise<void> {
   progress.stop();
   const commit = await sourceCommit();
   const minutes = Math.max(1, Math.round((performance.now() - begin) / 60_000));
-  const command = ['nibble bench all', ...process.argv.slice(4)].join(' ');
+  const command = shellWords(process.argv.slice(2));
   const date = new Date().toISOString().slice(0, 10);
   await mkdir(flags.out, { recursive: true });
   const results = Object.fromEntries(

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { basename, isAbsolute } from 'node:path';
 import { promisify } from 'node:util';
 import { programFile } from '../../output.js';
 import { isObject } from './fields.js';
@@ -8,10 +9,14 @@ import type { Outcome, Section } from './types.js';
 const SECTION_MS_MAX = 40 * 60_000;
 const OUTPUT_BYTES_MAX = 64 * 2 ** 20;
 
-/** The command as a user would write it in a shell. */
+/** A command as a user would write it in a shell; of paths their names, as folders differ from machine to machine. */
+export function shellWords(args: readonly string[]): string {
+  const names = args.map((arg) => (isAbsolute(arg) ? basename(arg) : arg));
+  return ['nibble', ...names.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg}'`))].join(' ');
+}
+
 export function commandLine({ args, isa }: Section): string {
-  const level = isa === undefined ? '' : `NIBBLE_ISA=${isa} `;
-  return `${level}nibble ${args.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg}'`)).join(' ')}`;
+  return `${isa === undefined ? '' : `NIBBLE_ISA=${isa} `}${shellWords(args)}`;
 }
 
 /** The last line that a failed command wrote: its coded error. */
