@@ -17,10 +17,10 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
 const fileMsMax = 15 * 60_000;
 const slowestShown = 10;
-/** Of test/e2e: what looks at time, memory or signals. */
+/** Of test/e2e: what looks at time, memory or signals; `npx nibble`, as in the README, compiles the program anew. */
 const aloneNames = [
   ...['fault-files', 'fleet-chaos', 'real-disconnects', 'real-memory-limit', 'real-nice', 'real-pressure'],
-  ...['real-quota', 'real-responsiveness', 'real-shutdown', 'real-soak', 'server-process'],
+  ...['readme', 'real-quota', 'real-responsiveness', 'real-shutdown', 'real-soak', 'server-process'],
 ];
 const sanitizers = { address: 'asan', thread: 'tsan' };
 /** Emulated CPUs can't load a sanitizer, packages and images are built anew, and one compares speeds. */
