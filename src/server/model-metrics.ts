@@ -202,6 +202,15 @@ export class ModelSeries {
     this.#summed('nibble_step_table_lookups_total', 'Sums that steps looked up.', work('tableLookups'));
   }
 
+  /** What a metric of the engines shows: a value for each model that is loaded, zero without any. */
+  #current(
+    read: (gauges: EngineGauges) => number,
+    show: (labels: { model_name: string }, value: number) => void,
+  ): void {
+    for (const { id, engine } of this.models) show({ model_name: id }, read(engine.gauges()));
+    if (this.models.length === 0) show({ model_name: '' }, read(noGauges));
+  }
+
   #gauge(name: string, help: string, read: (gauges: EngineGauges) => number): void {
     const series = this;
     new Gauge({
@@ -211,8 +220,7 @@ export class ModelSeries {
       registers: [this.#registry],
       collect() {
         this.reset();
-        for (const { id, engine } of series.models) this.set({ model_name: id }, read(engine.gauges()));
-        if (series.models.length === 0) this.set({ model_name: '' }, read(noGauges));
+        series.#current(read, (labels, value) => this.set(labels, value));
       },
     });
   }
@@ -227,8 +235,7 @@ export class ModelSeries {
       registers: [this.#registry],
       collect() {
         this.reset();
-        for (const { id, engine } of series.models) this.inc({ model_name: id }, read(engine.gauges()));
-        if (series.models.length === 0) this.inc({ model_name: '' }, read(noGauges));
+        series.#current(read, (labels, value) => this.inc(labels, value));
       },
     });
   }

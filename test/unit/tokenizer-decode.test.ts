@@ -40,6 +40,12 @@ test('a control token within a character leaves no trace', () => {
   assert.deepEqual([detokenizer.push(0xc3), detokenizer.push(END), detokenizer.push(0xa9)], ['', '', 'é']);
 });
 
+test('a token of a hostile vocabulary may be longer than a call has room for arguments', () => {
+  const long = 'long '.repeat(100_000);
+  const detokenizer = createTokenizer(byteLevel({ userDefined: [long] })).createDetokenizer();
+  assert.ok(detokenizer.push(256) === long);
+});
+
 test('joined pieces equal the whole, for any ids', () => {
   for (const tokenizer of [bytes, pieces]) {
     fc.assert(

@@ -15,7 +15,8 @@ export function detokenizers(bytesOf: (id: number) => Uint8Array | null, vocabSi
   const texts = new Array<string | null | undefined>(vocabSize);
   const plainText = (id: number): string | null => {
     const bytes = bytesOf(id);
-    return bytes?.every((byte) => byte < 0x80) ? String.fromCharCode(...bytes) : null;
+    if (!bytes?.every((byte) => byte < 0x80)) return null;
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
   };
   return () => {
     const decoder = createUtf8Decoder();

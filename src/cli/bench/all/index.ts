@@ -46,6 +46,7 @@ async function all(flags: AllFlags): Promise<void> {
   const amount = { data: flags.data ?? null, isQuick, otherIsa };
   const sections = chooseSections(sectionsOf(amount), flags.sections);
   const settings = settingsOf(flags);
+  await mkdir(flags.out, { recursive: true }); // now, not when an hour has been measured
   const begin = performance.now();
   const outcomes: Outcome[] = [];
   const progress = createProgress();
@@ -59,7 +60,6 @@ async function all(flags: AllFlags): Promise<void> {
   const minutes = Math.max(1, Math.round((performance.now() - begin) / 60_000));
   const command = shellWords(process.argv.slice(2));
   const date = new Date().toISOString().slice(0, 10);
-  await mkdir(flags.out, { recursive: true });
   const results = Object.fromEntries(
     outcomes.map(({ section, seconds, result, failure }) => [section.name, { seconds, failure, result }]),
   );
