@@ -48,7 +48,7 @@ const textOrAuto = (what: string, auto: string, description: string) =>
 const pathOrAuto = (auto: string, description: string) => textOrAuto('a path', auto, description);
 
 /** Every setting: one schema for flags, environment and file. */
-export const settingsSchema = Type.Object(
+const settingsSchema = Type.Object(
   {
     model: Type.String({
       minLength: 1,

@@ -79,7 +79,7 @@ async function writeGeneration(opened: OpenedModel, prompt: string, flags: Gener
 }
 
 /** Continues `argument` and writes the text to stdout as it comes; closes the model in any case. */
-export async function generate(
+async function generate(
   argument: string,
   flags: Readonly<Record<string, unknown>> & GenerateFlags,
   openModel: OpenModel,

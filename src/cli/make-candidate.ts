@@ -16,7 +16,7 @@ import { phaseProgress, sourceOpener } from './quantize.js';
 export type Asked = Contender & { readonly recipe: string | null };
 
 /** `w4a8`, `own-recipe.json`, `file.gguf`; settings behind `#` as `nibble eval compare` has them. */
-export function readAsked(text: string): Asked {
+function readAsked(text: string): Asked {
   const contender = readContender(text);
   const { model } = contender.changes;
   return { ...contender, recipe: namedRecipes.has(model) || /\.json$/i.test(model) ? model : null };

@@ -46,7 +46,7 @@ export function namedSources({ model, models }: Pick<Config, 'model' | 'models'>
 }
 
 /** What is loaded must fit into this together, bytes; null: no bound. */
-export const memoryBudget = ({ modelMemoryMb }: Pick<Config, 'modelMemoryMb'>): number | null =>
+const memoryBudget = ({ modelMemoryMb }: Pick<Config, 'modelMemoryMb'>): number | null =>
   modelMemoryMb === null ? null : modelMemoryMb * 1e6;
 
 type OnStep = Required<EngineObserver>['onStep'];

@@ -49,7 +49,7 @@ export function tariffAt({ tariffHours, tariffPerKwh }: Prices, hour: number): n
 }
 
 /** The machine's price over its life. */
-export function hardwarePerHour({ hardwarePrice, hardwareYears }: Prices): number {
+function hardwarePerHour({ hardwarePrice, hardwareYears }: Prices): number {
   return hardwarePrice / (hardwareYears * hoursPerYear);
 }
 

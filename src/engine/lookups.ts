@@ -33,7 +33,7 @@ export type Tuning = Static<typeof tuningSchema>;
 export const tuningFile = (home: string | null): string => join(dirname(packsFolder(home)), 'tuning.json');
 
 /** What `nibble tune` measured on this CPU at this level; null: nothing, or on another. Never fails. */
-export async function readTuning(home: string | null, { brand, level }: CpuInfo): Promise<Tuning | null> {
+async function readTuning(home: string | null, { brand, level }: CpuInfo): Promise<Tuning | null> {
   try {
     const text = await readFile(tuningFile(home), 'utf8');
     const value: unknown = text.length > TUNING_BYTES_MAX ? null : JSON.parse(text);

@@ -38,7 +38,7 @@ const refuse = (message: string, cause?: unknown) =>
   new NibbleError('config_invalid', { key: 'pinPrefix', message }, { param: 'pinPrefix', cause });
 
 /** The texts to pin, by name. Throws `config_invalid`. */
-export async function readPinnedTexts(path: string): Promise<readonly string[]> {
+async function readPinnedTexts(path: string): Promise<readonly string[]> {
   try {
     const isFolder = (await stat(path)).isDirectory();
     const names = isFolder ? (await readdir(path)).filter((name) => name.endsWith('.txt')).sort() : [];

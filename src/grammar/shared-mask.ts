@@ -7,7 +7,7 @@ const POSITION = 0;
 const TOKENS = 1;
 const TOKEN = 2;
 /** Words before those of the mask. */
-export const MASK_HEAD_WORDS = 4;
+const MASK_HEAD_WORDS = 4;
 
 const NONE = -1;
 const ENDED = -2;

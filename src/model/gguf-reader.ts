@@ -21,7 +21,7 @@ import {
 /** Enough for the header of a 50k-token vocabulary; the next read, four times as much, for one of 128k tokens. */
 const FIRST_READ_BYTES = 2 * 1024 * 1024;
 /** The largest vocabularies (260k tokens, 500k merges) need about 16 MB. */
-export const HEADER_BYTES_MAX = 64 * 1024 * 1024;
+const HEADER_BYTES_MAX = 64 * 1024 * 1024;
 /** Known files have about 50 keys; large ones some 1000 tensors a hundred layers. */
 const KEYS_MAX = 65_536;
 const TENSORS_MAX = 65_536;

@@ -81,7 +81,7 @@ const format = (id: number, name: string, blockElements: number, blockBytes: num
 export const I32_TYPE = 26;
 
 /** The common tensor formats that Nibble computes with. */
-export const tensorFormats: readonly TensorFormat[] = [
+const tensorFormats: readonly TensorFormat[] = [
   format(0, 'F32', 1, 4),
   format(1, 'F16', 1, 2),
   format(30, 'BF16', 1, 2),
@@ -105,7 +105,7 @@ export const tensorFormats: readonly TensorFormat[] = [
  * (w = d·(q − (2^bits − 1)/2)). Layouts: native/formats/pack.h. Only files that name a `nibble.format_version` may hold
  * them, and integers.
  */
-export const ownTensorFormats: readonly TensorFormat[] = [
+const ownTensorFormats: readonly TensorFormat[] = [
   format(20001, 'NB_W4G64', 64, 34),
   format(20002, 'NB_W4G64A', 64, 36),
   format(20003, 'NB_W4G128', 128, 66),

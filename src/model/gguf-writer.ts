@@ -135,7 +135,7 @@ function encodeString(text: string): Buffer {
 }
 
 /** The type number, then the value. */
-export function encodeValue(entry: GgufValue): Buffer[] {
+function encodeValue(entry: GgufValue): Buffer[] {
   if (entry.type !== 'array')
     return [u32(ggufValueTypes.indexOf(entry.type)), ...encodeScalars(entry.type, [entry.value])];
   const values = entry.value as ArrayLike<number | bigint | boolean | string>;

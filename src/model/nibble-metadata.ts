@@ -7,7 +7,7 @@ import { checkLayers, parseRecipeText } from './recipe.js';
 import type { Recipe } from './recipe-types.js';
 
 /** Of what `quantize` writes. Files of older versions are read; a newer one may mean what this program doesn't know. */
-export const NIBBLE_FORMAT_VERSION = 1;
+const NIBBLE_FORMAT_VERSION = 1;
 
 export type Provenance = {
   /** Hexadecimal SHA-256 of the file that was quantized. */

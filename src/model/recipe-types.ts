@@ -56,10 +56,10 @@ export const weightFormatInfos = [
 ] as const;
 
 export type WeightFormatName = (typeof weightFormatInfos)[number]['name'];
-export const weightFormatNames: readonly WeightFormatName[] = weightFormatInfos.map(({ name }) => name);
+const weightFormatNames: readonly WeightFormatName[] = weightFormatInfos.map(({ name }) => name);
 
 /** How a linear layer reads its input: f32 as it is; the others quantized (docs/quantization.md). */
-export const activationKinds = ['f32', 'a8', 'a4', 'agile', 'tender8', 'tender4'] as const;
+const activationKinds = ['f32', 'a8', 'a4', 'agile', 'tender8', 'tender4'] as const;
 export type ActivationKindName = (typeof activationKinds)[number];
 
 /** Matrices of a layer that share an input. */

@@ -4,12 +4,10 @@
 export const LINEAR_INPUTS = ['qkv', 'output', 'gateUp', 'down'] as const;
 export type LinearInput = (typeof LINEAR_INPUTS)[number];
 
-/** Positions of one chunk of activation statistics; position 0 is a chunk of its own, before the others. */
-export const ACTIVATION_CHUNK_TOKENS = 256;
-
 /**
  * What is done with an input of a linear layer on the f32 path. `record` keeps minimum and maximum of every channel and
- * chunk. The others compute with what a quantizer would make of it, codes up to ±limit: `fixed` has known steps
+ * chunk of 256 positions (position 0 is a chunk of its own, before the others). The others compute with what a
+ * quantizer would make of it, codes up to ±limit: `fixed` has known steps
  * [chunks][inputs] (the last chunk serves all later ones) around a bias [inputs], `token` a step per token, `ratios`
  * steps [inputs] in known proportions around a bias, times the least factor per token that clips nothing, `window`
  * Tender's groups from the values of a whole chunk, which must lie in one step.

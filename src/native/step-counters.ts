@@ -39,7 +39,7 @@ export type StepCounter = (typeof STEP_COUNTERS)[number];
 /** One number per name in `STEP_COUNTERS`, at `counterIndex`: a step of a small model has no time to make an object. */
 export type StepCounters = Float64Array;
 
-export const counterIndex = Object.fromEntries(STEP_COUNTERS.map((name, index) => [name, index])) as Readonly<
+const counterIndex = Object.fromEntries(STEP_COUNTERS.map((name, index) => [name, index])) as Readonly<
   Record<StepCounter, number>
 >;
 

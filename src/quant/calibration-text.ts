@@ -18,7 +18,7 @@ export type CalibrationText = {
 type Settings = Recipe['calibration'];
 
 /** Windows spread evenly over the ids: all of them if there aren't more. */
-export function spreadWindows(ids: Int32Array, { tokens, window }: Pick<Settings, 'tokens' | 'window'>): Int32Array[] {
+function spreadWindows(ids: Int32Array, { tokens, window }: Pick<Settings, 'tokens' | 'window'>): Int32Array[] {
   const available = Math.floor(ids.length / window);
   const wanted = Math.min(available, Math.max(1, Math.floor(tokens / window)));
   return Array.from({ length: wanted }, (_, i) => {

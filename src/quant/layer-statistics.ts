@@ -10,7 +10,7 @@ import { inputsOf } from './plan.js';
 const HESSIAN_BYTES_MAX = 6e9;
 
 /** Bytes of the Σ x·xᵀ of a layer. */
-export function hessianBytes(architecture: ArchitectureSpec): number {
+function hessianBytes(architecture: ArchitectureSpec): number {
   const widths = inputsOf(architecture);
   return layerClasses.reduce((sum, name) => sum + 4 * widths[name] ** 2, 0);
 }

@@ -4,7 +4,7 @@
  * and version give the same bytes.
  */
 import { NibbleError } from '../errors.js';
-import { type GgufValue, tensorTypeName } from '../model/gguf-types.js';
+import type { GgufValue } from '../model/gguf-types.js';
 import { GgufWriter } from '../model/gguf-writer.js';
 import { isNibbleKey, nibbleMetadata, type Provenance } from '../model/nibble-metadata.js';
 import { layerRecipe, weightFormat } from '../model/recipe.js';
@@ -15,7 +15,7 @@ import type { PartStore, PartTensor } from './part-store.js';
 import type { Plan, PlannedPart, PlannedTensor } from './plan.js';
 import { type QuantizedTensor, quantizeRows, quantizeTogether } from './quantize-tensors.js';
 import type { Reconstruction } from './rcp/reconstruction.js';
-import { bytesOf, type Source, tensorPieces } from './source.js';
+import { type Source, tensorPieces } from './source.js';
 
 /** Statistics of a layer's inputs, asked for once per layer, in ascending order. */
 export type LayerStatistics = (layer: number) => Promise<Record<LayerClass, InputStatistics>>;
@@ -155,16 +155,6 @@ async function assemble({ source, plan, store, out, provenance }: PipelineOption
     await writer.abort();
     throw error;
   }
-}
-
-/** Bytes of the tensors by format name, of what was written. */
-export function formatBytes(tensors: readonly TensorSpec[]): ReadonlyMap<string, number> {
-  const bytes = new Map<string, number>();
-  for (const tensor of tensors) {
-    const name = tensorTypeName(tensor.type);
-    bytes.set(name, (bytes.get(name) ?? 0) + bytesOf(tensor));
-  }
-  return bytes;
 }
 
 /**

@@ -46,7 +46,7 @@ export function inputsOf({ hidden, ffn, heads, headDim }: ArchitectureSpec): Rea
 }
 
 /** The format, or one like it with groups that divide `inputs`. Every width is a multiple of 32. */
-export function fitting(name: WeightFormatName, inputs: number): WeightFormatName {
+function fitting(name: WeightFormatName, inputs: number): WeightFormatName {
   const { group, bits } = weightFormat(name);
   if (group === null || inputs % group === 0) return name;
   const kind = (of: string) => /[a-z]*$/.exec(of)?.[0];
@@ -61,7 +61,7 @@ export function fitting(name: WeightFormatName, inputs: number): WeightFormatNam
 }
 
 /** The recipe with groups that divide the model's widths, and a head that is the embedding like the embedding. */
-export function fitRecipe(recipe: Recipe, file: ModelFile): Pick<Plan, 'recipe' | 'notes'> {
+function fitRecipe(recipe: Recipe, file: ModelFile): Pick<Plan, 'recipe' | 'notes'> {
   checkLayers(recipe, file.architecture.layers);
   const widths = inputsOf(file.architecture);
   const notes = new Set<string>();

@@ -129,7 +129,7 @@ export class NativeKit {
 }
 
 /** The numbers [0, count), permuted (Fisher–Yates) unless the seed is 0. */
-export function shuffled(count: number, seed: number): number[] {
+function shuffled(count: number, seed: number): number[] {
   const list = Array.from({ length: count }, (_, i) => i);
   if (seed === 0) return list;
   const random = new Random(seed);

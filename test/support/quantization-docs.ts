@@ -44,12 +44,12 @@ function fieldRows(node: Node, path: string, isOptional: boolean): string[][] {
   return [...own, ...below, ...layers];
 }
 
-export function recipeTable(): string {
+function recipeTable(): string {
   const head = ['Field', 'Values', 'Needed', 'Meaning'];
   return table([head, head.map(() => '---'), ...fieldRows(recipeSchema as unknown as Node, '', false)]);
 }
 
-export function namedRecipesTable(): string {
+function namedRecipesTable(): string {
   const rows = [...namedRecipes].map(([name, { recipe, about }]) => {
     const { qkv, down } = recipe.classes;
     const activations =
@@ -60,7 +60,7 @@ export function namedRecipesTable(): string {
   return table([head, head.map(() => '---'), ...rows]);
 }
 
-export function weightFormatsTable(): string {
+function weightFormatsTable(): string {
   const rows = weightFormatInfos.map(({ name, tensorType, bits, group }) => {
     const isRow = name.endsWith('row');
     const scales = group !== null ? `groups of ${group}` : isRow ? 'a row' : 'none';

@@ -38,7 +38,7 @@ export type VllmPolicy = 'round_robin' | 'cache_aware';
  * What makes it take a replica out and in again within a second or so, and try a request again until it has. The same
  * are in docs/deployment.md.
  */
-export const vllmRouterFlags: readonly string[] = (
+const vllmRouterFlags: readonly string[] = (
   '--health-check-endpoint /ready --health-check-interval-secs 1 --health-check-timeout-secs 1 ' +
   '--health-failure-threshold 1 --health-success-threshold 1 --cb-timeout-duration-secs 2'
 ).split(' ');

@@ -80,7 +80,7 @@ function judge({ status, headers, text }: Sent, outputTokens: number, streams: b
 }
 
 /** One request of a client: a fifth hang up within a moment or three seconds, a twentieth talk nonsense. */
-export async function visit(server: string, random: Random): Promise<Outcome> {
+async function visit(server: string, random: Random): Promise<Outcome> {
   const fate = random.uniform();
   if (fate < 0.05) return talkNonsense(server, random);
   const { body, outputTokens, streams } = makeBody(random);

@@ -114,7 +114,7 @@ async function measure(
 }
 
 /** One line of the result. A share is the median of those of the repetitions, each by its own limits. */
-export function describeRun(
+function describeRun(
   opened: Pick<OpenedModel, 'modelFile' | 'nativeModel'>,
   load: Load,
   repetitions: readonly Repetition[],

@@ -122,7 +122,7 @@ export class Stepper {
 }
 
 /** The arrays of a step (one stage: no pruning). */
-export function buildBatch(parts: readonly StepPart[], outputs: StepOutputs): StepBatch {
+function buildBatch(parts: readonly StepPart[], outputs: StepOutputs): StepBatch {
   const tokenCount = parts.reduce((sum, { tokens }) => sum + tokens.length, 0);
   const rowCount = parts.reduce((sum, { targets }) => sum + targets.length, 0);
   const blockCounts = parts.map(({ sequence, tokens }) => {

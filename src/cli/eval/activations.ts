@@ -22,7 +22,7 @@ import { measurePerplexity, parseProtocol } from './perplexity.js';
 import { openForEval, scoreSequence } from './session.js';
 import { type Protocol, windowsOf } from './windows.js';
 
-export const schemes = [
+const schemes = [
   'none',
   'tensor',
   'token',

@@ -27,13 +27,7 @@ export type RecipeTableTask = Omit<CompareTask, 'config' | 'reference' | 'candid
  * Quantizes the model by each recipe, compares all in one run. Files are kept in Nibble's folder, so that another run
  * with the same model, text and version makes none anew. Rejects with the NibbleErrors of both steps.
  */
-export async function recipeTable({
-  recipes,
-  calibration,
-  settings,
-  signal,
-  ...task
-}: RecipeTableTask): Promise<Comparison> {
+async function recipeTable({ recipes, calibration, settings, signal, ...task }: RecipeTableTask): Promise<Comparison> {
   const { offline, home, model } = task.config;
   const source = await resolveModel(model, { offline, home });
   const options = { config: task.config, source, calibration, settings: settings ?? [], signal };

@@ -46,7 +46,7 @@ function join({ prompt, continuation }: ForcedSequence): Int32Array {
   return tokens;
 }
 
-export async function compareForced(
+async function compareForced(
   reference: ScoredModel,
   candidate: ScoredModel,
   sequences: readonly ForcedSequence[],

@@ -81,7 +81,7 @@ function tableOf(runs: readonly Run[]): string {
   );
 }
 
-export const traceHelp =
+const traceHelp =
   'a file of JSON lines, or poisson:…, bursts:… or closed:… with any of rate, requests, clients, think, prompt, ' +
   'output, spread, shared, groups, tenants, burst, seed';
 

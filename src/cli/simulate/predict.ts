@@ -26,7 +26,7 @@ export function predict(source: ArrivalSource, policy: Policy, conditions: Condi
 export type Ranks = { readonly mean: number; readonly p50: number; readonly p95: number; readonly p99: number };
 
 /** NaN, null in JSON, where nothing was counted. */
-export function ranks(histogram: LogHistogram): Ranks {
+function ranks(histogram: LogHistogram): Ranks {
   const at = (q: number) => significant(histogram.quantile(q), 3);
   return { mean: significant(histogram.mean, 3), p50: at(0.5), p95: at(0.95), p99: at(0.99) };
 }

@@ -100,7 +100,7 @@ export function movedBits(
 }
 
 /** Area of the array and its buffers. */
-export function arrayArea({ rows, columns, element, weights, activations, outputs }: ArrayDesign): number {
+function arrayArea({ rows, columns, element, weights, activations, outputs }: ArrayDesign): number {
   return rows * columns * element.areaMm2 + weights.areaMm2 + activations.areaMm2 + outputs.areaMm2;
 }
 

@@ -50,7 +50,7 @@ type Own = {
 const GROUPED = { symmetric: 16 / 128, affine: 32 / 128 } as const;
 
 /** The design, with changes. */
-export function designOf(own: Own, changes: Changes = {}): ArrayDesign {
+function designOf(own: Own, changes: Changes = {}): ArrayDesign {
   const common = commonParameters;
   const memory = {
     bitsPerCycle: changes.memoryBitsPerCycle ?? common.memoryWidth.value,

@@ -24,7 +24,7 @@ export const sramParameters = {
 } as const satisfies Readonly<Record<string, readonly [Parameter, Parameter]>>;
 
 const WORD_BITS = 512;
-export const SRAM_BANKS = 32;
+const SRAM_BANKS = 32;
 
 /** A buffer of 32 banks, as the MixPE authors have it. */
 export function sramOf(bytes: number, banks = SRAM_BANKS): Sram {

@@ -39,7 +39,7 @@ export type Analysis = {
 const BINS = 24;
 
 /** mulberry32: uniform in [0, 1), the same for the same seed everywhere. */
-export function randomFrom(seed: number): () => number {
+function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

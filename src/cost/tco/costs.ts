@@ -148,7 +148,7 @@ function missesOf({ ttftMs, itlMs }: Work, months: readonly Month[]): Miss[] {
 }
 
 /** Everything that one choice costs and does. */
-export function evaluateChoice(scenario: Settled, choice: Choice<number>): Outcome {
+function evaluateChoice(scenario: Settled, choice: Choice<number>): Outcome {
   const { site, workload } = scenario;
   const option = choice.kind === 'box' ? choice.box : choice.cloud;
   const months = monthsOf(scenario, choice);

@@ -5,7 +5,7 @@ export type JsonObject = { readonly [key: string]: unknown };
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-export const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
+const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
 export type JsonType = (typeof TYPES)[number];
 
 /** Keywords that limit values of one type, and are enforced. */
@@ -28,7 +28,7 @@ const BY_TYPE: Readonly<Record<string, JsonType>> = {
   exclusiveMinimum: 'number',
   exclusiveMaximum: 'number',
 };
-export const CHOOSING = ['enum', 'const', 'anyOf', 'oneOf', 'allOf', '$ref'] as const;
+const CHOOSING = ['enum', 'const', 'anyOf', 'oneOf', 'allOf', '$ref'] as const;
 
 /** Keywords that limit values and that no grammar here expresses: ignoring them would break a promise. */
 const REFUSED: ReadonlySet<string> = new Set([

@@ -5,7 +5,7 @@ export const APPLICATION_ID = 0x4e424c43;
 export const SCHEMA_VERSION = 1;
 
 /** Sums, tokens and texts of a row, in the order of the table. */
-export const COLUMNS = [
+const COLUMNS = [
   ...['run', 'number', 'kind', 'started_ms', 'ended_ms', 'outcome', 'key', 'model', 'recipe', 'prices'],
   ...['prompt_tokens', 'cached_tokens', 'completion_tokens'],
   ...['prefill_joules', 'decode_joules', 'idle_joules', 'tdp_joules', 'machine_seconds'],

@@ -24,7 +24,7 @@ export type LedgerRow = Sums & {
   readonly completionTokens: number;
 };
 
-export const GROUPS = ['key', 'model', 'recipe'] as const;
+const GROUPS = ['key', 'model', 'recipe'] as const;
 export type Group = (typeof GROUPS)[number];
 
 export type ReportQuery = {

@@ -8,7 +8,7 @@ import { Random } from './random.js';
 const floatBits = new DataView(new ArrayBuffer(4));
 
 /** f32 → f16 bits, round to nearest even, subnormals kept. */
-export function toHalf(value: number): number {
+function toHalf(value: number): number {
   floatBits.setFloat32(0, value);
   const bits = floatBits.getUint32(0);
   const sign = (bits >>> 16) & 0x8000;
@@ -37,7 +37,7 @@ export function fromHalf(bits: number): number {
 }
 
 /** f32 → bf16 bits, round to nearest even (finite values). */
-export function toBf16(value: number): number {
+function toBf16(value: number): number {
   floatBits.setFloat32(0, value);
   const bits = floatBits.getUint32(0);
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;

@@ -1,10 +1,10 @@
 /** The tokenizer section of generated models: byte-level BPE that can encode any text. */
 import type { GgufValue } from '../gguf-types.js';
 
-export const tinySpecials = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'] as const;
+const tinySpecials = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'] as const;
 /** Id of the first special token; 256 byte tokens come before, merged tokens after. */
-export const TINY_SPECIAL_ID = 256;
-export const TINY_VOCAB_MIN = TINY_SPECIAL_ID + tinySpecials.length;
+const TINY_SPECIAL_ID = 256;
+const TINY_VOCAB_MIN = TINY_SPECIAL_ID + tinySpecials.length;
 
 export const tinyChatTemplate =
   '{% for message in messages %}' +
@@ -12,7 +12,7 @@ export const tinyChatTemplate =
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /** GPT-2's printable stand-in for each byte: itself if it is a visible Latin-1 character, else U+0100 and up. */
-export function byteCharacters(): readonly string[] {
+function byteCharacters(): readonly string[] {
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => {
     const visible = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;

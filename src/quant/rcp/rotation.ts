@@ -40,7 +40,7 @@ export function checkRotation({ rotation }: Recipe, { hidden, ffn, headDim }: Ar
 }
 
 /** [rows, columns] → [columns, rows]. */
-export function transposed(values: Float32Array, columns: number): Float32Array {
+function transposed(values: Float32Array, columns: number): Float32Array {
   const rows = values.length / columns;
   const out = new Float32Array(values.length);
   for (let row = 0; row < rows; row += 1) {
@@ -70,11 +70,7 @@ function rotateHessian(hessian: Float32Array, inputs: number, rotation: How): Fl
  * Statistics of R·(x / gain), for those of x. What a channel with a gain of 0 was like isn't known: 0. Minima and
  * maxima aren't those of the rotated input, and aren't used where there is a rotation.
  */
-export function rotateStatistics(
-  statistics: InputStatistics,
-  rotation: How,
-  gain: Float32Array | null,
-): InputStatistics {
+function rotateStatistics(statistics: InputStatistics, rotation: How, gain: Float32Array | null): InputStatistics {
   const { inputs, hessian } = statistics;
   const inverse = Float64Array.from({ length: inputs }, (_, i) => {
     const factor = gain === null ? 1 : (gain[i] ?? 0);

@@ -39,9 +39,6 @@ export type TenderPlan = {
   readonly bias: Float32Array;
 };
 
-/** Beyond this the last group's step is below the rounding of f32. */
-export const TENDER_GROUPS_MAX = 24;
-
 /** Chunks up to the last one that calibration saw; those between that it didn't see count as their predecessor. */
 function seenChunks({ inputs, values }: ChannelRanges): number {
   let chunks = values.length / (2 * inputs);

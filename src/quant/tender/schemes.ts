@@ -18,7 +18,7 @@ export function tokenTenderRule(plan: TenderPlan, limit: number): InputRule {
 }
 
 /** Largest magnitude of each channel over all chunks. */
-export function channelPeaks(ranges: ChannelRanges): Float32Array {
+function channelPeaks(ranges: ChannelRanges): Float32Array {
   const { inputs, values } = ranges;
   const maxima = channelMaxima(ranges, new Float32Array(inputs), values.length / (2 * inputs));
   const peaks = new Float32Array(inputs);

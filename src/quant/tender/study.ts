@@ -5,7 +5,7 @@ import type { ChannelRanges } from './plan.js';
 
 export type LayerInput = { readonly layer: number; readonly input: LinearInput; readonly width: number };
 
-export function inputWidth({ hidden, heads, headDim, ffn }: ArchitectureSpec, input: LinearInput): number {
+function inputWidth({ hidden, heads, headDim, ffn }: ArchitectureSpec, input: LinearInput): number {
   switch (input) {
     case 'output':
       return heads * headDim;

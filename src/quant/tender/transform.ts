@@ -15,7 +15,7 @@ export type TenderFileTensor = {
 const F32_TYPE = 0;
 
 /** w[n][order[i]] at [n][i], in place. */
-export function permuteColumns(matrix: Float32Array, order: Int32Array): void {
+function permuteColumns(matrix: Float32Array, order: Int32Array): void {
   const width = order.length;
   const row = new Float32Array(width);
   for (let start = 0; start < matrix.length; start += width) {
@@ -25,7 +25,7 @@ export function permuteColumns(matrix: Float32Array, order: Int32Array): void {
 }
 
 /** Σ_k w[n][k] · bias[k] per row, columns not permuted yet: what the outputs lack once the bias is taken away. */
-export function biasOutputs(matrices: readonly Float32Array[], bias: Float32Array): Float32Array {
+function biasOutputs(matrices: readonly Float32Array[], bias: Float32Array): Float32Array {
   const width = bias.length;
   const rows = matrices.reduce((sum, { length }) => sum + length / width, 0);
   const outputs = new Float32Array(rows);

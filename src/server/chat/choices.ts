@@ -28,7 +28,7 @@ export type ChatContext = {
   readonly onSequenceEnd: OnSequenceEnd;
 };
 
-export const callBody = ({ name, arguments: text }: ToolCall): ToolCallBody => ({
+const callBody = ({ name, arguments: text }: ToolCall): ToolCallBody => ({
   id: `call_${randomBytes(12).toString('hex')}`,
   type: 'function',
   function: { name, arguments: text },

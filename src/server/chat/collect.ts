@@ -14,7 +14,7 @@ export type CollectedChat = {
   readonly reason: ChatFinish;
 };
 
-export async function collectChoice(pieces: AsyncGenerator<ChatPiece>): Promise<CollectedChat> {
+async function collectChoice(pieces: AsyncGenerator<ChatPiece>): Promise<CollectedChat> {
   const texts: string[] = [];
   const calls: ToolCallBody[] = [];
   const tokenIds: number[] = [];

@@ -9,7 +9,7 @@ function hashesOf(page: string, tag: 'script' | 'style'): string {
 }
 
 /** The page may run its own script, use its own style and ask its own server: nothing else, and nobody may frame it. */
-export function policyOf(page: string): string {
+function policyOf(page: string): string {
   return [
     "default-src 'none'",
     `script-src ${hashesOf(page, 'script')}`,

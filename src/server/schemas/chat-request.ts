@@ -14,14 +14,14 @@ import {
 } from './fields.js';
 
 /** A part of a message's content. Text is the one kind that is understood; other kinds are refused by name. */
-export const ContentPart = Type.Object({
+const ContentPart = Type.Object({
   type: Type.String({ expected: 'a string: "text"' }),
   text: Type.Optional(Type.String({ expected: 'a string' })),
 });
 
 const toolName = { minLength: 1, maxLength: 64 } as const;
 
-export const ToolCallMessage = Type.Object({
+const ToolCallMessage = Type.Object({
   id: Type.String({ expected: 'a string' }),
   type: Type.Optional(Type.Literal('function', { expected: '"function"' })),
   function: Type.Object(

@@ -36,7 +36,7 @@ export const InputItem = Type.Object(
 );
 export type InputItem = Static<typeof InputItem>;
 
-export const ResponseTool = Type.Object(
+const ResponseTool = Type.Object(
   {
     type: Type.Literal('function', { expected: '"function"' }),
     name: Type.String({

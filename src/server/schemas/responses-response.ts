@@ -43,7 +43,7 @@ export const OutputItem = Type.Union([
 ]);
 export type OutputItem = Static<typeof OutputItem>;
 
-export const ResponseUsage = Type.Object(
+const ResponseUsage = Type.Object(
   {
     input_tokens: Type.Integer(),
     input_tokens_details: Type.Object({ cached_tokens: Type.Integer() }, closed),

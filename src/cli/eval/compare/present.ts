@@ -3,8 +3,8 @@ import { significant } from '../../bench/statistics.js';
 import { formatTable, percent } from '../../bench/table.js';
 import type { ComparedModel, Comparison } from './result.js';
 
-export const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
-export const withError = (value: number, error: number, digits: number): string =>
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
+const withError = (value: number, error: number, digits: number): string =>
   `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
 
 export const tableHeads = [

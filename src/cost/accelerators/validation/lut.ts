@@ -51,7 +51,7 @@ type Run = { readonly batch: number; readonly tokens: number };
 type Cores = { readonly kind: 'fp16' } | { readonly kind: 'tables'; readonly weightBits: number };
 
 /** Milliseconds of one pass over `tokens` tokens of each of `batch` sequences. */
-export function lutMilliseconds({ batch, tokens }: Run, cores: Cores): number {
+function lutMilliseconds({ batch, tokens }: Run, cores: Cores): number {
   const { layers, hidden, heads, ffn } = bitnet;
   const { peak, bandwidth, faster, precompute, passes, hiddenPasses, efficiency } = lutParameters;
   const rows = batch * tokens;

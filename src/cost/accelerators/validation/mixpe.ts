@@ -127,7 +127,7 @@ function productsOf(design: MixpeDesign, model: MixpeModel, reading: Reading): r
 
 export type MixpeResult = { readonly seconds: number; readonly energy: Energy };
 
-export function runMixpe(design: MixpeDesign, model: MixpeModel, reading: Reading = 'both'): MixpeResult {
+function runMixpe(design: MixpeDesign, model: MixpeModel, reading: Reading = 'both'): MixpeResult {
   const common = designOf(configurations[design]);
   // An element that does one product is as wide as its weights: what is wide takes two.
   const { low } = configurations[design];
@@ -137,10 +137,10 @@ export function runMixpe(design: MixpeDesign, model: MixpeModel, reading: Readin
   return { seconds, energy };
 }
 
-export const mixpeModels: readonly MixpeModel[] = ['vit', 'vit-huge', 'opt-6.7b', 'llama-2-13b'];
+const mixpeModels: readonly MixpeModel[] = ['vit', 'vit-huge', 'opt-6.7b', 'llama-2-13b'];
 
 /** Time and energy ÷ those of the FP16 array. */
-export function normalised(design: MixpeDesign, model: MixpeModel, reading: Reading = 'both') {
+function normalised(design: MixpeDesign, model: MixpeModel, reading: Reading = 'both') {
   const [own, base] = [runMixpe(design, model, reading), runMixpe('fp16', model, reading)];
   return { time: own.seconds / base.seconds, energy: joulesOf(own.energy) / joulesOf(base.energy) };
 }
@@ -158,7 +158,7 @@ const geometricMean = (values: readonly number[]): number =>
   Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 
 /** How much less of `what` the design takes than another, geometric mean over models. */
-export function gain(
+function gain(
   what: 'time' | 'energy',
   { own, base, reading }: { readonly own: MixpeDesign; readonly base: MixpeDesign; readonly reading: Reading },
   over: readonly MixpeModel[] = mixpeModels,

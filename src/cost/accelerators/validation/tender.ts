@@ -27,7 +27,7 @@ const published = {
 } as const;
 
 /** Time and energy of the rival ÷ Tender's, geometric means over the models. */
-export function besideTender(rival: (typeof rivals)[number]): { readonly speed: number; readonly energy: number } {
+function besideTender(rival: (typeof rivals)[number]): { readonly speed: number; readonly energy: number } {
   const ratios = publishedModels.map((model) => {
     const layers = prefillGemms(model, { batch: 1, promptTokens: 2048, outputTokens: 0 });
     const matrices = layers.filter(({ operand, n }) => operand === 'weights' && n !== model.vocab);
