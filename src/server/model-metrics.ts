@@ -257,7 +257,7 @@ export class ModelSeries {
       'KV blocks kept for the prefix cache only.',
       ({ kvBlocksCached }) => kvBlocksCached,
     );
-    gauge('nibble_kv_blocks_total', 'KV blocks in the pool.', ({ kvBlocksTotal }) => kvBlocksTotal);
+    gauge('nibble_kv_blocks_capacity', 'KV blocks in the pool.', ({ kvBlocksTotal }) => kvBlocksTotal);
     this.#addTotals();
     this.#addStepCost();
     this.#addCacheLayout();

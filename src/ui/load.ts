@@ -41,12 +41,12 @@ export type Load = {
 };
 
 function modelLoads(snapshot: Snapshot): readonly ModelLoad[] {
-  const names = seriesOf(snapshot, 'nibble_kv_blocks_total').map(({ labels }) => labels.model_name ?? '');
+  const names = seriesOf(snapshot, 'nibble_kv_blocks_capacity').map(({ labels }) => labels.model_name ?? '');
   return names
     .filter((name) => name !== '')
     .map((name) => {
       const read = (metric: string) => sumOf(snapshot, metric, { model_name: name });
-      const total = Math.max(1, read('nibble_kv_blocks_total'));
+      const total = Math.max(1, read('nibble_kv_blocks_capacity'));
       return {
         name,
         running: read('nibble_sequences_running'),
@@ -99,7 +99,7 @@ export function loadBetween(before: Snapshot, after: Snapshot): Load {
     kvBlocks: {
       used: sumOf(after, 'nibble_kv_blocks_used'),
       cached: sumOf(after, 'nibble_kv_blocks_cached'),
-      total: sumOf(after, 'nibble_kv_blocks_total'),
+      total: sumOf(after, 'nibble_kv_blocks_capacity'),
     },
     hitShare: queries > 0 ? growth(before, after, 'vllm:prefix_cache_hits') / queries : null,
     firstTokenP50: quantile('vllm:time_to_first_token_seconds', 0.5),

@@ -31,8 +31,8 @@ const finished = {
 test('what only grows is a counter, and nothing else is', async () => {
   const { body } = await createFakeServer().app.inject('/metrics');
   const types = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type] as const);
-  // How many blocks there are is no sum, whatever its name; vLLM's older names of its hits lack the ending.
-  const others = ['nibble_kv_blocks_total', 'vllm:prefix_cache_queries', 'vllm:prefix_cache_hits'];
+  // vLLM's older names of its hits lack the ending.
+  const others = ['vllm:prefix_cache_queries', 'vllm:prefix_cache_hits'];
   const isWrong = ([name, type]: readonly [string, string]) => name.endsWith('_total') !== (type === 'counter');
   assert.ok(types.length > 30);
   assert.deepEqual(
@@ -75,7 +75,7 @@ test('gauges show what the engine says, the build info what runs', async () => {
   assert.equal(samples.get('vllm:num_requests_running'), 5);
   assert.equal(samples.get('vllm:num_requests_waiting'), 3);
   assert.equal(samples.get('vllm:kv_cache_usage_perc'), 0.25);
-  assert.equal(samples.get('nibble_kv_blocks_total'), 64);
+  assert.equal(samples.get('nibble_kv_blocks_capacity'), 64);
   const costs = ['step', 'token', 'row', 'prefill_position', 'decode_position'];
   const learned = costs.map((per) => samples.get(`nibble_step_cost_ms{per="${per}"}`));
   assert.deepEqual(learned, [2, 0.5, 0.25, 0.0002, 0.0004]);

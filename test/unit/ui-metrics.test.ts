@@ -57,7 +57,7 @@ test('load: rates over the time between, state at the end', () => {
         'nibble_energy_joules_total{phase="decode",source="tdp"} 100',
         `vllm:prefix_cache_queries{model_name="m"} ${2 * hits}`,
         `vllm:prefix_cache_hits{model_name="m"} ${hits}`,
-        'nibble_kv_blocks_total{model_name="m"} 100',
+        'nibble_kv_blocks_capacity{model_name="m"} 100',
         'nibble_kv_blocks_used{model_name="m"} 25',
         'nibble_kv_blocks_cached{model_name="m"} 50',
         'nibble_sequences_running{model_name="m"} 3',
