@@ -187,7 +187,7 @@ const settingsSchema = Type.Object(
       minLength: 1,
       default: 'auto',
       description:
-        'What measures energy: `rapl`, `hwmon`, a meter that answers HTTP (`http://plug/status#apower:W`), a command (`exec:read-meter#W`), `tdp` for an estimate from CPU time; `auto` takes the best that is there, `off` none.',
+        'What measures energy: `rapl`, `hwmon`, a meter that answers HTTP (`http://plug/status#apower:W`), a command (`exec:read-meter#W`), `tdp` for an estimate from CPU time, `modelled` for one from the work done; `auto` takes the best that is there, `off` none.',
       expected: 'a way to measure energy, or "auto" or "off"',
     }),
     prices: pathOrAuto(

@@ -111,6 +111,7 @@ export function startEnergy(config: Config, logger: Logger): Energy | null {
   const { meter, skipped } = openMeter({
     setting: config.energyMeter,
     wattsPerCore: config.coreWatts,
+    hearsOfSteps: true,
     onLost: (description) => logger.warn({ meter: description }, 'the energy meter was lost; energy is estimated now'),
   });
   logger.info({ meter: meter.description, source: meter.source, skipped }, 'energy');

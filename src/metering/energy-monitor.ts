@@ -57,6 +57,7 @@ export class EnergyMonitor {
   private divideSteps(): void {
     for (const { seconds, parts, model } of this.steps) {
       const work = workOf(parts, model, horowitz45nm);
+      this.meter.addWork?.(work.reduce((sum, own) => sum + own, 0));
       const shares = parts.map(({ accounts, phase }, i) => ({
         accounts: accounts.length === 0 ? this.ownOnly : accounts,
         phase,

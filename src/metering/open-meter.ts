@@ -1,10 +1,12 @@
 /** Finds the best meter that this machine has. */
+import { horowitz45nm } from '../cost/energy-table.js';
 import { NibbleError } from '../errors.js';
 import { CpuTimeMeter } from './cpu-time.js';
 import { ExternalMeter, parseExternal } from './external.js';
 import { openHwmon } from './hwmon.js';
 import { openRapl } from './rapl.js';
 import { type EnergySource, isUnavailable, type Meter, type Unavailable } from './types.js';
+import { WorkTableMeter } from './work-table.js';
 
 /** A sensor that can go away. */
 interface Sensor extends Meter {
@@ -12,10 +14,12 @@ interface Sensor extends Meter {
 }
 
 export type MeterOptions = {
-  /** `auto`, `rapl`, `hwmon`, `tdp`, or what `parseExternal` reads. */
+  /** `auto`, `rapl`, `hwmon`, `modelled`, `tdp`, or what `parseExternal` reads. */
   readonly setting: string;
   /** For `tdp`, and for whatever sensor is lost. */
   readonly wattsPerCore: number;
+  /** Whether steps will be told to it, by an EnergyMonitor: `modelled` counts nothing else. */
+  readonly hearsOfSteps?: boolean;
   /** A tree like /sys. */
   readonly root?: string;
   /** Milliseconds of a monotonic clock. */
@@ -98,6 +102,11 @@ export function openMeter(options: MeterOptions): { readonly meter: Meter; reado
       return { meter: take(openHwmon(root, now)) ?? estimate(), skipped };
     case 'tdp':
       return { meter: estimate(), skipped };
+    case 'modelled': {
+      const message = 'modelled: this command counts no steps';
+      if (options.hearsOfSteps !== true) throw new NibbleError('config_invalid', { key: 'energyMeter', message });
+      return { meter: new WorkTableMeter(horowitz45nm), skipped };
+    }
     default:
       return { meter: new ReplacedMeter(new ExternalMeter(parseExternal(setting), now), options), skipped };
   }

@@ -6,7 +6,7 @@ export type Sums = {
   readonly prefillJoules: number;
   readonly decodeJoules: number;
   readonly idleJoules: number;
-  /** Of these, joules that no sensor measured: estimated from CPU time. */
+  /** Of these, joules that no sensor measured: estimated from CPU time, or modelled. */
   readonly tdpJoules: number;
   /** The share of the machine's time. */
   readonly machineSeconds: number;
@@ -38,7 +38,7 @@ export class Tally implements Sums {
     this.prefillJoules += growth.prefillJoules;
     this.decodeJoules += growth.decodeJoules;
     this.idleJoules += growth.idleJoules;
-    if (source === 'tdp') this.tdpJoules += joules;
+    if (source !== 'measured') this.tdpJoules += joules;
     this.machineSeconds += growth.machineSeconds;
     if (rates === null) return;
     const { energy, hardware, carbonGrams } = priceOf(joules, growth.machineSeconds, rates);

@@ -1,9 +1,9 @@
 /**
- * Where a figure of energy comes from. `measured`: a sensor of the machine or a meter beside it. `tdp`: CPU time times
- * configured watts, where there is no sensor. (`modelled`, work times a table, is src/cost/energy-table.ts: it compares
- * recipes, and is never the bill.)
+ * Where a figure of energy comes from. `measured`: a sensor of the machine or a meter beside it. `modelled`: work times
+ * a table of energies; it compares recipes and is never the bill, so it has to be asked for. `tdp`: CPU time times
+ * configured watts, where there is no sensor.
  */
-export type EnergySource = 'measured' | 'tdp';
+export type EnergySource = 'measured' | 'modelled' | 'tdp';
 
 /** Counts the energy of this machine, or of this process. */
 export interface Meter {
@@ -18,6 +18,8 @@ export interface Meter {
    * reading is of the whole time in between. Those that read when they are asked leave it out.
    */
   readonly hasNews?: boolean;
+  /** Takes the work of steps, as src/cost/step-work.ts has it, before they are divided; sensors leave it out. */
+  addWork?(picojoules: number): void;
   close(): void;
 }
 

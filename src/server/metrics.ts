@@ -51,7 +51,7 @@ export class Metrics {
   addEnergy(monitor: Pick<EnergyMonitor, 'totals'>): void {
     new Counter({
       name: 'nibble_energy_joules_total',
-      help: 'Energy of the machine (source "measured") or estimated from CPU time ("tdp"), by what it went into.',
+      help: 'Energy of the machine ("measured"), of its work ("modelled") or CPU time ("tdp"), by what it went into.',
       labelNames: ['phase', 'source'],
       registers: [this.#registry],
       collect() {

@@ -69,7 +69,28 @@ test('a front, its recipes on this machine, a report; a second run makes no file
   const onFront = recipes.filter(({ frontPoints }) => Number(frontPoints) > 0);
   assert.ok(onFront.length >= 2 && onFront.every(({ cpu }) => cpu !== null), 'runnable, with figures of this machine');
   const front = result.front as readonly Row[];
-  for (const { joules, energy } of front) {
+  const known = result.known as readonly Row[];
+  const names = [
+    'fp16',
+    'int8',
+    'mixpe-w4a8',
+    'mixpe-w4a16',
+    'bitfusion',
+    'ant',
+    'olaccel',
+    'olive',
+    'tender',
+    'lut-w2',
+  ];
+  assert.deepEqual(
+    known.map(({ name }) => name),
+    names,
+  );
+  for (const { joules, energy, macs, seconds, areaMm2, macsPerJoule, macsPerSPerMm2 } of [...front, ...known]) {
+    assert.equal(macs, front[0]?.macs, 'the same work for all');
+    const [perJoule, perMm2] = [Number(macsPerJoule) * Number(joules), Number(macsPerSPerMm2) * Number(areaMm2)];
+    assert.ok(Math.abs(perJoule / Number(macs) - 1) < 2e-3);
+    assert.ok(Math.abs((perMm2 * Number(seconds)) / Number(macs) - 1) < 3e-3);
     const sum = Object.values(energy as Record<string, number>).reduce((total, part) => total + part, 0);
     assert.ok(Math.abs(sum / Number(joules) - 1) < 1e-3);
   }

@@ -49,5 +49,11 @@ export const exploration = (data = 'text.txt'): Exploration => ({
     point('d3', 'w4a8', 'w4a8', 3),
     point('d4', 'w4a8', 'w4a8', 10),
   ],
+  known: [
+    {
+      ...{ name: 'int8', about: 'INT8 array', weightBits: 8, activationBits: 8 },
+      evaluation: point('d5', 'int8', 'w8a8', 1).evaluation,
+    },
+  ],
   recipes: [recipe('w8a8', 0), recipe('w4a8', 0.02)],
 });

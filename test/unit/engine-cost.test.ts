@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { CostAccount } from '../../src/cost/attribution.js';
 import type { ModelWork } from '../../src/cost/step-work.js';
 import { EnergyMonitor, type StepWork } from '../../src/metering/energy-monitor.js';
+import { openMeter } from '../../src/metering/open-meter.js';
 import type { EnergySource, Meter } from '../../src/metering/types.js';
 import { collect, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
 
@@ -111,6 +112,35 @@ test('what a lost source had counted stays its own', () => {
   const totals = monitor.totals();
   assert.deepEqual(totals.get('measured'), { prefill: 0, decode: 0, idle: 20 });
   assert.deepEqual(totals.get('tdp'), { prefill: 0, decode: 10, idle: 0 });
+  monitor.close();
+});
+
+test('modelled: the work of all steps by the table, none of it idle, whoever asked for it', () => {
+  let ms = 0;
+  const { meter } = openMeter({ setting: 'modelled', wattsPerCore: 10, hearsOfSteps: true });
+  const monitor = new EnergyMonitor(meter, () => ms);
+  ms = 1000;
+  monitor.settle();
+  const [a, b] = [new CostAccount(), new CostAccount()];
+  const plain = { phase: 'decode' as const, tokens: 1, rows: 1, cachedTokens: 3 };
+  monitor.addStep(0.1, [{ ...plain, accounts: [a] }], work);
+  monitor.addStep(
+    0.2,
+    [
+      { ...plain, accounts: [a] },
+      { ...plain, accounts: [b] },
+    ],
+    work,
+  );
+  ms = 2000;
+  const totals = monitor.totals().get('modelled');
+  // Twice all weights, 1.2 MB at 64 pJ a byte; three times a token and a row, 2.4e6 products at 0.3 pJ, 5 positions of
+  // the cache, 1 kB each, and 4 positions seen, 1e4 products in floats at 4.6 pJ.
+  const expected = (2 * 1.2e6 * 64 + 3 * (2.4e6 * 0.3 + 5 * 1e3 * 64 + 4 * 1e4 * 4.6)) * 1e-12;
+  assert.ok(Math.abs((totals?.decode ?? 0) / expected - 1) < 1e-9, `${totals?.decode} for ${expected}`);
+  assert.ok(Math.abs((a.joules + b.joules) / expected - 1) < 1e-9);
+  assert.equal(totals?.idle, 0);
+  assert.throws(() => openMeter({ setting: 'modelled', wattsPerCore: 10 }), { code: 'config_invalid' });
   monitor.close();
 });
 

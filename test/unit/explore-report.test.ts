@@ -24,6 +24,22 @@ test('a design is a dot in every plot and a row of the table, with what it is', 
   }
 });
 
+test('published accelerators stand beside them, with what a watt and a mm² yield', () => {
+  const found = exploration();
+  const { document } = parseHTML(
+    renderExploration({
+      ...found,
+      known: found.known.map((one) => ({ ...one, evaluation: { ...one.evaluation, macs: 6e12 } })),
+    }),
+  );
+  const row = [...document.querySelectorAll('tr')].find((one) => one.textContent?.startsWith('INT8 array'));
+  assert.deepEqual(
+    [...(row?.querySelectorAll('td') ?? [])].map((cell) => cell.textContent),
+    // 6e12 in 2 s, 10 J and 3 mm².
+    ['INT8 array', '8/8', '2.00', '10.0', '3.00', '600', '1000', '10 %', '20 %', '30 %', '40 %'],
+  );
+});
+
 test('an error of zero has its place on a logarithmic axis', () => {
   const { document } = parseHTML(renderExploration(exploration()));
   const heights = [...document.querySelectorAll('svg')].map((svg) => {
@@ -48,7 +64,8 @@ test('texts from outside stay texts, and the one script is the one that the page
 
 test('the front as CSV has a row for each design', () => {
   const [heads = '', ...rows] = describeCsv(exploration()).trimEnd().split('\r\n');
-  assert.match(heads, /^element,recipe,rows,columns,.*,seconds,joules,areaMm2,klMean$/);
-  assert.equal(rows[2], 'w4a8,w4a8,8,16,32,64,16,8,500,6,7.33333,1,0.02');
+  assert.match(heads, /^element,recipe,rows,columns,.*,seconds,joules,areaMm2,cycles,macJoules,.*,klMean$/);
+  // 1000 multiply-accumulates in 6 s, 7⅓ J and 1 mm².
+  assert.equal(rows[2], 'w4a8,w4a8,8,16,32,64,16,8,500,6,7.33333,1,100,1,2,3,1.33333,136.364,166.667,0.02');
   assert.equal(rows.length, 4);
 });

@@ -53,7 +53,7 @@ async function openWatched(config: Config, contextTokens: number, sequences: num
 
 async function measure({ opened, watch }: Watched, config: Config, batch: number, tokens: number) {
   const { engine, nativeModel, modelFile } = opened;
-  const { meter } = openMeter({ setting: config.energyMeter, wattsPerCore: config.coreWatts });
+  const { meter } = openMeter({ setting: config.energyMeter, wattsPerCore: config.coreWatts, hearsOfSteps: true });
   const monitor = new EnergyMonitor(meter);
   const book = new CostBook({ monitor, prices: null });
   const headBytes = packedHeadBytes(modelFile.tensors);

@@ -2,7 +2,13 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig, type SettingKey } from '../../config.js';
-import { type GemmShape, publishedModels, requestGemms, type TransformerShape } from '../../cost/accelerators/index.js';
+import {
+  accelerators,
+  type GemmShape,
+  publishedModels,
+  requestGemms,
+  type TransformerShape,
+} from '../../cost/accelerators/index.js';
 import { paretoFront, thinFront } from '../../cost/explore/pareto.js';
 import { choiceAt, countPoints, evaluateChoice, pairsOf, type SweepRecipe, sweep } from '../../cost/explore/sweep.js';
 import { NibbleError } from '../../errors.js';
@@ -18,7 +24,7 @@ import { type Fidelity, measureFidelity } from './fidelity.js';
 import { checkPoints, readSpace, readWorkload, type SpaceFile, type WorkloadFile } from './files.js';
 import { describeCsv, describeJson, describeText } from './present.js';
 import { readCandidate, sweepRecipe } from './recipes.js';
-import type { Exploration, ExploredRecipe } from './result.js';
+import type { Exploration, ExploredRecipe, KnownDesign } from './result.js';
 
 const settings: readonly SettingKey[] = ['model', 'threads', 'offline', 'home', 'energyMeter', 'coreWatts'];
 
@@ -77,6 +83,11 @@ function search(space: SpaceFile, recipes: readonly SweepRecipe[], shape: Transf
   const points = countPoints(space, pairs.length);
   return { points, pointsPerMinute: points / minutes, frontPoints: whole.length, front, counts, layers };
 }
+
+const knownDesigns = (layers: readonly GemmShape[]): readonly KnownDesign[] =>
+  accelerators.map(({ name, about, weightBits, activationBits, evaluate }) => {
+    return { name, about, weightBits, activationBits, evaluation: evaluate(layers) };
+  });
 
 type Measured = { readonly recipe: SweepRecipe; readonly fidelity: Fidelity };
 
@@ -138,6 +149,7 @@ async function runExploration(flags: Flags, progress: Progress, signal: AbortSig
   const { points, pointsPerMinute, frontPoints, front } = found;
   return {
     ...{ points, pointsPerMinute, frontPoints, front, recipes: explored, workload, space, data },
+    known: knownDesigns(found.layers),
     machine: machineOf(loadAddon().cpuInfo(), config.threads === null ? {} : { threads: config.threads }),
     ...{
       model: modelFile.id,

@@ -4,7 +4,7 @@ import { linkedScript, linkedStyle } from '../../report/linked.js';
 import { renderFacts, renderFigure, renderPage, renderPlots, renderTable } from '../../report/page.js';
 import { drawScatter, palette, renderFilter, type ScatterItem } from '../../report/scatter.js';
 import { describeSpace } from './files.js';
-import { designCells, designHeads, recipeCells, recipeHeads } from './present.js';
+import { designCells, designHeads, knownCells, knownHeads, recipeCells, recipeHeads } from './present.js';
 import type { Exploration, FrontPoint } from './result.js';
 
 const tagsOf = ({ choice }: FrontPoint) => ({ element: choice.element, recipe: choice.recipe });
@@ -80,7 +80,7 @@ function facts(exploration: Exploration): string {
 
 /** The whole report. Every text from outside is escaped. */
 export function renderExploration(exploration: Exploration): string {
-  const { front, frontPoints, points, recipes, shape, date } = exploration;
+  const { front, frontPoints, known, points, recipes, shape, date } = exploration;
   const elements = [...new Set(front.map(({ choice }) => choice.element))];
   const colors = new Map(elements.map((name, i) => [name as string, palette[Math.min(i, palette.length - 1)] ?? '']));
   const names = [...new Set(front.map(({ choice }) => choice.recipe))];
@@ -109,6 +109,10 @@ ${renderTable(
   front.map((point) => designCells(exploration, point)),
   front.map((point) => ({ id: point.id, tags: tagsOf(point) })),
 )}
+<h2>Published accelerators as they are</h2>
+${renderTable(knownHeads, known.map(knownCells))}
+<p class="soft">Simulated on the same workload, each with operands of its own widths, and as large as it was
+published.</p>
 <h2>How it was found</h2>
 ${facts(exploration)}`;
   return renderPage({

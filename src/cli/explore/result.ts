@@ -1,5 +1,5 @@
 /** What an exploration found. */
-import type { Evaluation } from '../../cost/accelerators/types.js';
+import type { Accelerator, Evaluation } from '../../cost/accelerators/types.js';
 import type { Choice, SweepRecipe } from '../../cost/explore/sweep.js';
 import type { Machine } from '../output.js';
 import type { CpuFigures } from './cpu.js';
@@ -8,6 +8,11 @@ import type { SpaceFile, WorkloadFile } from './files.js';
 
 /** A design that nothing beats. */
 export type FrontPoint = { readonly id: string; readonly choice: Choice; readonly evaluation: Evaluation };
+
+/** A published accelerator in its own configuration, with operands of its own widths. */
+export type KnownDesign = Pick<Accelerator, 'name' | 'about' | 'weightBits' | 'activationBits'> & {
+  readonly evaluation: Evaluation;
+};
 
 export type ExploredRecipe = {
   readonly recipe: SweepRecipe;
@@ -37,5 +42,6 @@ export type Exploration = {
   readonly frontPoints: number;
   /** The front, thinned out if it is large. */
   readonly front: readonly FrontPoint[];
+  readonly known: readonly KnownDesign[];
   readonly recipes: readonly ExploredRecipe[];
 };

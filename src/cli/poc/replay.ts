@@ -83,7 +83,7 @@ function describe(
 /** Counts what the machine takes from now on. */
 function startMeter(config: Config, { nativeModel, modelFile }: OpenedModel, changes: Contender['changes']) {
   if (config.energyMeter === 'off') return null;
-  const { meter } = openMeter({ setting: config.energyMeter, wattsPerCore: config.coreWatts });
+  const { meter } = openMeter({ setting: config.energyMeter, wattsPerCore: config.coreWatts, hearsOfSteps: true });
   const monitor = new EnergyMonitor(meter);
   const headBytes = packedHeadBytes(modelFile.tensors);
   const work = modelWorkOf(nativeModel.info, modelFile.architecture, changes.activations ?? 'a8', headBytes);

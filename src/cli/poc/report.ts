@@ -52,7 +52,7 @@ function plots(poc: Poc): string {
   );
 }
 
-const sourceWords = { measured: 'measured by', tdp: 'estimated by' } as const;
+const sourceWords = { measured: 'measured by', modelled: 'modelled by', tdp: 'estimated by' } as const;
 
 const energyText = ({ energy }: Poc): string =>
   energy === null ? 'not measured' : `Energy is ${sourceWords[energy.source]}: ${energy.meter}.`;

@@ -11,8 +11,8 @@ export const CostBody = Type.Object(
     decode_joules: Type.Number(),
     /** The share of the machine's time. */
     machine_seconds: Type.Number(),
-    /** `measured` by a sensor, or `tdp`: estimated from CPU time. */
-    source: Type.Enum(['measured', 'tdp']),
+    /** `measured` by a sensor, `modelled` from its work, or `tdp`: estimated from CPU time. */
+    source: Type.Enum(['measured', 'modelled', 'tdp']),
     meter: Type.String(),
     /** With the setting `prices` only: what that is worth, and the prices it was worked out with. */
     price: Type.Optional(

@@ -7,15 +7,26 @@
  * that dequantize first do 1/8 of each product once more in the wide format, MixPE 1/1024. (3) Every product reads both
  * operands from on-chip memory. Other readings of (1): `weights`, only weights are narrow and an element does two
  * products in a cycle; `none`, it does one, as the circuit of a shift-and-add element does.
+ *
+ * `int8-area` and `fp16-area` are not theirs: as large as the MixPE array beside them by counted cells, which the
+ * 32 × 32 and 32 × 28 of the table are not; their elements draw power by what was counted or synthesized.
  */
 import { type ArrayDesign, type Element, evaluateArray } from '../array.js';
 import { commonParameters } from '../designs.js';
-import { picojoules, powerParameters } from '../elements.js';
+import { element, elementGates, picojoules, powerParameters } from '../elements.js';
 import { sramOf } from '../sram.js';
 import { type Energy, type GemmShape, joulesOf } from '../types.js';
 import type { Check } from './types.js';
 
-export type MixpeDesign = 'mixpe-w4a8' | 'ant' | 'bitfusion' | 'int8' | 'mixpe-w4a16' | 'fp16';
+export type MixpeDesign =
+  | 'mixpe-w4a8'
+  | 'ant'
+  | 'bitfusion'
+  | 'int8'
+  | 'mixpe-w4a16'
+  | 'fp16'
+  | 'int8-area'
+  | 'fp16-area';
 export type MixpeModel = 'vit' | 'vit-huge' | 'opt-6.7b' | 'llama-2-13b';
 export type Reading = 'both' | 'weights' | 'none';
 
@@ -35,9 +46,17 @@ type Configuration = {
   /** Widest and narrowest operand. */
   readonly high: 8 | 16;
   readonly low: 4 | 8 | 16;
+  /** Of counted cells, instead of a published power by the widths. */
+  readonly counted?: 'int8' | 'fp16';
   /** Layers of each model in the wide format, where a part is. */
   readonly wideLayers?: Readonly<Record<MixpeModel, number>>;
 };
+
+/** A square of elements that is as large as `count` of another kind. */
+function equalArea(name: 'int8' | 'fp16', beside: 'w4a8' | 'w4a16', count: number) {
+  const side = Math.floor(Math.sqrt((count * elementGates[beside]) / elementGates[name]));
+  return { rows: side, columns: side, counted: name };
+}
 
 const configurations: Readonly<Record<MixpeDesign, Configuration>> = {
   'mixpe-w4a8': { rows: 64, columns: 64, high: 8, low: 4 },
@@ -49,11 +68,14 @@ const configurations: Readonly<Record<MixpeDesign, Configuration>> = {
   int8: { rows: 32, columns: 32, high: 8, low: 4 },
   'mixpe-w4a16': { rows: 32, columns: 32, high: 16, low: 8 },
   fp16: { rows: 32, columns: 28, high: 16, low: 16 },
+  'int8-area': { ...equalArea('int8', 'w4a8', 64 * 64), high: 8, low: 8 },
+  'fp16-area': { ...equalArea('fp16', 'w4a16', 32 * 32), high: 16, low: 16 },
 };
 
 const afterGroup = (design: MixpeDesign): boolean => design === 'mixpe-w4a8' || design === 'mixpe-w4a16';
 
-function elementOf({ high, low }: Configuration): Element {
+function elementOf({ high, low, counted }: Configuration): Element {
+  if (counted !== undefined) return element(counted);
   const power = high === 8 ? powerParameters.w4a8 : low === 8 ? powerParameters.w4a16 : powerParameters.fp16;
   return {
     ...{
@@ -195,6 +217,8 @@ function checkHeadline(): readonly Check[] {
   const int8 = (what: 'time' | 'energy', reading: Reading) => gain(what, { own: 'mixpe-w4a8', base: 'int8', reading });
   const fp16 = (what: 'time' | 'energy', reading: Reading, over?: readonly MixpeModel[]) =>
     gain(what, { own: 'mixpe-w4a16', base: 'fp16', reading }, over);
+  const area = (own: 'mixpe-w4a8' | 'mixpe-w4a16', what: 'time' | 'energy') =>
+    gain(what, { own, base: own === 'mixpe-w4a8' ? 'int8-area' : 'fp16-area', reading: 'none' });
   return [
     check('W4A8 speed ÷ ANT, BitFusion, INT8 (mean); one product an element', 2.6, beside('time'), 0.1),
     check('energy of ANT, BitFusion, INT8 (mean) ÷ W4A8; one product an element', 1.4, beside('energy'), 0.1),
@@ -205,6 +229,20 @@ function checkHeadline(): readonly Check[] {
       0.1,
     ),
     check('W4A16 energy saved beside FP16; the table as published', 0.68, 1 - 1 / fp16('energy', 'both'), 0.1),
+    check('W4A8 speed ÷ INT8; arrays of equal area, one product an element', 2.6, area('mixpe-w4a8', 'time'), 0.1),
+    check(
+      'energy of INT8 ÷ W4A8; arrays of equal area, one product an element',
+      1.4,
+      area('mixpe-w4a8', 'energy'),
+      null,
+    ),
+    check('W4A16 speed ÷ FP16; arrays of equal area, one product an element', 2.44, area('mixpe-w4a16', 'time'), null),
+    check(
+      'W4A16 energy saved beside FP16; arrays of equal area, one product an element',
+      0.68,
+      1 - 1 / area('mixpe-w4a16', 'energy'),
+      null,
+    ),
     check('W4A8 speed ÷ INT8; the table as published', 2.6, int8('time', 'both'), null),
     check('W4A8 speed ÷ INT8; one product an element', 2.6, int8('time', 'none'), null),
     check('energy of INT8 ÷ W4A8; one product an element', 1.4, int8('energy', 'none'), null),
