@@ -55,6 +55,7 @@ Calibration::Calibration(const Model& model, const CalibrationOptions& options, 
     if (!options.hessians[layer]) return;
     widest = std::max(widest, inputs);
     statistics.hessian = Pages(inputs * inputs * sizeof(float));
+    statistics.hessian.advise_huge();
     ok_ &= statistics.hessian.data() != nullptr;
   };
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -87,6 +88,7 @@ void Calibration::collect(const Linear& linear, const float* rows, size_t column
                           size_t thread) noexcept {
   InputStatistics& statistics = inputs_[index_.find(&linear)->second];
   const size_t inputs = statistics.inputs;
+  const bool is_first = statistics.tokens == 0;  // read before the barrier, behind which it is counted up
   const size_t channel_items = divide_up(inputs, kChannels);
   const size_t items = channel_items + divide_up(columns, kChannels);
   for (size_t i; (i = team.claim(thread, items, 1)) < items;) {
@@ -104,7 +106,7 @@ void Calibration::collect(const Linear& linear, const float* rows, size_t column
     statistics.tokens += columns;
     for (size_t t = 0; t < columns; ++t) ++statistics.magnitudes[magnitude_bin(magnitudes_[t])];
   }
-  if (statistics.hessian.data() != nullptr) add_products(statistics, columns, team, thread);
+  if (statistics.hessian.data() != nullptr) add_products(statistics, columns, is_first, team, thread);
   team.barrier(thread);
 }
 
@@ -155,8 +157,10 @@ void Calibration::lay_out(const float* rows, size_t inputs, size_t columns, size
 }
 
 /// Adds x·xᵀ of the step: a linear layer whose weights are the channels' tiles and whose tokens are the channels, a
-/// slice of tokens after the other. Products above the diagonal are left out, block by block.
-void Calibration::add_products(InputStatistics& statistics, size_t columns, Team& team, size_t thread) noexcept {
+/// slice of tokens after the other. Products above the diagonal are left out, block by block. The first step's begin
+/// the sums: memory that is read before it is written costs a fault more for each page.
+void Calibration::add_products(InputStatistics& statistics, size_t columns, bool is_first, Team& team,
+                               size_t thread) noexcept {
   const size_t inputs = statistics.inputs;
   const auto chunks_of = [&](size_t block) {  // row tiles up to the block's last column
     return divide_up(std::min((block + 1) * kColumnBlock, inputs), kTileChunk * kTileRows);
@@ -183,7 +187,7 @@ void Calibration::add_products(InputStatistics& statistics, size_t columns, Team
           .y = reinterpret_cast<float*>(statistics.hessian.data()) + column * inputs + tile * kTileRows,
           .y_stride = inputs,
           .bias = nullptr,
-          .accumulate = true,
+          .accumulate = !is_first || slice > 0,
       });
     }
   }

@@ -62,7 +62,7 @@ class Calibration final : public InputObserver {
                         size_t first) noexcept;
   size_t chunk_of(const int32_t* positions, size_t token) const noexcept;
   void lay_out(const float* rows, size_t inputs, size_t columns, size_t first) noexcept;
-  void add_products(InputStatistics& statistics, size_t columns, Team& team, size_t thread) noexcept;
+  void add_products(InputStatistics& statistics, size_t columns, bool is_first, Team& team, size_t thread) noexcept;
 
   const KernelTable& kernels_;
   CalibrationOptions options_;
