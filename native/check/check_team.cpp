@@ -59,6 +59,65 @@ void check_claims(Team& team, Random& random, Failures& failures) {
   }
 }
 
+/// The same, but only thread 0 is there from the beginning. A thread that comes in claims what is left of the phase
+/// that runs, and skips those before.
+void check_entries(Team& team, Random& random, Failures& failures) {
+  const size_t items = 1 + random(200);
+  const size_t grain = 1 + random(7);
+  const size_t phases = 1 + random(20);
+  const size_t shut = random(4);  // every phase with this remainder is one in which nobody may come in
+  const size_t lazy = random(team.size() + 1);
+  std::vector<uint64_t> values(items, 0);
+  std::vector<size_t> calls(team.size(), 0);
+  std::atomic<size_t> wrong{0};
+  auto body = [&](size_t thread, size_t position) {
+    ++calls[thread];
+    if (position > phases || (position > 0 && position % 4 == shut)) ++wrong;
+    for (size_t phase = position; phase < phases; ++phase) {
+      if (thread == lazy) std::this_thread::sleep_for(std::chrono::microseconds(150));
+      for (size_t first; (first = team.claim(thread, items, grain)) < items;) {
+        const size_t last = first + grain < items ? first + grain : items;
+        for (size_t item = first; item < last; ++item) values[item] = values[item] * 3 + phase;
+      }
+      if ((phase + 1) % 4 == shut) {
+        team.barrier(thread);
+      } else {
+        team.entry(thread, phase + 1);
+      }
+    }
+  };
+  team.run_with_entries(body);
+  uint64_t expected = 0;
+  for (size_t phase = 0; phase < phases; ++phase) expected = expected * 3 + phase;
+  for (const uint64_t value : values) wrong += value == expected ? 0 : 1;
+  for (const size_t count : calls) wrong += count > 1 ? 1 : 0;
+  if (calls[0] != 1 || wrong > 0) {
+    failures.push_back("team of " + std::to_string(team.size()) + ": a run with entries went wrong");
+  }
+}
+
+/// Threads that are awake do come in: a run that waits for them ends.
+void check_coming(Team& team, Failures& failures) {
+  constexpr size_t kPhasesMax = 200'000;  // 10 s
+  std::atomic<size_t> there{0};
+  auto body = [&](size_t thread, size_t position) {
+    ++there;
+    for (size_t phase = position; phase < kPhasesMax; ++phase) {
+      // Decided by one item of the phase, as everybody has to see the same.
+      static std::atomic<bool> enough;
+      for (size_t item; (item = team.claim(thread, 1, 1)) < 1;) {
+        enough = there == team.size();
+        if (!enough) std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
+      team.barrier(thread);
+      if (enough) return;
+      team.entry(thread, phase + 1);
+    }
+  };
+  team.run_with_entries(body);
+  if (there != team.size()) failures.push_back("a team of " + std::to_string(team.size()) + " doesn't come together");
+}
+
 void check_runs(Team& team, Random& random, Failures& failures) {
   const size_t runs = 1 + random(50);
   std::vector<size_t> calls(team.size(), 0);
@@ -100,8 +159,11 @@ std::vector<std::string> check_team(uint64_t seed) {
       if (team.size() != size) failures.push_back("a team of " + std::to_string(size) + " has another size");
       for (int round = 0; round < 12; ++round) {
         check_claims(team, random, failures);
+        check_entries(team, random, failures);
         check_runs(team, random, failures);
+        check_entries(team, random, failures);
       }
+      check_coming(team, failures);
       check_float_environment(team, failures);
     }
     Team unused(size, true);  // must end without ever having run

@@ -94,8 +94,8 @@ void Graph::run(const StepBatch& batch, const std::vector<int32_t>& tokens, RowS
   count_work(counters);
 
   for (ThreadBuffers& t : threads_) *t.clock = {.last = read_ticks(), .ticks = {}};
-  const auto program = [this](size_t thread) noexcept { body(thread); };
-  team_.run(program);
+  const auto program = [this](size_t thread, size_t position) noexcept { body(thread, position); };
+  team_.run_with_entries(program);
   counters.total_ns = now_ns() - start;
   share_time(counters);
 }
@@ -137,16 +137,25 @@ void Graph::share_time(StepCounters& counters) const noexcept {
   }
 }
 
-void Graph::body(size_t thread) noexcept {
+void Graph::body(size_t thread, size_t from) noexcept {
   mark(Operator::wait, thread);  // until the thread was awake
-  embed(thread);
-  mark(Operator::embed, thread);
-  barrier(thread);
+  threads_[thread].from = from;
+  if (reaches(0, thread)) {
+    embed(thread);
+    mark(Operator::embed, thread);
+    entry(1, thread);
+  }
   for (Stage& stage : stages_.all()) {
     threads_[thread].stage = &stage;
-    if (!stage.windows.empty()) begin_stage(stage, thread);
     for (size_t i = stage.first_layer; i < stage.end_layer; ++i) {
-      layer(i, stage, thread);
+      for (size_t p = 0; p < kParts; ++p) {
+        const size_t here = 1 + 2 * (i * kParts + p);
+        const auto which = static_cast<Part>(p);
+        if (!reaches(here + 1, thread) || (which == Part::store && stage.plan.decode_only)) continue;
+        threads_[thread].here = here;
+        part(which, i, stage, thread);
+        entry(here + 2, thread);
+      }
       // The stream is next written behind a barrier that thread 0 hasn't reached yet.
       if (thread == 0 && taps_.hidden != nullptr) give_hidden(i);
     }
@@ -172,65 +181,89 @@ void Graph::embed(size_t thread) noexcept {
   }
 }
 
-void Graph::layer(size_t index, Stage& stage, size_t thread) noexcept {
-  const ArchitectureSpec& a = model_.spec;
-  const KernelTable& k = *model_.kernels;
-  const Weights& weights = model_.weights;
-  const LayerWeights& w = weights.layers[index];
-  const AttentionPlan& plan = stage.plan;
-  const size_t columns = stage.columns();
-  const size_t attention_width = a.heads * a.head_dim;
+void Graph::part(Part which, size_t layer, Stage& stage, size_t thread) noexcept {
+  switch (which) {
+    case Part::qkv:
+      if (layer == stage.first_layer && !stage.windows.empty() && reaches(threads_[thread].here, thread)) {
+        begin_stage(stage, thread);
+      }
+      return project_in(layer, stage.columns(), thread);
+    case Part::store:
+      rotate_and_store(layer, stage, thread);
+      return mark(Operator::rope, thread);
+    case Part::attend:
+      return attend_all(layer, stage, thread);
+    case Part::output:
+      return project_out(layer, stage, thread);
+    case Part::gate_up:
+    case Part::down:
+      return feed(which, layer, stage.columns(), thread);
+  }
+}
 
-  const auto normed = [&](const std::vector<float>& gain) {
-    return
-        [&, gain = gain.data()](size_t t, float* out) { k.rmsnorm(x_ + t * a.hidden, gain, a.hidden, a.rms_eps, out); };
+void Graph::project_in(size_t layer, size_t columns, size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const LayerWeights& w = model_.weights.layers[layer];
+  const auto normed = [&](size_t t, float* out) {
+    model_.kernels->rmsnorm(x_ + t * a.hidden, w.attention_norm.data(), a.hidden, a.rms_eps, out);
   };
-  const Input qkv_input = prepare(w.qkv, columns, thread, Operator::norm, normed(w.attention_norm));
-  linear(w.qkv, qkv_input, columns, qkv_, model_.qkv_width(), false, thread);
+  const Input input = prepare(w.qkv, columns, thread, Operator::norm, normed);
+  linear(w.qkv, input, columns, qkv_, model_.qkv_width(), false, thread);
   prefetch(w.output, columns, thread);
   mark(Operator::qkv, thread);
-  barrier(thread);
+}
 
-  if (!plan.decode_only) {
-    rotate_and_store(index, stage, thread);
-    mark(Operator::rope, thread);
-    barrier(thread);
-  }
-  const size_t items = plan.items.size();
-  for (size_t i; (i = team_.claim(thread, items, 1)) < items;) attend(index, stage, plan.items[i], thread);
+void Graph::attend_all(size_t layer, Stage& stage, size_t thread) noexcept {
+  const size_t items = stage.plan.items.size();
+  for (size_t i; (i = team_.claim(thread, items, 1)) < items;) attend(layer, stage, stage.plan.items[i], thread);
   mark(Operator::attention, thread);
+  if (!weighs(layer)) return;
   barrier(thread);
-  if (weighs(index)) sum_importance(index, stage, thread);
-  if (thread == 0) count_short_rows(w, stage.tables.positions);
+  sum_importance(layer, stage, thread);
+}
 
+void Graph::project_out(size_t layer, const Stage& stage, size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const LayerWeights& w = model_.weights.layers[layer];
+  const AttentionPlan& plan = stage.plan;
+  const size_t width = a.heads * a.head_dim;
+  if (thread == 0) count_short_rows(w, stage.tables.positions);
   const auto attended = [&](size_t t, float* out) {
     if (plan.first_partial[static_cast<size_t>(plan.token_sequence[t])] >= 0) {
       merge_splits(plan, t, out);
     } else {
-      std::memcpy(out, attention_ + t * attention_width, attention_width * sizeof(float));
+      std::memcpy(out, attention_ + t * width, width * sizeof(float));
     }
   };
-  const Input output_input = prepare(w.output, columns, thread, Operator::attention, attended);
-  linear(w.output, output_input, columns, x_, a.hidden, true, thread);
+  const size_t columns = stage.columns();
+  const Input input = prepare(w.output, columns, thread, Operator::attention, attended);
+  linear(w.output, input, columns, x_, a.hidden, true, thread);
   prefetch(w.gate_up, columns, thread);
   mark(Operator::attention_output, thread);
-  barrier(thread);
+}
 
-  const Input gate_up_input = prepare(w.gate_up, columns, thread, Operator::norm, normed(w.ffn_norm));
-  linear(w.gate_up, gate_up_input, columns, gate_up_, 2 * a.ffn, false, thread);
-  prefetch(w.down, columns, thread);
-  mark(Operator::gate_up, thread);
-  barrier(thread);
-
+void Graph::feed(Part half, size_t layer, size_t columns, size_t thread) noexcept {
+  const ArchitectureSpec& a = model_.spec;
+  const KernelTable& k = *model_.kernels;
+  const Weights& weights = model_.weights;
+  const LayerWeights& w = weights.layers[layer];
+  if (half == Part::gate_up) {
+    const auto normed = [&](size_t t, float* out) {
+      k.rmsnorm(x_ + t * a.hidden, w.ffn_norm.data(), a.hidden, a.rms_eps, out);
+    };
+    const Input input = prepare(w.gate_up, columns, thread, Operator::norm, normed);
+    linear(w.gate_up, input, columns, gate_up_, 2 * a.ffn, false, thread);
+    prefetch(w.down, columns, thread);
+    return mark(Operator::gate_up, thread);
+  }
   const auto gated = [&](size_t t, float* out) {
     const float* gate = gate_up_ + t * 2 * a.ffn;
     k.silu_mul(gate, gate + a.ffn, a.ffn, out);
     if (!model_.gated.empty()) k.rotate(model_.gated.view(), out, threads_[thread].turned);
   };
   linear(w.down, prepare(w.down, columns, thread, Operator::activation, gated), columns, x_, a.hidden, true, thread);
-  prefetch(index + 1 < a.layers ? weights.layers[index + 1].qkv : weights.head, columns, thread);
+  prefetch(layer + 1 < a.layers ? weights.layers[layer + 1].qkv : weights.head, columns, thread);
   mark(Operator::down, thread);
-  barrier(thread);
 }
 
 void Graph::head(size_t thread) noexcept {
@@ -239,7 +272,8 @@ void Graph::head(size_t thread) noexcept {
   const Weights& w = model_.weights;
   const std::span<const int32_t> wanted = stages_.rows();
   const size_t rows = wanted.size();
-  for (size_t first = 0; first < rows; first += kHeadRows) {
+  size_t here = 1 + 2 * kParts * a.layers;
+  for (size_t first = 0; first < rows; first += kHeadRows, here += 3) {
     const size_t count = std::min(kHeadRows, rows - first);
     const auto normed = [&](size_t i, float* out) {
       const float* x = x_ + static_cast<size_t>(wanted[first + i]) * a.hidden;
@@ -250,15 +284,19 @@ void Graph::head(size_t thread) noexcept {
       }
       k.rmsnorm(x, w.output_norm.data(), a.hidden, a.rms_eps, out);
     };
-    const Input input = prepare(w.head, count, thread, Operator::norm, normed);
-    linear(w.head, input, count, logits_, model_.logits_stride(), false, thread);
-    mark(Operator::head, thread);
-    barrier(thread);
+    if (reaches(here + 1, thread)) {
+      threads_[thread].here = here;
+      const Input input = prepare(w.head, count, thread, Operator::norm, normed);
+      linear(w.head, input, count, logits_, model_.logits_stride(), false, thread);
+      mark(Operator::head, thread);
+      entry(here + 2, thread);
+    }
+    if (!reaches(here + 2, thread)) continue;
     for (size_t i; (i = team_.claim(thread, count, 1)) < count;) {
       sink_->row(first + i, logits_ + i * model_.logits_stride(), thread);
     }
     mark(Operator::sampling, thread);
-    barrier(thread);
+    entry(here + 3, thread);
   }
 }
 
@@ -271,6 +309,11 @@ void Graph::mark(Operator operation, size_t thread) noexcept {
 
 void Graph::barrier(size_t thread) noexcept {
   team_.barrier(thread);
+  mark(Operator::wait, thread);
+}
+
+void Graph::entry(size_t position, size_t thread) noexcept {
+  team_.entry(thread, position);
   mark(Operator::wait, thread);
 }
 

@@ -2,8 +2,9 @@
 // The forward pass of a decoder-only transformer over one step: any mix of prefill chunks and decodes.
 //
 // All threads of a team run the same program. A phase is a loop of claims over independent outputs (row tiles, heads,
-// tokens; never a reduction), phases are separated by barriers. At one token a layer has five barriers: what every
-// thread needs and is cheap (norm, quantization, SiLU) is then computed by each thread for itself instead of shared.
+// tokens; never a reduction), phases are separated by barriers. A thread that comes late begins with the phase that
+// runs. At one token a layer has five barriers: what every thread needs and is cheap (norm, quantization, SiLU) is then
+// computed by each thread for itself instead of shared.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -87,7 +88,9 @@ class Graph {
     uint64_t last;
     uint64_t ticks[kOperatorCount];
   };
-  struct ThreadBuffers {
+  struct alignas(64) ThreadBuffers {
+    size_t from;         // where in the program the thread began
+    size_t here;         // where it is
     const Stage* stage;  // whose layers it runs
     OperatorClock* clock;
     float* row;           // [widest input]
@@ -111,10 +114,19 @@ class Graph {
   /// Whether so many rows of input are looked up: for which bit planes read tables of them.
   static bool looks_up(const Linear& linear, size_t columns) noexcept;
   void share_time(StepCounters& counters) const noexcept;
-  void body(size_t thread) noexcept;
+  /// @param from where the thread begins: 0, or as an entry has said
+  void body(size_t thread, size_t from) noexcept;
   void begin_stage(const Stage& stage, size_t thread) noexcept;
   void drop_tokens(const Stage& stage, size_t columns) noexcept;
-  void layer(size_t index, Stage& stage, size_t thread) noexcept;
+  /// The parts of a layer, in this order; an entry is behind each. A part has two positions: the second one is where
+  /// its input is ready.
+  enum class Part : size_t { qkv, store, attend, output, gate_up, down };
+  static constexpr size_t kParts = 6;
+  void part(Part which, size_t layer, Stage& stage, size_t thread) noexcept;
+  void project_in(size_t layer, size_t columns, size_t thread) noexcept;
+  void attend_all(size_t layer, Stage& stage, size_t thread) noexcept;
+  void project_out(size_t layer, const Stage& stage, size_t thread) noexcept;
+  void feed(Part half, size_t layer, size_t columns, size_t thread) noexcept;
   void head(size_t thread) noexcept;
   void embed(size_t thread) noexcept;
   void give_hidden(size_t layer) const noexcept;
@@ -143,6 +155,10 @@ class Graph {
   void prefetch(const Linear& linear, size_t columns, size_t thread) const noexcept;
   void mark(Operator operation, size_t thread) noexcept;
   void barrier(size_t thread) noexcept;
+  /// A barrier behind which the program goes on at this position, where late threads may come in.
+  void entry(size_t position, size_t thread) noexcept;
+  /// Whether the thread takes part at this position, rather than having begun behind it.
+  bool reaches(size_t position, size_t thread) const noexcept { return threads_[thread].from <= position; }
   /// Whether the row of token `token` gets 4 bits.
   bool is_short(const Linear& linear, size_t token, int32_t position) const noexcept;
   void count_short_rows(const LayerWeights& weights, std::span<const int32_t> positions) noexcept;

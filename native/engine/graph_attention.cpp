@@ -262,7 +262,6 @@ void Graph::sum_importance(size_t layer, const Stage& stage, size_t thread) noex
     }
   }
   mark(Operator::attention, thread);
-  barrier(thread);
 }
 
 }  // namespace nibble

@@ -135,14 +135,15 @@ Graph::Input Graph::prepare(const Linear& linear, size_t columns, size_t thread,
   };
   if (own) {
     for (size_t i = 0; i < columns; ++i) row(i);
-  } else {
+    mark(operation, thread);
+  } else if (reaches(buffers.here, thread)) {
     const size_t grain = std::clamp<size_t>(columns / (4 * team_.size()), 1, 16);
     for (size_t i; (i = team_.claim(thread, columns, grain)) < columns;) {
       for (size_t r = i; r < std::min(i + grain, columns); ++r) row(r);
     }
+    mark(operation, thread);
+    entry(buffers.here + 1, thread);
   }
-  mark(operation, thread);
-  if (!own) barrier(thread);
   if (observer_ != nullptr) {
     const bool in_layer = &linear != &model_.weights.head;
     observer_->collect(linear, floats, columns, in_layer ? positions.data() : nullptr, team_, thread);

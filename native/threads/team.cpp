@@ -5,6 +5,10 @@
 // the event loop and the clients together: a spinning thread then takes the very core that the thread it waits for
 // needs, and inside a CPU quota it burns the quota. So spinning is bounded in time and ends in a futex sleep. The same
 // wait serves workers between runs, which is why an idle team costs nothing.
+//
+// Who takes part in a run, and in which phase it is, is one word, the crew: a thread comes in by counting itself into a
+// phase that hasn't ended, and from then on every barrier waits for it. So a run never waits for a thread that isn't
+// there, and never ends under one that is.
 #include "team.h"
 
 #include <chrono>
@@ -113,6 +117,30 @@ class Gate {
 #endif
 };
 
+// The crew: how many have arrived at the next barrier, how many take part, what others may do, and the phase's number.
+constexpr uint64_t kOneArrived = 1;
+constexpr uint64_t kOneMember = uint64_t{1} << 16;
+constexpr uint64_t kKindShift = 32;
+constexpr uint64_t kKindMask = uint64_t{3} << kKindShift;
+constexpr uint64_t kOver = uint64_t{0} << kKindShift;  // nothing runs
+constexpr uint64_t kAll = uint64_t{1} << kKindShift;   // every thread takes part from the beginning
+constexpr uint64_t kShut = uint64_t{2} << kKindShift;  // nobody can come in during this phase
+constexpr uint64_t kOpen = uint64_t{3} << kKindShift;
+constexpr uint64_t kPhaseShift = 34;
+
+constexpr uint64_t arrived_of(uint64_t crew) noexcept {
+  return crew & 0xffff;
+}
+constexpr uint64_t members_of(uint64_t crew) noexcept {
+  return crew >> 16 & 0xffff;
+}
+constexpr uint64_t kind_of(uint64_t crew) noexcept {
+  return crew & kKindMask;
+}
+constexpr bool is_phase(uint64_t crew, uint32_t phase) noexcept {
+  return crew >> kPhaseShift == (uint64_t{phase} << kPhaseShift) >> kPhaseShift;
+}
+
 size_t usable_cpus() noexcept {
 #if defined(__linux__)
   cpu_set_t set;
@@ -144,22 +172,27 @@ class SignalsBlocked {
 
 struct Team::State {
   Clock::duration spin{};
+  /// Between runs.
+  Clock::duration idle_spin{};
   std::vector<std::thread> workers;
 
-  // Written by the caller of run() before `start` advances.
-  void (*body)(void*, size_t) = nullptr;
+  // Written by thread 0 before the crew says that a run has begun.
+  void (*body)(void*, size_t, size_t) = nullptr;
   void* context = nullptr;
-  bool closing = false;
+  std::atomic<bool> closing = false;
 
   Gate start;
   Gate phase;
-  alignas(64) std::atomic<uint32_t> arrived{0};
+  alignas(64) std::atomic<uint64_t> crew{kOver};
+  /// Where those begin who come in during the phase.
+  std::atomic<size_t> position{0};
 };
 
 Team::Team(size_t threads, bool spin, const std::vector<size_t>& cpus) : state_(std::make_unique<State>()) {
   State& state = *state_;
   if (threads < 1) threads = 1;
   state.spin = spin && threads <= usable_cpus() ? Clock::duration(kSpin) : Clock::duration(kShortSpin);
+  state.idle_spin = cpus.empty() ? state.spin : Clock::duration(kShortSpin);
   state.workers.reserve(threads - 1);
   counters_ = std::make_unique<Counter[]>(threads);
   const SignalsBlocked blocked;
@@ -169,18 +202,7 @@ Team::Team(size_t threads, bool spin, const std::vector<size_t>& cpus) : state_(
       const size_t cpu = pinned ? cpus[thread] : 0;
       state.workers.emplace_back([this, thread, pinned, cpu] {
         if (pinned) pin_to_cpu(cpu);
-        yield_to_wakers();
-#if defined(__linux__)
-        pthread_setname_np(pthread_self(), "nibble-worker");
-#endif
-        set_float_environment();
-        State& s = *state_;
-        for (uint32_t seen = 0;; ++seen) {
-          s.start.wait(seen, s.spin);
-          if (s.closing) return;
-          s.body(s.context, thread);
-          barrier(thread);
-        }
+        work(thread);
       });
     } catch (const std::system_error&) {
       break;  // no more threads to be had (a pids limit, say): a smaller team does the same work
@@ -195,16 +217,54 @@ Team::~Team() {
   for (std::thread& worker : state_->workers) worker.join();
 }
 
-void Team::run(void (*body)(void* context, size_t thread), void* context) noexcept {
+void Team::work(size_t thread) noexcept {
+  yield_to_wakers();
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), "nibble-worker");
+#endif
+  set_float_environment();
+  State& state = *state_;
+  for (;;) {
+    const uint32_t seen = state.start.value();
+    if (state.closing) return;
+    if (!take_part(thread)) state.start.wait(seen, state.idle_spin);
+  }
+}
+
+/// Returns whether it has; false when nothing runs.
+bool Team::take_part(size_t thread) noexcept {
+  State& state = *state_;
+  for (;;) {
+    const uint32_t phase = state.phase.value();
+    uint64_t crew = state.crew.load(std::memory_order_acquire);
+    const uint64_t kind = kind_of(crew);
+    if (kind == kOver) return false;
+    size_t position = 0;
+    if (kind != kAll) {
+      const bool can_enter = kind == kOpen && arrived_of(crew) < members_of(crew) && is_phase(crew, phase);
+      position = state.position.load(std::memory_order_relaxed);  // of this phase, if the crew is still the same
+      if (!can_enter || !state.crew.compare_exchange_strong(crew, crew + kOneMember, std::memory_order_acq_rel)) {
+        if (!can_enter) state.phase.wait(phase, state.spin);
+        continue;
+      }
+    }
+    state.body(state.context, thread, position);
+    arrive(thread, kOver, 0);
+    return true;
+  }
+}
+
+void Team::start(void (*body)(void* context, size_t thread, size_t position), void* context, bool all) noexcept {
   State& state = *state_;
   set_float_environment();
-  if (size_ > 1) {
-    state.body = body;
-    state.context = context;
-    state.start.advance();
-  }
-  body(context, 0);
-  barrier(0);
+  state.body = body;
+  state.context = context;
+  state.position.store(0, std::memory_order_relaxed);
+  const uint64_t phase = uint64_t{state.phase.value()} << kPhaseShift;
+  state.crew.store(phase | (all ? kAll | size_ * kOneMember : kOpen | kOneMember), std::memory_order_release);
+  if (size_ > 1) state.start.advance();
+  body(context, 0, 0);
+  arrive(0, kOver, 0);
 }
 
 size_t Team::phase_parity() const noexcept {
@@ -212,17 +272,29 @@ size_t Team::phase_parity() const noexcept {
 }
 
 void Team::barrier(size_t thread) noexcept {
+  arrive(thread, kShut, 0);
+}
+
+void Team::entry(size_t thread, size_t position) noexcept {
+  arrive(thread, kOpen, position);
+}
+
+/// The last one to arrive begins the next phase, which is of this kind unless everybody takes part anyway.
+void Team::arrive(size_t thread, uint64_t next_kind, size_t position) noexcept {
   State& state = *state_;
   const uint32_t seen = state.phase.value();
-  counters_[thread].taken[(seen & 1) ^ 1].store(0, std::memory_order_relaxed);
-  if (size_ == 1) {
-    state.phase.advance();
-  } else if (state.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-    state.arrived.store(0, std::memory_order_relaxed);
-    state.phase.advance();
-  } else {
-    state.phase.wait(seen, state.spin);
+  const size_t next_parity = (seen & 1) ^ 1;
+  counters_[thread].taken[next_parity].store(0, std::memory_order_relaxed);
+  if (thread == 0 && members_of(state.crew.load(std::memory_order_relaxed)) < size_) {
+    for (size_t i = 1; i < size_; ++i) counters_[i].taken[next_parity].store(0, std::memory_order_relaxed);
   }
+  const uint64_t crew = state.crew.fetch_add(kOneArrived, std::memory_order_acq_rel);
+  if (arrived_of(crew) + 1 < members_of(crew)) return state.phase.wait(seen, state.spin);
+  const uint64_t kind = next_kind != kOver && kind_of(crew) == kAll ? kAll : next_kind;
+  const uint64_t phase = (uint64_t{seen} + 1) << kPhaseShift;
+  state.position.store(position, std::memory_order_relaxed);
+  state.crew.store(phase | kind | members_of(crew) * kOneMember, std::memory_order_release);
+  state.phase.advance();
 }
 
 void yield_to_wakers() noexcept {

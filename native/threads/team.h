@@ -13,11 +13,14 @@ namespace nibble {
 /// knows beforehand, and helps the others when that is done, so that a thread that the operating system takes away
 /// delays the others by one chunk only. Waiting spins for a bounded time, then sleeps on a futex.
 /// Thread 0 is the caller of `run`; the others are the team's own. Floating-point state (round to nearest, no
-/// flush-to-zero) is set on every thread.
+/// flush-to-zero) is set on every thread. A run either waits for all threads (`run`), or begins with those that are
+/// there (`run_with_entries`): where the team has every core, something else may have a thread's core just then.
 class Team {
  public:
   /// @param threads ≥ 1, the caller included. @param spin whether waiting may spin at all (false inside a tight quota).
-  /// @param cpus [threads] where each thread shall stay, or empty. The caller sees to itself: `pin_to_cpu`.
+  /// @param cpus [threads] where each thread shall stay, or empty. The caller sees to itself: `pin_to_cpu`. Threads
+  /// with places of their own leave these at once when a run ends: nothing else on the machine has a core for the time
+  /// between runs.
   Team(size_t threads, bool spin, const std::vector<size_t>& cpus = {});
   ~Team();
   Team(const Team&) = delete;
@@ -25,18 +28,31 @@ class Team {
 
   size_t size() const noexcept { return size_; }
 
-  /// Runs body(context, thread) on every thread; returns when all have finished. Not reentrant.
-  void run(void (*body)(void* context, size_t thread), void* context) noexcept;
+  /// Runs body(thread) on every thread; returns when all have finished. Not reentrant.
   template <class Body>
   void run(Body&& body) noexcept {
     using Called = std::remove_reference_t<Body>;  // const or not, as the caller's
-    run([](void* context, size_t thread) { (*static_cast<Called*>(context))(thread); },
-        const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+    start([](void* context, size_t thread, size_t) { (*static_cast<Called*>(context))(thread); },
+          const_cast<void*>(static_cast<const void*>(std::addressof(body))), true);
   }
 
-  /// Inside a body: waits until every thread has arrived; everything written before is then visible to all, and
-  /// a new phase of claims begins.
+  /// Runs body(thread, position): on thread 0 from position 0 on, at once; on each other thread as soon as it is awake
+  /// and at an entry, from there on, or not at all. The body must do the same whichever threads take part. Returns when
+  /// those that do have finished. Not reentrant.
+  template <class Body>
+  void run_with_entries(Body&& body) noexcept {
+    using Called = std::remove_reference_t<Body>;
+    start([](void* context, size_t thread, size_t position) { (*static_cast<Called*>(context))(thread, position); },
+          const_cast<void*>(static_cast<const void*>(std::addressof(body))), false);
+  }
+
+  /// Inside a body: waits until every thread that takes part has arrived; everything written before is then visible to
+  /// all, and a new phase of claims begins.
   void barrier(size_t thread) noexcept;
+
+  /// A barrier that begins a phase in which other threads may come in: they call the body with this position, and find
+  /// claims that are left. Position 0 is such an entry, too.
+  void entry(size_t thread, size_t position) noexcept;
 
   /// The first item of this thread's own range of a phase of `items`, as `claim` with this grain gives it out; may be
   /// ≥ `items`: the range is empty.
@@ -70,6 +86,10 @@ class Team {
     std::atomic<size_t> taken[2]{};
   };
   size_t phase_parity() const noexcept;
+  void start(void (*body)(void* context, size_t thread, size_t position), void* context, bool all) noexcept;
+  void work(size_t thread) noexcept;
+  bool take_part(size_t thread) noexcept;
+  void arrive(size_t thread, uint64_t next_kind, size_t position) noexcept;
 
   std::unique_ptr<State> state_;
   std::unique_ptr<Counter[]> counters_;

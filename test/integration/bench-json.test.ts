@@ -169,7 +169,7 @@ test('bench serve --workload long-prompt, --overhead: figures for each run', asy
     runsOf(arriving).map(({ itlTargetMs }) => itlTargetMs),
     [100, 60_000],
   );
-  const adds = await run('bench-serve-overhead', ...base, '--overhead', '--seconds', '1');
+  const adds = await run('bench-serve-overhead', ...base, '--overhead', '--seconds', '1', '--rounds', '2');
   assert.deepEqual(
     runsOf(adds).map(({ batch }) => batch),
     [2],

@@ -13,7 +13,7 @@ import { type PeerServeRun, peerServerSettings, runAgainst, startPeerServer } fr
 import { startServer } from './server-process.js';
 import { formatTable } from './table.js';
 import { type WorkloadName, workloads } from './workloads/index.js';
-import type { WorkloadFlags, WorkloadHost } from './workloads/types.js';
+import { ROUNDS_DEFAULT, type WorkloadFlags, type WorkloadHost } from './workloads/types.js';
 
 /** The server to compare with is inside the Python package. */
 const PEER_SERVER = 'xllamacpp';
@@ -131,12 +131,13 @@ async function againstPeer(
   flags: PlainFlags,
   options: Parameters<typeof startPeerServer>[0],
 ): Promise<Against> {
+  const { rounds = ROUNDS_DEFAULT } = flags;
   const server = await startPeerServer(options);
   const progress = createProgress();
   try {
     const urls = { ours, theirs: server.url };
-    const runs = await runAgainst(load, urls, flags.concurrency, flags.rounds, progress);
-    return { name: PEER_SERVER, settings: peerServerSettings(options), rounds: flags.rounds, runs };
+    const runs = await runAgainst(load, urls, flags.concurrency, rounds, progress);
+    return { name: PEER_SERVER, settings: peerServerSettings(options), rounds, runs };
   } finally {
     progress.stop();
     await server.stop();
@@ -184,7 +185,7 @@ export function registerServeBench(bench: Command): void {
     .option('--trace <trace>', 'for --workload trace: requests as `nibble simulate` reads them')
     .option('--overhead', 'the same as --workload overhead: what serving adds to a step')
     .option('--peer', `also compare with the server of llama.cpp (${PEER_SERVER}), fetched on first use`)
-    .option('--rounds <count>', 'rounds with --peer, of the overhead and of "summarize"', integerIn(5, 1000), 5)
+    .option('--rounds <count>', 'rounds with --peer and of "summarize" (5), of the overhead (9)', integerIn(1, 1000))
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(serveBench);
 }

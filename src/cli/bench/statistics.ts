@@ -36,8 +36,8 @@ export function significant(value: number, digits = 4): number {
   return Number.isFinite(value) ? Number(value.toPrecision(digits)) : value;
 }
 
-export const rounded = ({ median, min, max }: Spread): Spread => ({
-  median: significant(median),
-  min: significant(min),
-  max: significant(max),
+export const rounded = ({ median, min, max }: Spread, digits = 4): Spread => ({
+  median: significant(median, digits),
+  min: significant(min, digits),
+  max: significant(max, digits),
 });

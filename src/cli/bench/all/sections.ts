@@ -139,7 +139,7 @@ function serveSections({ isQuick }: Amount): readonly Section[] {
   const load = isQuick
     ? ['--concurrency', '1,2', '-p', '8', '-n', '4', '--seconds', '1']
     : ['--concurrency', '1,16', '-p', '125', '-n', '64', '--seconds', '5', '--peer'];
-  const streams = ['--overhead', '--seconds', '1', '--concurrency', isQuick ? '2' : '1,32'];
+  const streams = ['--overhead', '--concurrency', ...(isQuick ? ['2', '--rounds', '1'] : ['1,32'])];
   const shared = ['--workload', 'shared-prefix', ...(isQuick ? ['--concurrency', '2', '-p', '100', '-n', '4'] : [])];
   const guesses = ['--workload', 'summarize', ...(isQuick ? ['--concurrency', '2', '-n', '40'] : [])];
   return [

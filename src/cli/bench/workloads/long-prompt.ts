@@ -43,7 +43,7 @@ async function measure(server: ServerProcess, { model }: WorkloadHost, streams: 
   // Not measured: a server that has just started knows nothing of its steps.
   await send(1000);
   const outputTokens = model.contextTokens - shortPrompt;
-  const clients = { count: streams, yields: false };
+  const clients = { count: streams, rests: false };
   const running = await runStreams(server.url, clients, { tokens: shortPrompt, vocab: model.vocab, outputTokens });
   let start = 0;
   let ttftMs = 0;

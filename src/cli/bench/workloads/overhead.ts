@@ -1,7 +1,8 @@
 /**
- * What serving adds to a decode step. Streams over HTTP keep a server busy for a while; its wall time per step is
- * compared with the time that the same steps take in the addon alone, in this process while the server sleeps: that
- * contains what JavaScript takes from the engine's threads where there are no more cores than these.
+ * What serving adds to a decode step: the wall time per step of a server that streams over HTTP, against the time that
+ * the same steps take in the addon alone, in this process while the server sleeps. That contains everything: time in
+ * which no step runs, and what JavaScript takes from the engine's threads where there are no more cores than these. The
+ * clients rest between reads, since they are elsewhere in earnest.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadNativeModel } from '../../../engine/open.js';
@@ -13,14 +14,15 @@ import { createProgress } from '../progress.js';
 import { randomTokens } from '../random-tokens.js';
 import { type Scrape, scrape } from '../server-metrics.js';
 import type { ServerProcess } from '../server-process.js';
-import { median, significant } from '../statistics.js';
+import { median, rounded, significant, spread } from '../statistics.js';
 import { Stepper } from '../stepper.js';
 import { formatTable, percent } from '../table.js';
 import { runStreams } from './streams.js';
 import type { Workload, WorkloadHost } from './types.js';
 
 const promptDefault = 64;
-const secondsDefault = 2;
+const secondsDefault = 1;
+const roundsDefault = 9;
 /** Streams run for a moment before the clock starts. */
 const settleMs = 300;
 
@@ -43,7 +45,7 @@ async function serverWindow(
 ): Promise<Window> {
   const { vocab, contextTokens } = host.model;
   const outputTokens = contextTokens - prompt;
-  const streams = await runStreams(server.url, { count: batch, yields: true }, { tokens: prompt, vocab, outputTokens });
+  const streams = await runStreams(server.url, { count: batch, rests: true }, { tokens: prompt, vocab, outputTokens });
   const readings: Scrape[] = [];
   try {
     await sleep(settleMs);
@@ -82,6 +84,7 @@ async function aloneMs(model: NativeModel, vocab: number, batch: number, { steps
   }
 }
 
+/** A window of the server between two of the addon alone, ms per step: what drifts slowly is the same on both sides. */
 type Round = { readonly window: Window; readonly aloneMs: number };
 
 function describe(batch: number, rounds: readonly Round[]) {
@@ -97,10 +100,7 @@ function describe(batch: number, rounds: readonly Round[]) {
       3,
     ),
     /** Against the addon alone, within each round. */
-    overheadShare: significant(
-      of(({ window, aloneMs }) => window.wallMs / aloneMs - 1),
-      3,
-    ),
+    overheadShare: rounded(spread(rounds.map(({ window, aloneMs }) => window.wallMs / aloneMs - 1)), 3),
   };
 }
 
@@ -113,8 +113,7 @@ async function loadAlone({ model, threads, config }: WorkloadHost, slotCount: nu
 }
 
 export const overhead: Workload = async (host, flags) => {
-  const batches = flags.concurrency ?? [1, 32];
-  const prompt = flags.prompt ?? promptDefault;
+  const { rounds = roundsDefault, concurrency: batches = [1, 32], prompt = promptDefault } = flags;
   const ms = (flags.seconds ?? secondsDefault) * 1e3;
   const progress = createProgress();
   const server = await host.start(['--max-sequences', String(Math.max(...batches))]);
@@ -122,18 +121,22 @@ export const overhead: Workload = async (host, flags) => {
   try {
     const runs = [];
     for (const batch of batches) {
-      const rounds: Round[] = [];
-      progress.start(`${batch} streams`, flags.rounds + 1);
-      for (let round = 0; round <= flags.rounds; round++) {
-        const window = await serverWindow(server, host, batch, prompt, ms);
-        const alone = await aloneMs(model, host.model.vocab, batch, window);
-        // The first one warms up.
-        if (round > 0) rounds.push({ window, aloneMs: alone });
+      progress.start(`${batch} streams`, rounds + 1);
+      const measured: Round[] = [];
+      // The first one warms up.
+      const first = await serverWindow(server, host, batch, prompt, ms);
+      let before = await aloneMs(model, host.model.vocab, batch, first);
+      for (let round = 0; round < rounds; round++) {
         progress.update(round + 1);
+        const window = await serverWindow(server, host, batch, prompt, ms);
+        const after = await aloneMs(model, host.model.vocab, batch, window);
+        measured.push({ window, aloneMs: (before + after) / 2 });
+        before = after;
       }
-      runs.push(describe(batch, rounds));
+      progress.update(rounds + 1);
+      runs.push(describe(batch, measured));
     }
-    return { text: tableOf(runs), result: { promptTokens: prompt, rounds: flags.rounds, runs } };
+    return { text: tableOf(runs), result: { promptTokens: prompt, rounds, runs } };
   } finally {
     progress.stop();
     await model.close();
@@ -142,10 +145,10 @@ export const overhead: Workload = async (host, flags) => {
 };
 
 function tableOf(runs: readonly ReturnType<typeof describe>[]): string {
-  const rows = runs.map((run) => [
+  const rows = runs.map(({ overheadShare: { median: middle, min, max }, ...run }) => [
     ...[run.batch, run.aloneMs, run.nativeMs, run.wallMs],
-    ...[percent(run.gapShare), percent(run.overheadShare)],
+    ...[percent(run.gapShare), percent(middle), `${percent(min)} to ${percent(max)}`],
   ]);
-  const heads = ['streams', 'addon alone ms', 'addon serving ms', 'wall ms', 'between steps', 'serving adds'];
+  const heads = ['streams', 'addon alone ms', 'addon serving ms', 'wall ms', 'between steps', 'serving adds', 'range'];
   return formatTable(heads, rows);
 }

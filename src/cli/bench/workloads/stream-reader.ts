@@ -3,15 +3,14 @@
  * machine they would take as much from the engine's threads as the server does.
  */
 import { type ClientRequest, request } from 'node:http';
-import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 
 /** One body for each stream. */
 export type ReaderData = {
   readonly url: string;
   readonly bodies: readonly string[];
-  /** Reads when nobody else wants the processor. Its times then say little. */
-  readonly yields: boolean;
+  /** Reads what the system has kept for it a few times a second. Its times then say nothing. */
+  readonly rests: boolean;
 };
 export type ReaderMessage =
   /** Something of every stream has come. */
@@ -20,12 +19,19 @@ export type ReaderMessage =
   /** The answer to `stop`: when something came, per stream, ms since the epoch. */
   | { readonly kind: 'stopped'; readonly chunkMs: readonly (readonly number[])[] };
 
-const { url, bodies, yields } = workerData as ReaderData;
+const { url, bodies, rests } = workerData as ReaderData;
 const say = (message: ReaderMessage) => parentPort?.postMessage(message);
 const nowMs = () => performance.timeOrigin + performance.now();
 
-// On Linux this concerns the calling thread alone.
-if (yields && process.platform === 'linux') setPriority(0, constants.priority.PRIORITY_LOW);
+/** Short enough that a stream of 1,000 tokens a second doesn't fill the system's buffers, ms. */
+const REST_MS = 100;
+const nothing = new Int32Array(new SharedArrayBuffer(4));
+
+/** Sleeps, reads, sleeps: a thread that is waked by every token would take its time from the server. */
+function rest(): void {
+  Atomics.wait(nothing, 0, 0, REST_MS);
+  setImmediate(rest);
+}
 
 const chunkMs = bodies.map((): number[] => []);
 let silent = bodies.length;
@@ -43,6 +49,8 @@ const sent = bodies.map((body, i): ClientRequest => {
   one.end(body);
   return one;
 });
+
+if (rests) rest();
 
 parentPort?.once('message', () => {
   for (const one of sent) one.destroy();

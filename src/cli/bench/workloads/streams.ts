@@ -17,8 +17,8 @@ export type RunningStreams = {
 
 export type StreamPrompt = { readonly tokens: number; readonly vocab: number; readonly outputTokens: number };
 
-/** Clients that yield to everybody take nothing from a server on the same cores, but their times say little. */
-export type Clients = { readonly count: number; readonly yields: boolean };
+/** Clients that rest between reads take next to nothing from a server on the same cores, but tell no times. */
+export type Clients = { readonly count: number; readonly rests: boolean };
 
 /** Starts streams of prompts that share nothing, and waits for a token of each. */
 export async function runStreams(url: string, clients: Clients, prompt: StreamPrompt): Promise<RunningStreams> {
@@ -26,7 +26,7 @@ export async function runStreams(url: string, clients: Clients, prompt: StreamPr
     const body = completionBody(randomTokens(prompt.tokens, prompt.vocab, i + 1), prompt.outputTokens);
     return JSON.stringify({ ...body, stream: true });
   });
-  const workerData: ReaderData = { url, bodies, yields: clients.yields };
+  const workerData: ReaderData = { url, bodies, rests: clients.rests };
   const worker = startThread(import.meta.url, './stream-reader', { name: 'stream-reader', workerData });
   const started = await nextMessage(worker);
   if (started.kind === 'failed') {

@@ -8,7 +8,7 @@ import { createProgress } from '../progress.js';
 import { type Scrape, scrape } from '../server-metrics.js';
 import { rounded, significant, spread } from '../statistics.js';
 import { formatTable } from '../table.js';
-import type { Workload } from './types.js';
+import { ROUNDS_DEFAULT, type Workload } from './types.js';
 
 const concurrencyDefault = [1, 4, 16];
 const outputDefault = 128;
@@ -94,7 +94,7 @@ async function compare(plain: string, guessing: string, load: Omit<Load, 'seed'>
 }
 
 export const summarize: Workload = async (host, flags) => {
-  const output = flags.generate ?? outputDefault;
+  const { generate: output = outputDefault, rounds = ROUNDS_DEFAULT } = flags;
   const plain = await host.start();
   const guessing = await host.start(['--speculate', 'ngram']);
   const progress = createProgress();
@@ -106,7 +106,7 @@ export const summarize: Workload = async (host, flags) => {
     progress.start('summarize', loads.length);
     for (const { url } of [plain, guessing]) await measure(url, { text: 'story', clients: 1, output, seed: 0 });
     for (const [i, load] of loads.entries()) {
-      runs.push(await compare(plain.url, guessing.url, load, flags.rounds));
+      runs.push(await compare(plain.url, guessing.url, load, rounds));
       progress.update(i + 1);
     }
   } finally {
@@ -118,5 +118,5 @@ export const summarize: Workload = async (host, flags) => {
     ...[guessedTokens, rightShare ?? '–'],
   ]);
   const heads = ['text', 'clients', 'tokens/s without', 'with guesses', 'ratio', 'range', 'guessed', 'right'];
-  return { text: formatTable(heads, rows), result: { outputTokens: output, rounds: flags.rounds, runs } };
+  return { text: formatTable(heads, rows), result: { outputTokens: output, rounds, runs } };
 };

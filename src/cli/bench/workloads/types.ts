@@ -17,13 +17,16 @@ export type WorkloadHost = {
   start(flags?: readonly string[]): Promise<ServerProcess>;
 };
 
+/** Of comparisons, unless the flags say so or the workload knows better. */
+export const ROUNDS_DEFAULT = 5;
+
 /** Options of the command, as far as they were given; each workload has its own defaults. */
 export type WorkloadFlags = {
   readonly concurrency?: readonly number[];
   readonly prompt?: number;
   readonly generate?: number;
   readonly seconds?: number;
-  readonly rounds: number;
+  readonly rounds?: number;
   /** As `nibble simulate` reads it. */
   readonly trace?: string;
 };
