@@ -9,7 +9,8 @@ export async function readJsonFile(path: string, bytesMax: number, fail: Fail): 
   try {
     const { size } = await stat(path);
     if (size > bytesMax) throw fail(`it has ${size} bytes; the limit is ${bytesMax}`);
-    return JSON.parse(await readFile(path, 'utf8'));
+    // Some editors put a mark before a text that JSON doesn't know.
+    return JSON.parse((await readFile(path, 'utf8')).replace(/^\uFEFF/, ''));
   } catch (cause) {
     if (cause instanceof NibbleError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);

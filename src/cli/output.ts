@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { open, unlink } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { NibbleError } from '../errors.js';
 import type { CpuInfo, IsaLevel } from '../native/contract.js';
 
 /** The package's folder: two levels up, from src/cli and from dist/cli alike. */
@@ -52,6 +54,21 @@ export async function sourceCommit(): Promise<string> {
     return stdout.trim();
   } catch {
     return packageVersion();
+  }
+}
+
+/**
+ * Asks before the work whether its report can be written there: an unwritable one would lose it. A report of earlier
+ * work stays until then. Throws `output_unwritable`.
+ */
+export async function checkWritable(path: string): Promise<void> {
+  const isNew = !existsSync(path);
+  try {
+    await (await open(path, 'a')).close();
+    if (isNew) await unlink(path);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new NibbleError('output_unwritable', { path, message }, { param: 'out', cause });
   }
 }
 

@@ -32,7 +32,7 @@ export function readPrices(path: string): Prices {
     new NibbleError('config_invalid', { key: 'prices', message: `${message} (${path})` }, { param: 'prices', cause });
   let content: unknown;
   try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
+    content = JSON.parse(readFileSync(path, 'utf8').replace(/^\uFEFF/, ''));
   } catch (cause) {
     throw fail(cause instanceof SyntaxError ? 'the file is not valid JSON' : 'the file could not be read', cause);
   }

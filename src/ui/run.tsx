@@ -165,7 +165,11 @@ export function AnswerText({ run }: { readonly run: Run }): JSX.Element {
   );
 }
 
-const money = (amount: number): string => (amount < 0.001 ? amount.toExponential(2) : amount.toFixed(4));
+/** Three digits of what is much less than a cent, written out. */
+const money = (amount: number): string => {
+  const digits = amount > 0 ? Math.min(15, Math.max(2, 2 - Math.floor(Math.log10(amount)))) : 2;
+  return amount.toFixed(digits);
+};
 
 /** Tokens per second between the first token and the end; null before two tokens are there. */
 export function speedOf({ usage, firstMs, totalMs }: Run): number | null {

@@ -3,7 +3,8 @@
  * renews its pictures in docs.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
@@ -14,6 +15,9 @@ import { RealServer } from '../support/real-server.js';
 
 const pageBytesMax = 150_000;
 
+const folder = mkdtempSync(join(tmpdir(), 'nibble-page-'));
+const prices = join(folder, 'prices.json');
+
 let server: RealServer;
 let browser: Browser;
 let page: Page;
@@ -21,7 +25,10 @@ let errors: string[];
 before(async () => {
   if (needsBrowser.skip !== undefined) return;
   const file = await defaultModelPath();
+  // A joule is a euro.
+  writeFileSync(prices, JSON.stringify({ currency: 'EUR', tariffPerKwh: 3.6e6 }));
   const flags = ['--models', `first=${file},second=${file}`, '--kv-tokens', '8192', '--core-watts', '7'];
+  flags.push('--energy-meter', 'tdp', '--prices', prices);
   [server, browser] = await Promise.all([RealServer.start({ flags }), openBrowser()]);
   ({ page, errors } = await openPage(browser));
   page.setDefaultTimeout(60_000);
@@ -31,6 +38,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await server?.stop();
+  rmSync(folder, { recursive: true });
 });
 
 async function picture(name: string): Promise<void> {
@@ -64,7 +72,10 @@ test('a continuation: text, probabilities of each token, tokens and energy', nee
   await fill('Tokens at most', '8');
   await fill('Text to continue', 'The capital of France is');
   await press('Continue');
-  await status(/^Done \(length\) · 5 \+ 8 tokens .* J \(estimated\)/);
+  await status(/^Done \(length\) · 5 \+ 8 tokens .* J \(estimated\) · [\d.]+ EUR$/);
+  const told = (await page.getByRole('status').textContent()) ?? '';
+  const [, joules, euros] = /· ([\d.]+) J .* · ([\d.]+) EUR$/.exec(told) ?? [];
+  assert.ok(Math.abs(Number(joules) - Number(euros)) < 0.02 * Number(joules), told);
   const choice = await server.choice({
     prompt: 'The capital of France is',
     max_tokens: 8,

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { checkPoints, defaultSpace, defaultWorkload, readSpace, readWorkload } from '../../src/cli/explore/files.js';
 import { namedRecipe, quickRecipe, sweepRecipe } from '../../src/cli/explore/recipes.js';
+import { checkWritable } from '../../src/cli/output.js';
 import { NibbleError } from '../../src/errors.js';
 import { parseRecipe } from '../../src/model/recipe.js';
 
@@ -24,6 +25,7 @@ test('files are read as they are; without one there are defaults', async () => {
   assert.deepEqual(await readSpace(file(defaultSpace)), defaultSpace);
   const workload = { batch: 1, promptTokens: 8, outputTokens: 0 };
   assert.deepEqual(await readWorkload(file(workload)), workload);
+  assert.deepEqual(await readWorkload(file(`\uFEFF${JSON.stringify(workload)}`)), workload, 'as Windows writes texts');
   assert.deepEqual([await readSpace(undefined), await readWorkload(undefined)], [defaultSpace, defaultWorkload]);
 });
 
@@ -40,6 +42,14 @@ test('what is wrong with a file is said', async () => {
   assert.throws(() => checkPoints('space.json', 0), invalid(/no element runs/));
   assert.throws(() => checkPoints('space.json', 5_000_001), invalid(/5000001 points/));
   assert.throws(() => namedRecipe('w9'), refusal('recipe_invalid', /'w9' is none of: f16, /));
+});
+
+test('a report is asked for room first, and an earlier one stays until then', async () => {
+  const [old, fresh] = [file('of last week'), join(folder, 'fresh.html')];
+  for (const path of [old, fresh]) await checkWritable(path);
+  assert.equal(readFileSync(old, 'utf8'), 'of last week');
+  assert.equal(existsSync(fresh), false);
+  await assert.rejects(checkWritable(join(folder, 'none/x.html')), refusal('output_unwritable', /none\/x\.html/));
 });
 
 test('a recipe says what hardware has to hold: Q4_1 has 4 bits and 32 more for each 32 weights', () => {

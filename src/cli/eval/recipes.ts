@@ -5,9 +5,10 @@ import { resolveModel } from '../../model/sources/resolve.js';
 import { namedRecipes } from '../../quant/named-recipes.js';
 import { benchSettings } from '../bench/engine.js';
 import { type Asked, makeCandidate, readAskedList } from '../make-candidate.js';
+import { checkWritable } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { addComparisonOptions, type ComparisonFlags } from './compare/index.js';
-import { checkWritable, printComparison } from './compare/print.js';
+import { printComparison } from './compare/print.js';
 import type { Comparison } from './compare/result.js';
 import { type CompareTask, compareModels } from './compare/run.js';
 

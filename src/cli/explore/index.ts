@@ -17,7 +17,7 @@ import { resolveModel } from '../../model/sources/resolve.js';
 import type { ModelFile } from '../../model/types.js';
 import { loadAddon } from '../../native/load.js';
 import { createProgress, type Progress } from '../bench/progress.js';
-import { machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
+import { checkWritable, machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { measureCpu, measureLimits, rooflineSeconds } from './cpu.js';
 import { type Fidelity, measureFidelity } from './fidelity.js';
@@ -159,13 +159,6 @@ async function runExploration(flags: Flags, progress: Progress, signal: AbortSig
     },
     command: ['nibble', ...process.argv.slice(2)].join(' '),
   };
-}
-
-/** Fails before the work is done: an unwritable report would lose it. */
-async function checkWritable(path: string): Promise<void> {
-  await writeFile(path, '').catch((cause: Error) => {
-    throw new NibbleError('output_unwritable', { path, message: cause.message }, { cause });
-  });
 }
 
 async function validate(flags: Flags): Promise<void> {

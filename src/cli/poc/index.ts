@@ -13,7 +13,7 @@ import { createProgress, type Progress } from '../bench/progress.js';
 import { type Contender, readContender } from '../eval/compare/candidates.js';
 import { readText } from '../eval/data.js';
 import { type Asked, makeCandidate, readAskedList } from '../make-candidate.js';
-import { machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
+import { checkWritable, machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { type Measured, measureModels } from './measure.js';
 import { choosePlan, type PlanFlags, pricePerThousand } from './plan.js';
@@ -174,12 +174,7 @@ async function poc(flags: PocFlags): Promise<void> {
   const text = await readText(flags.prompts);
   parsePrompts(text, flags.prompts);
   await choosePlan(flags, config, null);
-  if (flags.out !== undefined) {
-    const path = flags.out;
-    await writeFile(path, '').catch((cause: Error) => {
-      throw new NibbleError('output_unwritable', { path, message: cause.message }, { param: 'out', cause });
-    });
-  }
+  if (flags.out !== undefined) await checkWritable(flags.out);
   const abort = new AbortController();
   const stop = () => abort.abort();
   process.once('SIGINT', stop).once('SIGTERM', stop);

@@ -82,7 +82,10 @@ export function parsePrompts(text: string, path: string): Prompt[] {
   const prompts: Prompt[] = [];
   const failAt = (line: number) => (message: string) =>
     new NibbleError('data_invalid', { path, line, message }, { param: 'prompts' });
-  for (const [index, line] of text.split('\n').entries()) {
+  for (const [index, line] of text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .entries()) {
     if (line.trim() === '') continue;
     if (prompts.length === PROMPTS_MAX) throw failAt(index + 1)(`there are more than ${PROMPTS_MAX} prompts`);
     prompts.push(readPrompt(line, index + 1, failAt(index + 1)));

@@ -3,11 +3,12 @@ import type { Command } from 'commander';
 import { loadConfig } from '../../../config.js';
 import { integerIn } from '../../bench/arguments.js';
 import { benchSettings } from '../../bench/engine.js';
+import { checkWritable } from '../../output.js';
 import { addSettingOptions } from '../../settings.js';
 import { parseProtocol } from '../perplexity.js';
 import type { Protocol } from '../windows.js';
 import { type Contender, readContender, readContenders } from './candidates.js';
-import { checkWritable, printComparison } from './print.js';
+import { printComparison } from './print.js';
 import { compareModels } from './run.js';
 
 /** Flags that every comparison has. */
