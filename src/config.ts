@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
 import Type, { type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
-import { NibbleError } from './errors.js';
+import { configInvalid } from './errors.js';
 import {
   CONTEXT_TOKENS_MAX,
   ITL_TARGET_MS,
@@ -12,6 +11,7 @@ import {
   WAITING_MAX,
   WAITING_TOKENS_MAX,
 } from './limits.js';
+import { readSettingJson } from './setting-file.js';
 
 /** `description` says what a setting does, `expected` completes "must be …", `auto` says what null means. */
 type Notes = {
@@ -295,32 +295,39 @@ type Found = { readonly value: unknown; readonly source: string };
 function check(key: SettingKey, found: Found): unknown {
   if (!Value.Check(settingsSchema.properties[key], found.value)) {
     const message = `must be ${describeSetting(key).expected} (from ${found.source})`;
-    throw new NibbleError('config_invalid', { key, message }, { param: key });
+    throw configInvalid(key, message);
   }
   return found.value;
 }
 
 /** Reads a JSON settings file: an object whose keys are settings. "auto" is allowed as in flags. */
 function readConfigFile(path: string): ReadonlyMap<SettingKey, Found> {
-  const fail = (key: string, message: string, cause?: unknown) =>
-    new NibbleError('config_invalid', { key, message: `${message} (from ${path})` }, { param: key, cause });
-  let content: unknown;
-  try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    const isSyntax = cause instanceof SyntaxError;
-    throw fail('config', isSyntax ? 'the file is not valid JSON' : 'the file could not be read', cause);
-  }
+  const content = readSettingJson('config', path);
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    throw fail('config', 'the file must hold a JSON object');
+    throw configInvalid('config', `${path} must hold a JSON object`);
   }
   const values = new Map<SettingKey, Found>();
   for (const [name, value] of Object.entries(content)) {
     const key = settingKeys.find((candidate) => candidate === name);
-    if (key === undefined) throw fail(name.slice(0, 64), 'is not a setting');
+    if (key === undefined) throw configInvalid(name.slice(0, 64), `is not a setting (from ${path})`);
     values.set(key, { value: value === 'auto' && isNullable(key) ? null : value, source: path });
   }
   return values;
+}
+
+/** What a variable says; null if nothing. Kubernetes sets NIBBLE_PORT to tcp://… where a service is called nibble. */
+function variableText(variable: string, env: Environment): string | null {
+  const text = env[variable];
+  return !text || (variable === 'NIBBLE_PORT' && text.startsWith('tcp://')) ? null : text;
+}
+
+/** Variables of the program that are no settings. */
+const otherVariables = ['CONFIG', 'API_KEYS', 'ADMIN_KEYS', 'ISA', 'ADDON_BUILD'].map((name) => `NIBBLE_${name}`);
+
+/** Variables that look as if they were for this program and that it doesn't know, but for those of Kubernetes. */
+export function unknownVariables(env: Environment): readonly string[] {
+  const known = new Set([...settingKeys.map((key) => describeSetting(key).env), ...otherVariables]);
+  return Object.keys(env).filter((name) => /^NIBBLE_(?!SERVICE_|PORT_)/.test(name) && !known.has(name));
 }
 
 /** Values given by the command line: text, or true for a switch. Other keys are ignored. */
@@ -340,11 +347,12 @@ export function loadConfig(flags: Flags, env: Environment): Config {
   for (const key of settingKeys) {
     const { flag, env: variable } = describeSetting(key);
     const flagValue = flags[key];
-    const envValue = env[variable];
+    const envValue = variableText(variable, env);
     const fromFile = file.get(key);
     // Every source is checked, even one that loses: a mistake in a file shouldn't hide behind a flag.
     const checkedFile = fromFile === undefined ? undefined : check(key, fromFile);
-    const checkedEnv = envValue ? check(key, { value: parseText(key, envValue), source: variable }) : undefined;
+    const checkedEnv =
+      envValue === null ? undefined : check(key, { value: parseText(key, envValue), source: variable });
     const text = typeof flagValue === 'string' ? parseText(key, flagValue) : flagValue;
     const checkedFlag = flagValue === undefined ? undefined : check(key, { value: text, source: flag });
     values[key] = [checkedFlag, checkedEnv, checkedFile].find((value) => value !== undefined);

@@ -124,7 +124,7 @@ export const errorTable = {
   ledger_unavailable: row<object>(
     503,
     'unavailable_error',
-    () => 'The ledger of costs can not be read at the moment. Retry later; the log says why.',
+    () => "The ledger of costs can't be read at the moment. Retry later; the log says why.",
   ),
   not_finite: row<object>(
     500,
@@ -142,6 +142,11 @@ export const errorTable = {
     500,
     'server_error',
     (p) => `Can't listen on ${p.address}: ${p.message}`,
+  ),
+  addon_unusable: row<{ path: string; message: string }>(
+    500,
+    'server_error',
+    (p) => `The native addon ${p.path} ${p.message}. Build it with "npm run build:native".`,
   ),
   config_invalid: row<{ key: string; message: string }>(400, 'invalid_request_error', (p) => `${p.key}: ${p.message}`),
   // Models that are loaded and unloaded
@@ -176,7 +181,7 @@ export const errorTable = {
     400,
     'invalid_request_error',
     (p) =>
-      `The model needs ${p.neededBytes} bytes of memory; all models together may take ${p.budgetBytes}. Raise modelMemoryMb, or lower kvTokens.`,
+      `The model needs ${Math.ceil(p.neededBytes / 1e6)} MB of memory; all models together may take ${Math.floor(p.budgetBytes / 1e6)}. Raise modelMemoryMb, or lower kvTokens.`,
   ),
   model_file_changed: row<{ path: string }>(
     409,
@@ -338,4 +343,20 @@ export class NibbleError<C extends ErrorCode = ErrorCode> extends Error {
       ...(retryAfterSeconds === null ? {} : { retryAfterSeconds }),
     });
   }
+}
+
+/** The error of a setting or an option: what is wrong with its value. */
+export const configInvalid = (key: string, message: string, cause?: unknown): NibbleError =>
+  new NibbleError('config_invalid', { key, message }, { param: key, cause });
+
+/** What was thrown, in its own words. */
+export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown));
+
+/**
+ * Why the system refused, without its code, the call and the path, which the message around it has: "no such file or
+ * directory". Of anything else that was thrown, its words.
+ */
+export function reasonOf(thrown: unknown): string {
+  const isSystem = thrown instanceof Error && 'syscall' in thrown;
+  return isSystem ? thrown.message.replace(/^[A-Z]\w*: /, '').replace(/, \w+( '.*')?$/s, '') : messageOf(thrown);
 }

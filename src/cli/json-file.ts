@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { NibbleError } from '../errors.js';
+import { NibbleError, reasonOf } from '../errors.js';
 
 /** Makes the error of a file: what is wrong with it, and what that was found by. */
 export type Fail = (message: string, cause?: unknown) => NibbleError;
@@ -13,7 +13,7 @@ export async function readJsonFile(path: string, bytesMax: number, fail: Fail): 
     return JSON.parse((await readFile(path, 'utf8')).replace(/^\uFEFF/, ''));
   } catch (cause) {
     if (cause instanceof NibbleError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = reasonOf(cause);
     throw fail(cause instanceof SyntaxError ? `it is not valid JSON: ${reason}` : `it can't be read: ${reason}`, cause);
   }
 }

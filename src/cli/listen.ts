@@ -1,41 +1,35 @@
 /** Where `serve` listens, and how it is reached: addresses, certificates, and reading them again. */
-import { readFileSync, statSync, unlinkSync } from 'node:fs';
+import { statSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, connect } from 'node:net';
 import { createSecureContext, Server as TlsServer } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
-import { NibbleError } from '../errors.js';
+import { configInvalid, messageOf, NibbleError } from '../errors.js';
 import type { TlsFiles } from '../server/app.js';
+import { readSettingFile } from '../setting-file.js';
 
 /** Certificate and key, if there are any. Throws `config_invalid` if one lacks, can't be read, or they don't fit. */
 export function readTls({ tlsCert, tlsKey }: Pick<Config, 'tlsCert' | 'tlsKey'>): TlsFiles | null {
-  const failure = (key: 'tlsCert' | 'tlsKey', message: string, cause?: unknown) =>
-    new NibbleError('config_invalid', { key, message }, { param: key, cause });
   if (tlsCert === null && tlsKey === null) return null;
-  if (tlsCert === null) throw failure('tlsCert', 'is needed together with tlsKey');
-  if (tlsKey === null) throw failure('tlsKey', 'is needed together with tlsCert');
-  const read = (key: 'tlsCert' | 'tlsKey', path: string) => {
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw failure(key, `${path} can't be read`, cause);
-    }
-  };
-  const files = { cert: read('tlsCert', tlsCert), key: read('tlsKey', tlsKey) };
+  if (tlsCert === null) throw configInvalid('tlsCert', 'is needed together with tlsKey');
+  if (tlsKey === null) throw configInvalid('tlsKey', 'is needed together with tlsCert');
+  const files = { cert: readSettingFile('tlsCert', tlsCert), key: readSettingFile('tlsKey', tlsKey) };
   try {
     createSecureContext(files);
   } catch (cause) {
-    throw failure('tlsCert', `${tlsCert} and ${tlsKey} are not a certificate and its key (PEM)`, cause);
+    throw configInvalid('tlsCert', `${tlsCert} and ${tlsKey} are not a certificate and its key (PEM)`, cause);
   }
   return files;
 }
 
-export const originsOf = ({ corsOrigins }: Pick<Config, 'corsOrigins'>): readonly string[] =>
-  (corsOrigins ?? '')
-    .split(',')
-    .map((origin) => origin.trim())
-    .filter((origin) => origin !== '');
+/** Throws `config_invalid` for what no browser would send as an origin, and so would never fit. */
+export function originsOf({ corsOrigins }: Pick<Config, 'corsOrigins'>): readonly string[] {
+  const origins = (corsOrigins ?? '').split(',').map((origin) => origin.trim());
+  const wrong = origins.find((origin) => !/^(|\*|null|[a-z][a-z0-9+.-]*:\/\/[^/?#]+)$/.test(origin));
+  if (wrong === undefined) return origins.filter((origin) => origin !== '');
+  throw configInvalid('corsOrigins', `'${wrong}' is no origin, such as https://app.example, and not *`);
+}
 
 /** Whether other machines can reach the server. Of names only `localhost` is known to be this machine. */
 export function isOpenToAll({ host, socket }: Pick<Config, 'host' | 'socket'>): boolean {
@@ -56,6 +50,20 @@ async function removeStaleSocket(path: string): Promise<void> {
   if (isStale) unlinkSync(path);
 }
 
+/** What refusals to listen mean to who chose the address. */
+const refusals: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'no permission, or no such folder',
+  ENOTFOUND: 'no such host',
+};
+
+/** The error of an address that can't be listened on. */
+export function listenFailure(address: string, cause: unknown): NibbleError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  return new NibbleError('listen_failed', { address, message: refusals[code] ?? messageOf(cause) }, { cause });
+}
+
 /** Listens; returns the URL, or `unix:` and the path. Throws `listen_failed`. */
 export async function listen(app: FastifyInstance, config: Config): Promise<string> {
   const { host, socket } = config;
@@ -66,8 +74,7 @@ export async function listen(app: FastifyInstance, config: Config): Promise<stri
       await app.listen({ path: socket });
     }
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new NibbleError('listen_failed', { address: socket ?? `${host}:${config.port}`, message }, { cause });
+    throw listenFailure(socket ?? `${host}:${config.port}`, cause);
   }
   if (socket !== null) return `unix:${socket}`;
   const { port } = app.server.address() as AddressInfo;

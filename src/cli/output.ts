@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { open, unlink } from 'node:fs/promises';
+import { open, unlink, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { NibbleError } from '../errors.js';
+import { NibbleError, reasonOf } from '../errors.js';
 import type { CpuInfo, IsaLevel } from '../native/contract.js';
 
 /** The package's folder: two levels up, from src/cli and from dist/cli alike. */
@@ -57,6 +57,9 @@ export async function sourceCommit(): Promise<string> {
   }
 }
 
+const unwritable = (path: string, cause: unknown): NibbleError =>
+  new NibbleError('output_unwritable', { path, message: reasonOf(cause) }, { param: 'out', cause });
+
 /**
  * Asks before the work whether its report can be written there: an unwritable one would lose it. A report of earlier
  * work stays until then. Throws `output_unwritable`.
@@ -67,8 +70,7 @@ export async function checkWritable(path: string): Promise<void> {
     await (await open(path, 'a')).close();
     if (isNew) await unlink(path);
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new NibbleError('output_unwritable', { path, message }, { param: 'out', cause });
+    throw unwritable(path, cause);
   }
 }
 
@@ -76,6 +78,13 @@ export async function checkWritable(path: string): Promise<void> {
 export function writeStdout(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** Throws `output_unwritable`. */
+export async function writeReport(path: string, text: string): Promise<void> {
+  await writeFile(path, text).catch((cause: unknown) => {
+    throw unwritable(path, cause);
   });
 }
 

@@ -1,9 +1,9 @@
 /** The file of the setting `prices`: what energy, carbon and this machine are reckoned at. */
-import { readFileSync } from 'node:fs';
 import Type from 'typebox';
 import { Value } from 'typebox/value';
 import { hourOfDay, type Prices } from '../cost/price.js';
-import { NibbleError } from '../errors.js';
+import { configInvalid } from '../errors.js';
+import { readSettingJson } from '../setting-file.js';
 
 const closed = { additionalProperties: false } as const;
 const amount = Type.Number({ minimum: 0, maximum: 1e9 });
@@ -28,18 +28,11 @@ const PriceFile = Type.Object(
 
 /** Reads the file of the setting `prices`. Throws `config_invalid`. */
 export function readPrices(path: string): Prices {
-  const fail = (message: string, cause?: unknown) =>
-    new NibbleError('config_invalid', { key: 'prices', message: `${message} (${path})` }, { param: 'prices', cause });
-  let content: unknown;
-  try {
-    content = JSON.parse(readFileSync(path, 'utf8').replace(/^\uFEFF/, ''));
-  } catch (cause) {
-    throw fail(cause instanceof SyntaxError ? 'the file is not valid JSON' : 'the file could not be read', cause);
-  }
-  const prices = Value.Default(PriceFile, content);
+  const fail = (message: string, cause?: unknown) => configInvalid('prices', `${path}: ${message}`, cause);
+  const prices = Value.Default(PriceFile, readSettingJson('prices', path));
   if (!Value.Check(PriceFile, prices)) {
     const [first] = Value.Errors(PriceFile, prices);
-    throw fail(`${first?.instancePath.slice(1) || 'the file'} ${first?.message ?? 'is wrong'}`);
+    throw fail(`${first?.instancePath.slice(1).replaceAll('/', '.') || 'the file'} ${first?.message ?? 'is wrong'}`);
   }
   try {
     hourOfDay(0, prices.timeZone);

@@ -1,6 +1,7 @@
 /** `nibble pull`: puts a model into the cache and prints where it is. */
 import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
+import { loadConfig } from '../config.js';
 import { fileSha256 } from '../model/sources/cache.js';
 import { knownModels } from '../model/sources/registry.js';
 import { type DownloadProgress, locateModel } from '../model/sources/resolve.js';
@@ -51,11 +52,12 @@ async function pull(name: string, options: PullOptions): Promise<void> {
   const abort = new AbortController();
   const stop = () => abort.abort(new Error('interrupted'));
   process.once('SIGINT', stop).once('SIGTERM', stop);
+  const config = loadConfig(options, process.env);
   const display = createDisplay();
   try {
     const model = await locateModel(name, {
-      offline: options.offline ?? /^(1|true)$/.test(process.env.NIBBLE_OFFLINE ?? ''),
-      home: options.home ?? null,
+      offline: config.offline,
+      home: config.home,
       onProgress: display.update,
       signal: abort.signal,
     });

@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
-import { NibbleError } from '../errors.js';
+import { configInvalid } from '../errors.js';
 import { type KeyEntry, KeyStore, readKeys } from '../server/access/keys.js';
 import type { TlsFiles } from '../server/app.js';
 import type { Metrics } from '../server/metrics.js';
@@ -31,7 +31,7 @@ export class AdminKeys {
     const entries = readKeys(this.#config.adminKeyFile, process.env.NIBBLE_ADMIN_KEYS, 'adminKeyFile');
     if (entries.length > 0) return entries;
     const message = 'needs a key of its own: set NIBBLE_ADMIN_KEYS or adminKeyFile';
-    throw new NibbleError('config_invalid', { key: 'adminPort', message }, { param: 'adminPort' });
+    throw configInvalid('adminPort', message);
   }
 }
 

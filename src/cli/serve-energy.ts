@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.js';
 import { CostAccount } from '../cost/attribution.js';
 import type { Prices, Rates } from '../cost/price.js';
-import { NibbleError } from '../errors.js';
+import { configInvalid, NibbleError } from '../errors.js';
 import { CostBook, type CostEntry, type Payer } from '../metering/cost-book.js';
 import { EnergyMonitor } from '../metering/energy-monitor.js';
 import { Ledger } from '../metering/ledger/ledger.js';
@@ -84,7 +84,7 @@ const runNumber = (): number => Date.now() * 1000 + Math.floor(Math.random() * 1
 
 function openLedger(config: Config, prices: Prices | null, logger: Logger): Ledger | null {
   if (config.ledger === null) return null;
-  const fail = (message: string) => new NibbleError('config_invalid', { key: 'ledger', message }, { param: 'ledger' });
+  const fail = (message: string) => configInvalid('ledger', message);
   if (config.energyMeter === 'off') throw fail('needs energyMeter');
   const path = resolve(config.ledger);
   if (!existsSync(dirname(path))) throw fail(`there is no folder ${dirname(path)}`);
@@ -96,7 +96,7 @@ function openLedger(config: Config, prices: Prices | null, logger: Logger): Ledg
       keptDays: config.ledgerDays,
     },
     events: {
-      onTrouble: (message) => logger.error({ ledger: path, message }, 'the ledger can not be written; rows wait'),
+      onTrouble: (message) => logger.error({ ledger: path, message }, "the ledger can't be written; rows wait"),
       onRecovered: () => logger.info({ ledger: path }, 'the ledger is written again'),
       onSetAside: (aside) => logger.error({ ledger: path, aside }, 'the ledger was damaged; a new one was begun'),
     },

@@ -8,7 +8,7 @@ import { planPruning } from '../engine/pruning.js';
 import { DEFAULT_ALIAS } from '../engine/routing.js';
 import type { EngineObserver } from '../engine/types.js';
 import { warmUp } from '../engine/warm-up.js';
-import { NibbleError } from '../errors.js';
+import { configInvalid, NibbleError } from '../errors.js';
 import { PRUNING_WINDOW_TOKENS, STEP_TOKENS_MAX } from '../limits.js';
 import { modelWorkOf } from '../metering/model-work.js';
 import { compositionOf } from '../model/composition.js';
@@ -28,7 +28,7 @@ import type { Energy } from './serve-energy.js';
 /** A model as the settings name it; null: it goes by the name of its file. */
 export type NamedSource = { readonly name: string | null; readonly source: string };
 
-const failure = (message: string) => new NibbleError('config_invalid', { key: 'models', message }, { param: 'models' });
+const failure = (message: string) => configInvalid('models', message);
 
 /** Throws `config_invalid`. There is at least one; the first is loaded at the start. */
 export function namedSources({ model, models }: Pick<Config, 'model' | 'models'>): readonly NamedSource[] {

@@ -1,9 +1,10 @@
-import { setPriority } from 'node:os';
+import { availableParallelism, setPriority } from 'node:os';
 import type { Command } from 'commander';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { type Config, loadConfig, settingKeys } from '../config.js';
+import { type Config, loadConfig, settingKeys, unknownVariables } from '../config.js';
 import type { PrepareModel } from '../engine/open-types.js';
+import type { KeyStore } from '../server/access/keys.js';
 import type { Models } from '../server/models.js';
 import { bannerOf } from './banner.js';
 import { SETTLE_MS, startSmall } from './heap.js';
@@ -60,6 +61,20 @@ function firstSignal(): Promise<NodeJS.Signals> {
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
+}
+
+/** Says what is allowed and yet hardly meant. */
+function warnOfSettings(config: Config, keys: KeyStore, logger: Logger): void {
+  const { host, threads } = config;
+  if (isOpenToAll(config) && !keys.isClosed) {
+    logger.warn({ host }, 'other machines can use this server, and no API key is needed');
+  }
+  const variables = unknownVariables(process.env);
+  if (variables.length > 0) logger.warn({ variables }, 'these variables are no settings (docs/configuration.md)');
+  const cpus = availableParallelism();
+  if (threads !== null && threads > cpus) {
+    logger.warn({ threads, cpus }, 'there are more threads than CPUs: in each step all wait for those without one');
+  }
 }
 
 async function openKvEvents({ kvEvents }: Config, logger: Logger): Promise<KvEvents | null> {
@@ -121,9 +136,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   // Listening doesn't wait for the model: probes should see "loading", not a refused connection.
   const url = await listen(app, config);
   logger.info({ url, model: sources[0]?.source }, 'loading');
-  if (isOpenToAll(config) && !keys.isClosed) {
-    logger.warn({ host: config.host }, 'other machines can use this server, and no API key is needed');
-  }
+  warnOfSettings(config, keys, logger);
   const admin = await startAdmin(config, adminKeys, { models, metrics, logger, tls, costReports: energy });
   onHangup(app, config, logger, () => {
     keys.replace(keyEntries());
@@ -152,7 +165,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
 
 /** Adds `nibble serve`. */
 export function registerServe(program: Command): void {
-  const command = program.command('serve').description('Serve a model over HTTP with the OpenAI completions API.');
+  const command = program.command('serve').description("Serve models over HTTP with OpenAI's API.");
   addSettingOptions(command, settingKeys).action(async (flags: Readonly<Record<string, unknown>>) => {
     const config = loadConfig(flags, process.env);
     await serve(config, async (options) => (await import('../engine/open.js')).prepareModel(options));

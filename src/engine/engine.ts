@@ -1,4 +1,4 @@
-import { NibbleError } from '../errors.js';
+import { messageOf, NibbleError } from '../errors.js';
 import type { ConstraintEngine, Matcher } from '../grammar/grammar-engine.js';
 import type { Constraint } from '../grammar/types.js';
 import {
@@ -353,6 +353,6 @@ function noConstraints(): never {
 }
 
 function engineFailed(cause: unknown): NibbleError {
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const message = messageOf(cause);
   return new NibbleError('engine_failed', { message }, { cause });
 }

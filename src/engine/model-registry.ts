@@ -4,7 +4,7 @@
  * bounded, the one whose last use is longest ago makes room. One that is in use is never taken away: it gets no new
  * users, and goes when the last one has left.
  */
-import { NibbleError } from '../errors.js';
+import { messageOf, NibbleError } from '../errors.js';
 import { LOAD_RETRY_MS, MODELS_MAX, WAITING_MAX } from '../limits.js';
 
 /** A model in memory. */
@@ -75,7 +75,7 @@ function createSignal(): Signal {
 
 function asNibbleError(error: unknown): NibbleError {
   if (error instanceof NibbleError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return new NibbleError('engine_failed', { message }, { cause: error });
 }
 

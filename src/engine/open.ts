@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { chooseKvTokens } from '../config.js';
-import { type ErrorCode, errorTable, NibbleError } from '../errors.js';
+import { type ErrorCode, errorTable, messageOf, NibbleError, reasonOf } from '../errors.js';
 import { GrammarEngine } from '../grammar/grammar-engine.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { ChatTemplate } from '../model/chat-template/index.js';
@@ -26,7 +26,7 @@ import { type PinTarget, pinPrefixes } from './pin-prefixes.js';
 /** The addon's coded errors as ours: codes of the table keep their name, the rest are the engine's. */
 export function asNibbleError(error: unknown): NibbleError {
   if (error instanceof NibbleError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (code.startsWith('model_tensor_') && code !== 'model_tensor_type_unsupported' && Object.hasOwn(errorTable, code)) {
     return new NibbleError(code as Extract<ErrorCode, 'model_tensor_shape'>, { message }, { cause: error });
@@ -103,7 +103,7 @@ export function openChatTemplate({ tokenizer }: ModelFile): ChatTemplate | null 
 /** Tells a file from any that takes its place, and from itself once it was written to. */
 async function stampOf(path: string): Promise<string> {
   const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true }).catch((cause: Error) => {
-    throw new NibbleError('model_file_unreadable', { path, message: cause.message }, { cause });
+    throw new NibbleError('model_file_unreadable', { path, message: reasonOf(cause) }, { cause });
   });
   return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
 }

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { NibbleError } from '../errors.js';
+import { configInvalid, NibbleError, reasonOf } from '../errors.js';
 import { KV_BLOCK_TOKENS, PINNED_FILE_BYTES_MAX, PINNED_FILES_MAX } from '../limits.js';
 import type { ModelFile, Tokenizer } from '../model/types.js';
 import type { ActivationFormat, KvFormat, NativeModel } from '../native/contract.js';
@@ -34,8 +34,7 @@ export type PinOptions = {
 /** What became of one prefix, tokens. */
 export type PinnedPrefix = { readonly tokens: number; readonly restored: number; readonly computed: number };
 
-const refuse = (message: string, cause?: unknown) =>
-  new NibbleError('config_invalid', { key: 'pinPrefix', message }, { param: 'pinPrefix', cause });
+const refuse = (message: string, cause?: unknown) => configInvalid('pinPrefix', message, cause);
 
 /** The texts to pin, by name. Throws `config_invalid`. */
 async function readPinnedTexts(path: string): Promise<readonly string[]> {
@@ -54,7 +53,7 @@ async function readPinnedTexts(path: string): Promise<readonly string[]> {
     return texts;
   } catch (error) {
     if (error instanceof NibbleError) throw error;
-    throw refuse(error instanceof Error ? error.message : String(error), error);
+    throw refuse(`${path} can't be read: ${reasonOf(error)}`, error);
   }
 }
 
@@ -123,7 +122,7 @@ async function pinOne(target: PinTarget, options: PinOptions, ids: Int32Array): 
   const computed = tokens - (before + restored) * KV_BLOCK_TOKENS;
   if (stored !== null && store !== null && !isStored && blocks.length === blockCount) {
     await keep(nativeModel, stored, store.bytesMax, blocks).catch((error: unknown) => {
-      options.onWarning?.(`a pinned prefix was not stored: ${error instanceof Error ? error.message : String(error)}`);
+      options.onWarning?.(`a pinned prefix was not stored: ${reasonOf(error)}`);
     });
   }
   return { tokens, restored: restored * KV_BLOCK_TOKENS, computed };

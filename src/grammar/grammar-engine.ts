@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
-import { NibbleError } from '../errors.js';
+import { messageOf, NibbleError } from '../errors.js';
 import {
   GRAMMAR_BUSY_FACTOR,
   GRAMMAR_COMPILE_MS_MAX,
@@ -204,7 +204,7 @@ export class GrammarEngine implements ConstraintEngine {
     thread.on('message', (answer: GrammarAnswer) => {
       if (this.#thread === thread) this.#take(answer);
     });
-    thread.on('error', (error) => onDeath(error instanceof Error ? error.message : String(error)));
+    thread.on('error', (error) => onDeath(messageOf(error)));
     thread.on('exit', (code) => onDeath(`exit code ${code}`));
     return thread;
   }

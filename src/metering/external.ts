@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { NibbleError } from '../errors.js';
+import { configInvalid } from '../errors.js';
 import type { Meter } from './types.js';
 
 const run = promisify(execFile);
@@ -37,12 +37,14 @@ export function parseExternal(text: string): ExternalSpec {
   const path = colon < 0 ? [] : what.slice(0, colon).split('.');
   if (!isUnit(unit)) throw invalid(`'${unit}' is no unit (${Object.keys(unitJoules).join(', ')})`);
   if (where.startsWith('exec:')) return { ask: { kind: 'exec', command: where.slice(5) }, path, unit };
-  if (!/^https?:\/\//.test(where) || !URL.canParse(where)) throw invalid(`'${where}' is no address`);
+  if (!/^https?:\/\//.test(where) || !URL.canParse(where)) {
+    throw invalid(`'${where}' is no way to measure: auto, rapl, hwmon, tdp, modelled, http://…, exec:… or off`);
+  }
   return { ask: { kind: 'http', url: where }, path, unit };
 }
 
 const isUnit = (text: string): text is Unit => Object.hasOwn(unitJoules, text);
-const invalid = (message: string) => new NibbleError('config_invalid', { key: 'energyMeter', message });
+const invalid = (message: string) => configInvalid('energyMeter', message);
 
 /** The number that `path` leads to. Throws RangeError. */
 export function pickNumber(answer: string, path: readonly string[]): number {

@@ -1,6 +1,6 @@
 /** Finds the best meter that this machine has. */
 import { horowitz45nm } from '../cost/energy-table.js';
-import { NibbleError } from '../errors.js';
+import { configInvalid } from '../errors.js';
 import { CpuTimeMeter } from './cpu-time.js';
 import { ExternalMeter, parseExternal } from './external.js';
 import { openHwmon } from './hwmon.js';
@@ -88,7 +88,7 @@ export function openMeter(options: MeterOptions): { readonly meter: Meter; reado
   const skipped: string[] = [];
   const take = (found: Sensor | Unavailable): Meter | null => {
     if (!isUnavailable(found)) return new ReplacedMeter(found, options);
-    if (setting !== 'auto') throw new NibbleError('config_invalid', { key: 'energyMeter', message: found.reason });
+    if (setting !== 'auto') throw configInvalid('energyMeter', found.reason);
     skipped.push(found.reason);
     return null;
   };
@@ -104,7 +104,7 @@ export function openMeter(options: MeterOptions): { readonly meter: Meter; reado
       return { meter: estimate(), skipped };
     case 'modelled': {
       const message = 'modelled: this command counts no steps';
-      if (options.hearsOfSteps !== true) throw new NibbleError('config_invalid', { key: 'energyMeter', message });
+      if (options.hearsOfSteps !== true) throw configInvalid('energyMeter', message);
       return { meter: new WorkTableMeter(horowitz45nm), skipped };
     }
     default:

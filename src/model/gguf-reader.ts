@@ -7,7 +7,7 @@
  * each such border; the walk that would have to guard it reads the same bytes. Tests compare the two where both work.
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { NibbleError } from '../errors.js';
+import { NibbleError, reasonOf } from '../errors.js';
 import {
   GGUF_ALIGNMENT_DEFAULT,
   GGUF_MAGIC,
@@ -166,7 +166,7 @@ export async function readGgufHeader(path: string): Promise<GgufHeader> {
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') {
       throw new NibbleError('model_file_not_found', { path }, { cause });
     }
-    throw new NibbleError('model_file_unreadable', { path, message: cause.message }, { cause });
+    throw new NibbleError('model_file_unreadable', { path, message: reasonOf(cause) }, { cause });
   } finally {
     await file?.close();
   }

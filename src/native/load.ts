@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { type Addon, CONTRACT_VERSION } from './contract.js';
+import { configInvalid, messageOf, NibbleError } from '../errors.js';
+import { type Addon, CONTRACT_VERSION, type IsaLevel } from './contract.js';
 
 let addon: Addon | undefined;
+
+const levels: Readonly<Record<IsaLevel, true>> = { scalar: true, avx2: true, avxvnni: true, avx512: true, neon: true };
 
 /**
  * The addon's file. `NIBBLE_ADDON_BUILD` (release, debug, asan, tsan) names the build folder; release by default. Where
@@ -21,7 +24,8 @@ export function addonPath(): string {
 }
 
 /**
- * Loads the addon once. Throws an Error that says how to build it when it is missing or stale.
+ * Loads the addon once. Throws `addon_unusable` when it is missing or stale, `config_invalid` for a NIBBLE_ISA that
+ * names no level.
  */
 export function loadAddon(): Addon {
   if (addon !== undefined) return addon;
@@ -30,14 +34,16 @@ export function loadAddon(): Addon {
   try {
     loaded = createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
-    throw new Error(`The native addon could not be loaded from ${path}. Build it with "npm run build:native".`, {
-      cause,
-    });
+    const message = existsSync(path) ? `can't be loaded (${messageOf(cause)})` : 'is missing';
+    throw new NibbleError('addon_unusable', { path, message }, { cause });
   }
   if (loaded.contractVersion !== CONTRACT_VERSION) {
-    throw new Error(
-      `The native addon is stale (contract ${loaded.contractVersion}, need ${CONTRACT_VERSION}). Run "npm run build:native".`,
-    );
+    const message = `is of another version (contract ${loaded.contractVersion}, need ${CONTRACT_VERSION})`;
+    throw new NibbleError('addon_unusable', { path, message });
+  }
+  const level = process.env.NIBBLE_ISA;
+  if (level && !Object.hasOwn(levels, level)) {
+    throw configInvalid('NIBBLE_ISA', `must be one of ${Object.keys(levels).join(', ')}`);
   }
   addon = loaded;
   return loaded;

@@ -4,7 +4,7 @@ import { setMaxListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { OpenedModel } from '../engine/open-types.js';
 import type { GenerationRequest } from '../engine/types.js';
-import { NibbleError } from '../errors.js';
+import { NibbleError, reasonOf } from '../errors.js';
 import { Random } from '../model/generated/random.js';
 import type { Recipe } from '../model/recipe-types.js';
 import type { Tokenizer } from '../model/types.js';
@@ -30,7 +30,7 @@ function spreadWindows(ids: Int32Array, { tokens, window }: Pick<Settings, 'toke
 /** Throws `data_unreadable`, `data_too_short`. */
 export async function textWindows(path: string, tokenizer: Tokenizer, settings: Settings): Promise<CalibrationText> {
   const bytes = await readFile(path).catch((cause: Error) => {
-    throw new NibbleError('data_unreadable', { path, message: cause.message }, { param: 'calibration', cause });
+    throw new NibbleError('data_unreadable', { path, message: reasonOf(cause) }, { param: 'calibration', cause });
   });
   const ids = tokenizer.encode(bytes.toString('utf8'), { addSpecialTokens: true, parseSpecial: false });
   const windows = spreadWindows(ids, settings);

@@ -1,7 +1,7 @@
 /** The whole way from a model file and a recipe to a quantized file. */
 import { access, stat } from 'node:fs/promises';
 import type { OpenedModel } from '../engine/open-types.js';
-import { NibbleError } from '../errors.js';
+import { NibbleError, reasonOf } from '../errors.js';
 import type { Recipe } from '../model/recipe-types.js';
 import { fileSha256 } from '../model/sources/cache.js';
 import type { ActivationFormat } from '../native/contract.js';
@@ -90,7 +90,7 @@ async function calibrationKey({ calibration }: QuantizeOptions, plan: Plan): Pro
   const sha256 = await fileSha256(calibration).catch((cause: Error) => {
     throw new NibbleError(
       'data_unreadable',
-      { path: calibration, message: cause.message },
+      { path: calibration, message: reasonOf(cause) },
       { param: 'calibration', cause },
     );
   });
@@ -192,6 +192,6 @@ export async function quantize(options: QuantizeOptions): Promise<Quantized> {
     return { plan, sourceBytes: source.file.fileBytes, bytes: size, sourceSha256, ...done };
   } catch (cause) {
     if (cause instanceof NibbleError || !(cause instanceof Error) || !('syscall' in cause)) throw cause;
-    throw new NibbleError('output_unwritable', { path: out, message: cause.message }, { param: 'out', cause });
+    throw new NibbleError('output_unwritable', { path: out, message: reasonOf(cause) }, { param: 'out', cause });
   }
 }

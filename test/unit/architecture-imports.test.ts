@@ -24,14 +24,16 @@ const show = ({ from, to }: Import): string => `${from} imports ${to}`;
 /** The contract is types and a few constants: it may be seen from everywhere, unlike the rest of its folder. */
 const contract = 'src/native/contract.ts';
 const common = ['errors.ts', 'limits.ts', 'worker-thread.ts'];
+const settings = ['config.ts', 'setting-file.ts'];
 
 /** Folders whose code a folder may use. Types of a lower folder may be named from further up. */
 const arrows: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
   'limits.ts': [],
   'worker-thread.ts': [],
-  'config.ts': common,
-  native: [],
+  'setting-file.ts': ['errors.ts'],
+  'config.ts': [...common, 'setting-file.ts'],
+  native: ['errors.ts'],
   scheduler: [],
   cost: [],
   report: [],
@@ -41,9 +43,9 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   grammar: [...common, 'model'],
   engine: [...common, 'config.ts', 'scheduler', 'grammar', 'model', 'cost', 'metering', 'native'],
   quant: [...common, 'config.ts', 'engine', 'model', 'native'],
-  server: [...common, 'config.ts', 'engine'],
+  server: [...common, ...settings, 'engine'],
   cli: [
-    ...[...common, 'config.ts', 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
+    ...[...common, ...settings, 'server', 'engine', 'quant', 'model', 'cost', 'metering', 'native', 'scheduler'],
     'report',
     'ui',
   ],

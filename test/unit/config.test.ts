@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { chooseKvTokens, loadConfig } from '../../src/config.js';
+import { chooseKvTokens, loadConfig, unknownVariables } from '../../src/config.js';
 import { NibbleError } from '../../src/errors.js';
 import { checkDocument, configurationDocument } from '../support/generated-docs.js';
 
@@ -115,6 +115,22 @@ test('an empty variable counts as not set', () => {
   assert.equal(loadConfig({}, { NIBBLE_PORT: '', NIBBLE_CONFIG: '' }).port, 8080);
 });
 
+test('what Kubernetes sets for a service called nibble is no setting', () => {
+  const env = {
+    NIBBLE_PORT: 'tcp://10.0.0.7:80',
+    NIBBLE_SERVICE_HOST: '10.0.0.7',
+    NIBBLE_PORT_80_TCP: 'tcp://10.0.0.7:80',
+  };
+  assert.equal(loadConfig({}, env).port, 8080);
+  assert.deepEqual(unknownVariables(env), []);
+  assertInvalid(() => loadConfig({}, { NIBBLE_PORT: 'udp://10.0.0.7:80' }), 'port', 'NIBBLE_PORT');
+});
+
+test('variables that only look like settings are named', () => {
+  const known = { NIBBLE_PORT: '1', NIBBLE_HOME: '/h', NIBBLE_CONFIG: 'c', NIBBLE_API_KEYS: 'k', PORT: '2' };
+  assert.deepEqual(unknownVariables({ ...known, NIBBLE_PROT: '3', NIBBLE_: '' }), ['NIBBLE_PROT', 'NIBBLE_']);
+});
+
 test('the result is frozen', () => {
   assert.ok(Object.isFrozen(loadConfig({}, {})));
 });
@@ -136,7 +152,11 @@ test('a file is read by the same rules, with JSON types', () => {
   assertInvalid(() => loadConfig({ config: unknown }, {}), 'prot', unknown);
   assertInvalid(() => loadConfig({ config: file('[1]') }, {}), 'config', 'JSON object');
   assertInvalid(() => loadConfig({ config: file('{port: 1}') }, {}), 'config', 'not valid JSON');
-  assertInvalid(() => loadConfig({ config: join(folder, 'absent.json') }, {}), 'config', 'could not be read');
+  assertInvalid(
+    () => loadConfig({ config: join(folder, 'absent.json') }, {}),
+    'config',
+    "absent.json can't be read: no such file",
+  );
   assertInvalid(() => loadConfig({ config: file('{"__proto__": {"port": 1}}') }, {}), '__proto__', 'is not a setting');
 });
 

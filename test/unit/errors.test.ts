@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFile, rename } from 'node:fs/promises';
 import { test } from 'node:test';
-import { errorTable, NibbleError } from '../../src/errors.js';
+import { errorTable, NibbleError, reasonOf } from '../../src/errors.js';
 import { checkDocument, errorsDocument } from '../support/generated-docs.js';
 
 test('docs/errors.md lists exactly the codes of the table', () => {
@@ -33,4 +34,13 @@ test('an error carries its row, its parameters in the message, and what the call
   assert.equal(error.cause, cause);
   assert.match(error.message, /^7 sequences/);
   assert.equal(new NibbleError('internal', {}).param, null);
+});
+
+test('a reason is what the system says, without what the message around it has', async () => {
+  const reason = async (refused: Promise<unknown>) => reasonOf(await refused.catch((error: unknown) => error));
+  assert.equal(await reason(readFile('/no/such/file')), 'no such file or directory');
+  assert.equal(await reason(readFile('/')), 'illegal operation on a directory');
+  assert.equal(await reason(rename('/no/such', "/no/'such'")), 'no such file or directory');
+  assert.equal(reasonOf(new Error('ODD: a comma, word')), 'ODD: a comma, word');
+  assert.equal(reasonOf('text'), 'text');
 });

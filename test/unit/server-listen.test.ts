@@ -121,4 +121,8 @@ test('which addresses other machines can reach', () => {
     'https://b.example',
   ]);
   assert.deepEqual(originsOf({ corsOrigins: null }), []);
+  assert.deepEqual(originsOf({ corsOrigins: '*' }), ['*']);
+  for (const corsOrigins of ['a.example', 'https://a.example/', 'https://a.example, b.example']) {
+    assert.throws(() => originsOf({ corsOrigins }), { code: 'config_invalid', param: 'corsOrigins' }, corsOrigins);
+  }
 });

@@ -176,11 +176,10 @@ test('the registry names the default model', () => {
 });
 
 test('the cache folder: setting, NIBBLE_HOME, XDG_CACHE_HOME, home', () => {
-  assert.equal(modelsFolder('/set', { NIBBLE_HOME: '/n' }), '/set/models');
-  assert.equal(modelsFolder(null, { NIBBLE_HOME: '/n', XDG_CACHE_HOME: '/x' }), '/n/models');
+  assert.equal(modelsFolder('/set', { XDG_CACHE_HOME: '/x', HOME: '/h' }), '/set/models');
   assert.equal(modelsFolder(null, { XDG_CACHE_HOME: '/x', HOME: '/h' }), '/x/nibble/models');
   assert.equal(modelsFolder(null, { XDG_CACHE_HOME: 'relative', HOME: '/h' }), '/h/.cache/nibble/models');
-  assert.equal(modelsFolder(null, { NIBBLE_HOME: '', HOME: '/h' }), '/h/.cache/nibble/models');
+  assert.equal(modelsFolder(null, { XDG_CACHE_HOME: '', HOME: '/h' }), '/h/.cache/nibble/models');
 });
 
 const lockTimes = { renewMs: 20, staleMs: 200, pollMs: 5 };

@@ -1,6 +1,7 @@
 /** Runs node-llama-cpp for `bench peers`. Its argument is the URL of the library's entry module. */
 import { createWriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { messageOf } from '../../errors.js';
 import type { PeerAnswer, PeerRequest } from './peer-messages.js';
 
 /** The part of the peer's interface that is used. */
@@ -61,7 +62,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const answer = await (request.kind === 'load' ? load(request) : run(request)).catch(
     (error: unknown): PeerAnswer => ({
       kind: 'failed',
-      message: error instanceof Error ? error.message : String(error),
+      message: messageOf(error),
     }),
   );
   answers.write(`${JSON.stringify(answer)}\n`);

@@ -1,7 +1,7 @@
 /** `nibble cost export`: the rows of a ledger for a spreadsheet or a data frame. */
 import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { NibbleError } from '../../errors.js';
+import { configInvalid, NibbleError } from '../../errors.js';
 import type { ExportRow } from '../../metering/ledger/types.js';
 import { writeStdout } from '../output.js';
 
@@ -18,7 +18,7 @@ function readTime(key: string, text: string | undefined, otherwise: number): num
   if (text === undefined) return otherwise;
   const ms = Date.parse(text);
   if (!Number.isNaN(ms)) return ms;
-  throw new NibbleError('config_invalid', { key, message: 'must be a time as 2026-01-31T12:00:00Z' }, { param: key });
+  throw configInvalid(key, 'must be a time as 2026-01-31T12:00:00Z');
 }
 
 /** Beyond any time of a row; what JavaScript's dates end with. */
@@ -27,7 +27,7 @@ const lastMs = 8.64e15;
 async function exportRows({ ledger, format, out, from, to }: ExportOptions): Promise<void> {
   const [fromMs, toMs] = [readTime('from', from, 0), readTime('to', to, lastMs)];
   if (format === 'parquet' && out === undefined) {
-    throw new NibbleError('config_invalid', { key: 'out', message: 'Parquet goes into a file' }, { param: 'out' });
+    throw configInvalid('out', 'Parquet goes into a file');
   }
   if (out !== undefined && existsSync(out)) throw new NibbleError('output_exists', { path: out });
   if (!existsSync(ledger))

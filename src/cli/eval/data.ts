@@ -1,6 +1,6 @@
 /** Reads evaluation data. Any text is data; what can't be evaluated is refused with a code. */
 import { readFile, stat } from 'node:fs/promises';
-import { NibbleError } from '../../errors.js';
+import { NibbleError, reasonOf } from '../../errors.js';
 import type { Tokenizer } from '../../model/types.js';
 
 /** Text and its token ids are held in memory: this is some hundred times the usual test sets. */
@@ -17,7 +17,7 @@ export async function readText(path: string): Promise<string> {
     return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readFile(path));
   } catch (cause) {
     if (cause instanceof NibbleError) throw cause;
-    throw unreadable(path, cause instanceof Error ? cause.message : String(cause), cause);
+    throw unreadable(path, reasonOf(cause), cause);
   }
 }
 

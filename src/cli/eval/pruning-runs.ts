@@ -1,6 +1,6 @@
 /** What token pruning does to predictions: the same suffix and the same questions behind contexts that lose tokens. */
 import { fitsLayers, planPruning, prunedTokens, pruningSpec } from '../../engine/pruning.js';
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { PRUNING_WINDOW_TOKENS } from '../../limits.js';
 import type { Tokenizer } from '../../model/types.js';
 import type { NativeModel } from '../../native/contract.js';
@@ -26,9 +26,9 @@ export function waysOf(keeps: readonly number[]): readonly Way[] {
 function applied(tokens: Int32Array, context: number, { selection, keep }: Way, { layers, ...where }: Places) {
   if (selection === 'all') return { tokens, first: context };
   const plan = fitsLayers({ keep, ...where }, layers) ? planPruning({ keep, ...where }, layers) : null;
-  if (plan === null) throw new NibbleError('config_invalid', { key: 'keeps', message: 'nothing would be dropped' });
+  if (plan === null) throw configInvalid('keeps', 'nothing would be dropped');
   if (prunedTokens(plan, context) === 0) {
-    throw new NibbleError('config_invalid', { key: 'window', message: 'too short: nothing would be dropped' });
+    throw configInvalid('window', 'too short: nothing would be dropped');
   }
   if (selection === 'recent') {
     const left = context - prunedTokens(plan, context);

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.js';
 import type { OpenedModel } from '../../engine/open-types.js';
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { PRUNING_STAGES_MAX, PRUNING_WINDOW_TOKENS } from '../../limits.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
@@ -59,7 +59,7 @@ async function pruning(flags: PruningFlags): Promise<void> {
   const context = flags.window - flags.suffix;
   if (context < PRUNING_WINDOW_TOKENS || context % PRUNING_WINDOW_TOKENS !== 0) {
     const message = `window less suffix must be a multiple of ${PRUNING_WINDOW_TOKENS}`;
-    throw new NibbleError('config_invalid', { key: 'suffix', message });
+    throw configInvalid('suffix', message);
   }
   const opened = await openForEval(config, flags.window);
   const progress = createProgress();

@@ -1,5 +1,4 @@
 /** `nibble explore`: which accelerator and recipe for a model and a workload; simulated hardware, measured errors. */
-import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig, type SettingKey } from '../../config.js';
 import {
@@ -17,7 +16,7 @@ import { resolveModel } from '../../model/sources/resolve.js';
 import type { ModelFile } from '../../model/types.js';
 import { loadAddon } from '../../native/load.js';
 import { createProgress, type Progress } from '../bench/progress.js';
-import { checkWritable, machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
+import { checkWritable, machineOf, printJsonResult, sourceCommit, writeReport, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { measureCpu, measureLimits, rooflineSeconds } from './cpu.js';
 import { type Fidelity, measureFidelity } from './fidelity.js';
@@ -179,7 +178,7 @@ async function explore(flags: Flags): Promise<void> {
     const exploration = await runExploration(flags, progress, abort.signal);
     if (flags.out !== undefined) {
       const { renderExploration } = await import('./report.js');
-      await writeFile(flags.out, renderExploration(exploration));
+      await writeReport(flags.out, renderExploration(exploration));
     }
     const { machine, model } = exploration;
     if (flags.json === true) return await printJsonResult({ machine, model }, describeJson(exploration));

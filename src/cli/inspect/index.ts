@@ -1,5 +1,6 @@
 /** `nibble inspect`: what a model file holds, how it is computed, where it comes from, where its outliers are. */
 import type { Command } from 'commander';
+import { loadConfig } from '../../config.js';
 import { chooseLookups } from '../../engine/lookups.js';
 import { readModelFile } from '../../model/gguf.js';
 import { resolveModel } from '../../model/sources/resolve.js';
@@ -81,8 +82,8 @@ function outliersTable(statistics: Statistics): string {
 }
 
 async function inspect(name: string, flags: InspectFlags): Promise<void> {
-  const offline = flags.offline ?? /^(1|true)$/.test(process.env.NIBBLE_OFFLINE ?? '');
-  const path = await resolveModel(name, { offline, home: flags.home ?? null });
+  const { offline, home } = loadConfig(flags, process.env);
+  const path = await resolveModel(name, { offline, home });
   const file = await readModelFile(path);
   const statistics = flags.statistics === undefined ? null : await readStatistics(flags.statistics);
   const recipe = file.nibble?.recipe ?? null;
@@ -98,7 +99,7 @@ async function inspect(name: string, flags: InspectFlags): Promise<void> {
   }
   if (flags.recipe === true) return writeStdout(recipe === null ? 'null\n' : `${JSON.stringify(recipe, null, 2)}\n`);
   const plots = statistics === null ? '' : `\n${outliersTable(statistics)}`;
-  const lookups = await lookupLine(file, flags.home ?? null);
+  const lookups = await lookupLine(file, home);
   await writeStdout(printable(`${headLines(file)}\n${formatsTable(file)}${lookups}${plots}`));
 }
 

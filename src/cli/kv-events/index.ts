@@ -2,8 +2,9 @@
 import { once } from 'node:events';
 import { hostname } from 'node:os';
 import type { EngineObserver } from '../../engine/types.js';
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { KV_BLOCK_TOKENS } from '../../limits.js';
+import { listenFailure } from '../listen.js';
 import { BlockEvents, packCleared } from './blocks.js';
 import { Publisher } from './zmtp.js';
 
@@ -13,7 +14,7 @@ export type ModelEvents = Required<Pick<EngineObserver, 'onBlockStored' | 'onBlo
 function parseAddress(text: string): { readonly host: string; readonly port: number } {
   const [, host = '', port] = /^tcp:\/\/(.+):(\d{1,5})$/.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) {
-    throw new NibbleError('config_invalid', { key: 'kvEvents', message: 'must be tcp://address:port' });
+    throw configInvalid('kvEvents', 'must be tcp://address:port');
   }
   return { host: host === '*' ? '0.0.0.0' : host.replace(/^\[(.*)\]$/, '$1'), port: Number(port) };
 }
@@ -36,8 +37,7 @@ export class KvEvents {
     try {
       await once(server, 'listening');
     } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
-      throw new NibbleError('listen_failed', { address, message }, { cause });
+      throw listenFailure(address, cause);
     }
     return events;
   }

@@ -1,6 +1,6 @@
 /** `nibble poc`: the user's own prompts through a baseline and candidates on this machine, and what to deploy. */
 import { createHash } from 'node:crypto';
-import { stat, writeFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig, type SettingKey } from '../../config.js';
 import { NibbleError } from '../../errors.js';
@@ -13,7 +13,7 @@ import { createProgress, type Progress } from '../bench/progress.js';
 import { type Contender, readContender } from '../eval/compare/candidates.js';
 import { readText } from '../eval/data.js';
 import { type Asked, makeCandidate, readAskedList } from '../make-candidate.js';
-import { checkWritable, machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
+import { checkWritable, machineOf, printJsonResult, sourceCommit, writeReport, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { type Measured, measureModels } from './measure.js';
 import { choosePlan, type PlanFlags, pricePerThousand } from './plan.js';
@@ -161,7 +161,7 @@ async function study(task: Task, signal: AbortSignal, text: string): Promise<Poc
 async function report(flags: PocFlags, poc: Poc): Promise<void> {
   if (flags.out !== undefined) {
     const { renderPocPage } = await import('./report.js');
-    await writeFile(flags.out, renderPocPage(poc, flags.includePrompts === true));
+    await writeReport(flags.out, renderPocPage(poc, flags.includePrompts === true));
   }
   const { machine, models } = poc;
   if (flags.json === true) return printJsonResult({ machine, model: models[0]?.name ?? null }, describePocJson(poc));

@@ -1,5 +1,5 @@
 /** What steps cost: five numbers as they were printed, or what a running server has learned from its own. */
-import { NibbleError } from '../../errors.js';
+import { configInvalid, NibbleError } from '../../errors.js';
 import type { CostParameters } from '../../scheduler/step-cost.js';
 import { scrape } from '../bench/server-metrics.js';
 import { significant } from '../bench/statistics.js';
@@ -26,5 +26,5 @@ export async function readCost(text: string): Promise<CostParameters> {
   const cost = asCost(text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part))));
   if (cost !== null) return cost;
   const message = 'must be the address of a server, or ms per: step, token, row, prompt position, decode position';
-  throw new NibbleError('config_invalid', { key: 'cost', message });
+  throw configInvalid('cost', message);
 }

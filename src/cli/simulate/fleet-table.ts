@@ -1,5 +1,5 @@
 /** `nibble simulate --replicas`: a fleet of each size, under each way to route, as a table. */
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { formatTable, percent } from '../bench/table.js';
 import { predictFleet, routings } from './fleet.js';
 import type { Policy } from './policy.js';
@@ -15,7 +15,7 @@ const heads = [
 export function fleetTable(trace: string, sizes: readonly number[], policy: Policy, conditions: Conditions): string {
   const spec = parseTraceSpec(trace);
   if (spec === null) {
-    throw new NibbleError('config_invalid', { key: 'replicas', message: 'needs a trace of poisson:… or bursts:…' });
+    throw configInvalid('replicas', 'needs a trace of poisson:… or bursts:…');
   }
   const rows = sizes.flatMap((replicas) =>
     routings.map((routing) => {

@@ -2,7 +2,7 @@
  * Replicas behind a router, simulated: requests are divided as the router would, each replica serves its own. What the
  * router knows is what real ones know: how a prompt begins, and how many requests it has sent where lately.
  */
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { hashText } from '../../model/generated/random.js';
 import { LogHistogram } from '../../scheduler/log-histogram.js';
 import type { Arrival, ArrivalSource, SimulationResult } from '../../scheduler/simulation.js';
@@ -127,7 +127,7 @@ export function predictFleet(
   conditions: Conditions,
 ): SimulationResult {
   if (spec.kind === 'closed') {
-    throw new NibbleError('config_invalid', { key: 'replicas', message: 'needs a trace of poisson:… or bursts:…' });
+    throw configInvalid('replicas', 'needs a trace of poisson:… or bursts:…');
   }
   const source = syntheticSource({ ...spec, rate: spec.rate * replicas, requests: spec.requests * replicas });
   const parts = divide(drain(source), replicas, routing);

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import Type, { type Static } from 'typebox';
 import { Value } from 'typebox/value';
-import { NibbleError } from '../../errors.js';
+import { configInvalid, NibbleError, reasonOf } from '../../errors.js';
 import { Random } from '../../model/generated/random.js';
 import type { Arrival, ArrivalSource } from '../../scheduler/simulation.js';
 
@@ -45,7 +45,7 @@ export function parseTraceSpec(text: string): TraceSpec | null {
     const [, name = '', value = ''] = /^([a-z]+)=(\d+(?:\.\d+)?)$/.exec(item) ?? [];
     if (!isTraceNumber(name)) {
       const message = `'${item}' is not of the form name=number with one of: ${Object.keys(numbers).join(', ')}`;
-      throw new NibbleError('config_invalid', { key: 'trace', message });
+      throw configInvalid('trace', message);
     }
     numbers[name] = Number(value);
   }
@@ -53,7 +53,7 @@ export function parseTraceSpec(text: string): TraceSpec | null {
     const isCount = name !== 'rate';
     if (numbers[name] <= 0 || (isCount && !Number.isInteger(numbers[name]))) {
       const message = `${name} must be ${isCount ? 'an integer of at least 1' : 'more than 0'}`;
-      throw new NibbleError('config_invalid', { key: 'trace', message });
+      throw configInvalid('trace', message);
     }
   }
   return { kind: kind as TraceSpec['kind'], ...numbers };
@@ -139,7 +139,7 @@ export async function readTrace(path: string): Promise<readonly Line[]> {
     }
   } catch (cause) {
     if (cause instanceof NibbleError) throw cause;
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = reasonOf(cause);
     throw new NibbleError('data_unreadable', { path, message }, { cause });
   }
   return lines.sort((a, b) => a.t - b.t);

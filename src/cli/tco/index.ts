@@ -1,5 +1,4 @@
 /** `nibble tco`: what a workload costs in each of several ways, when one pays for itself, and how sure that is. */
-import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../config.js';
 import { analyze } from '../../cost/tco/analysis.js';
@@ -7,7 +6,7 @@ import type { Scenario } from '../../cost/tco/scenario.js';
 import { NibbleError } from '../../errors.js';
 import { loadAddon } from '../../native/load.js';
 import { integerIn } from '../bench/arguments.js';
-import { machineOf, printJsonResult, sourceCommit, writeStdout } from '../output.js';
+import { machineOf, printJsonResult, sourceCommit, writeReport, writeStdout } from '../output.js';
 import { addSettingOptions } from '../settings.js';
 import { DRAWS, SEED } from './defaults.js';
 import { examples } from './examples.js';
@@ -50,9 +49,7 @@ async function tco(flags: TcoFlags, command: Command): Promise<void> {
     const { renderTcoPage } = await import('./report.js');
     const commandLine = ['nibble', ...process.argv.slice(2)].join(' ');
     const origin = { date: new Date().toISOString(), commit: await sourceCommit(), command: commandLine };
-    await writeFile(flags.out, renderTcoPage(plan, origin)).catch((cause: Error) => {
-      throw new NibbleError('output_unwritable', { path: flags.out ?? '', message: cause.message }, { cause });
-    });
+    await writeReport(flags.out, renderTcoPage(plan, origin));
   }
   if (flags.json === true) {
     const machine = machineOf(loadAddon().cpuInfo());

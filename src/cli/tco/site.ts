@@ -1,7 +1,7 @@
 /** Puts into a scenario what is known of this site: what was measured on it, and what it pays. */
 import { ratesAt } from '../../cost/price.js';
 import type { RecipeFigures, Scenario } from '../../cost/tco/scenario.js';
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { readPrices } from '../prices.js';
 
 /** Boxes that stand for this machine have the recipes that were measured on it, instead of those of the scenario. */
@@ -26,7 +26,7 @@ export function withPrices(scenario: Scenario, path: string): Scenario {
   const { pue, hardwarePrice, hardwareYears } = prices;
   if (prices.currency !== scenario.currency) {
     const message = `${path} is in ${prices.currency}, the scenario in ${scenario.currency}`;
-    throw new NibbleError('config_invalid', { key: 'prices', message }, { param: 'prices' });
+    throw configInvalid('prices', message);
   }
   const lifeMonths = Math.max(1, Math.round(12 * hardwareYears));
   const options = scenario.options.map((option) => {

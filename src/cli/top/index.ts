@@ -1,7 +1,7 @@
 /** `nibble top`: what a server is doing, once a second, from its metrics. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { NibbleError } from '../../errors.js';
+import { configInvalid, messageOf, NibbleError } from '../../errors.js';
 import { type Load, loadBetween } from '../../ui/load.js';
 import { parseMetrics, type Snapshot } from '../../ui/metrics-text.js';
 import { writeStdout } from '../output.js';
@@ -29,7 +29,7 @@ async function scrape(url: string): Promise<Snapshot> {
     return parseMetrics(text, performance.now());
   } catch (error) {
     if (error instanceof NibbleError) throw error;
-    throw failed(error instanceof Error ? error.message : String(error), error);
+    throw failed(messageOf(error instanceof Error ? (error.cause ?? error) : error), error);
   }
 }
 
@@ -65,7 +65,7 @@ async function follow(url: string): Promise<void> {
 }
 
 async function top({ url, once: isOnce }: TopFlags): Promise<void> {
-  if (!URL.canParse(url)) throw new NibbleError('config_invalid', { key: 'url', message: 'must be a URL' });
+  if (!URL.canParse(url)) throw configInvalid('url', 'must be a URL');
   await (isOnce === true || !process.stdout.isTTY ? once(url) : follow(url));
 }
 

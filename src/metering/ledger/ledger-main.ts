@@ -1,5 +1,6 @@
 /** The ledger's thread: the disk may be slow, full or broken, and no request notices. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { messageOf } from '../../errors.js';
 import type { LedgerAnswer, LedgerRequest, LedgerThreadData } from './messages.js';
 import { report } from './report.js';
 import { LedgerError, LedgerStore, setAside } from './store.js';
@@ -70,7 +71,7 @@ parentPort?.on('message', (request: LedgerRequest) => {
   try {
     reply = answer(request);
   } catch (error) {
-    reply = { kind: 'failed', message: error instanceof Error ? error.message : String(error) };
+    reply = { kind: 'failed', message: messageOf(error) };
   }
   parentPort?.postMessage(reply);
 });

@@ -1,6 +1,6 @@
 /** The server's side of the ledger: takes rows, answers reports, and never makes a request wait or fail. */
 import type { Worker } from 'node:worker_threads';
-import { NibbleError } from '../../errors.js';
+import { messageOf, NibbleError } from '../../errors.js';
 import { LEDGER_CLOSE_MS, LEDGER_REPORTS_WAITING_MAX, LEDGER_RETRY_MS, LEDGER_ROWS_WAITING_MAX } from '../../limits.js';
 import { startThread } from '../../worker-thread.js';
 import type { LedgerAnswer, LedgerRequest, LedgerThreadData } from './messages.js';
@@ -136,7 +136,7 @@ export class Ledger {
       const job = this.#worker === worker ? this.#jobs.shift() : undefined;
       if (job !== undefined) this.#take(job, answer);
     });
-    worker.on('error', (error) => died(error instanceof Error ? error.message : String(error)));
+    worker.on('error', (error) => died(messageOf(error)));
     worker.on('exit', (code) => died(`the ledger's thread ended with code ${code}`));
     return worker;
   }

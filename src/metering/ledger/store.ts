@@ -2,6 +2,7 @@
 import { closeSync, openSync, readSync, renameSync } from 'node:fs';
 // A native package: it stays outside the bundle, and only the ledger's thread and its export load it.
 import Database from 'libsql';
+import { messageOf } from '../../errors.js';
 import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION, UPSERT } from './schema.js';
 import type { LedgerRow } from './types.js';
 
@@ -38,7 +39,7 @@ function checkHeader(path: string): void {
     }
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
-    throw new LedgerError('failed', error instanceof Error ? error.message : String(error), error);
+    throw new LedgerError('failed', messageOf(error), error);
   }
   const isOurs = header.readUInt32BE(applicationIdAt) === APPLICATION_ID;
   // A database that was made, but not filled before the power went: nothing is in it yet.
@@ -53,7 +54,7 @@ function isUntouched(header: Buffer): boolean {
 
 function faultOf(error: unknown): LedgerError {
   if (error instanceof LedgerError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   const isCorrupt = code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
   return new LedgerError(isCorrupt ? 'corrupt' : 'failed', code === '' ? message : `${code}: ${message}`, error);

@@ -3,7 +3,7 @@
  * empty environment and bounds on time, memory and output; the interpreter gives it values and no way out of them.
  */
 import type { Worker } from 'node:worker_threads';
-import { NibbleError } from '../../errors.js';
+import { messageOf, NibbleError } from '../../errors.js';
 import {
   CHAT_PROMPT_CHARS_MAX,
   CHAT_TEMPLATE_HEAP_MB_MAX,
@@ -100,7 +100,7 @@ export class ChatTemplate {
     const onDeath = (message: string) => {
       if (this.#worker === worker) this.#fail(`its thread ended: ${message}`);
     };
-    worker.on('error', (error) => onDeath(error instanceof Error ? error.message : String(error)));
+    worker.on('error', (error) => onDeath(messageOf(error)));
     worker.on('exit', (code) => onDeath(`exit code ${code}`));
     return worker;
   }

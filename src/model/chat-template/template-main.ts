@@ -1,6 +1,7 @@
 /** The thread of a chat template: parses it once, then renders one conversation after the other. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Template } from '@huggingface/jinja';
+import { messageOf } from '../../errors.js';
 import type { TemplateAnswer, TemplateSource } from './messages.js';
 
 const { source, constants, charsMax } = workerData as TemplateSource;
@@ -13,7 +14,7 @@ function render(variables: Readonly<Record<string, unknown>>): TemplateAnswer {
     if (text.length > charsMax) return { kind: 'failed', message: `the prompt has more than ${charsMax} characters` };
     return { kind: 'text', text };
   } catch (error) {
-    return { kind: 'failed', message: (error instanceof Error ? error.message : String(error)).slice(0, 256) };
+    return { kind: 'failed', message: messageOf(error).slice(0, 256) };
   }
 }
 

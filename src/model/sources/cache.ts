@@ -15,10 +15,9 @@ export type CacheRecord = {
   readonly origin: string;
 };
 
-/** `$NIBBLE_HOME/models`, else `$XDG_CACHE_HOME/nibble/models`, else `~/.cache/nibble/models`. */
+/** `models` in Nibble's own folder: the setting `home`, else `$XDG_CACHE_HOME/nibble`, else `~/.cache/nibble`. */
 export function modelsFolder(home: string | null, environment: Environment): string {
-  const chosen = home ?? environment.NIBBLE_HOME ?? '';
-  if (chosen !== '') return join(chosen, 'models');
+  if (home !== null) return join(home, 'models');
   // The XDG specification says to ignore a relative path.
   const xdg = environment.XDG_CACHE_HOME ?? '';
   return join(isAbsolute(xdg) ? xdg : join(environment.HOME || homedir(), '.cache'), 'nibble', 'models');

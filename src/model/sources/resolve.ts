@@ -1,7 +1,7 @@
 /** From what the user calls a model (path, known name, hub reference) to a verified file on disk. */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { NibbleError } from '../../errors.js';
+import { NibbleError, reasonOf } from '../../errors.js';
 import {
   type CacheRecord,
   commit,
@@ -105,7 +105,7 @@ function findWanted(nameOrPath: string, options: ResolveOptions): Wanted | null 
 async function locatePath(nameOrPath: string): Promise<LocatedModel> {
   const path = resolve(nameOrPath);
   const bytes = await fileBytes(path).catch((error: Error) => {
-    throw new NibbleError('model_file_unreadable', { path, message: error.message }, { cause: error });
+    throw new NibbleError('model_file_unreadable', { path, message: reasonOf(error) }, { cause: error });
   });
   if (bytes !== null) return { name: nameOrPath, path, bytes, sha256: null, source: 'path' };
   if (nameOrPath.includes('/') || nameOrPath.endsWith('.gguf')) throw new NibbleError('model_file_not_found', { path });

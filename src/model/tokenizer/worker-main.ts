@@ -1,5 +1,6 @@
 /** The tokenizer's thread: builds its tokenizer from `workerData`, then answers one text after the other. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { messageOf } from '../../errors.js';
 import { createTokenizer } from './index.js';
 import { type PackedMetadata, unpackMetadata, type WorkerAnswer, type WorkerRequest } from './worker-messages.js';
 
@@ -14,7 +15,7 @@ parentPort?.on('message', ({ job, text, options }: WorkerRequest) => {
     const answer: WorkerAnswer = {
       kind: 'failed',
       job,
-      message: error instanceof Error ? error.message : String(error),
+      message: messageOf(error),
     };
     parentPort?.postMessage(answer);
   }

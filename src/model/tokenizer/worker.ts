@@ -1,6 +1,6 @@
 /** Tokenization off the event loop: a long prompt takes seconds, during which `/health` must still answer. */
 import type { Worker } from 'node:worker_threads';
-import { NibbleError } from '../../errors.js';
+import { messageOf, NibbleError } from '../../errors.js';
 import { TOKENIZER_WAITING_CHARS_MAX, TOKENIZER_WAITING_MAX } from '../../limits.js';
 import { startThread } from '../../worker-thread.js';
 import type { EncodeOptions, TokenizerMetadata } from '../types.js';
@@ -72,7 +72,7 @@ export class TokenizerWorker {
       this.#worker = null;
       this.#failAll(new NibbleError('engine_failed', { message: `the tokenizer's thread ended: ${message}` }));
     };
-    worker.on('error', (error) => onDeath(error instanceof Error ? error.message : String(error)));
+    worker.on('error', (error) => onDeath(messageOf(error)));
     worker.on('exit', (code) => onDeath(`exit code ${code}`));
     return worker;
   }

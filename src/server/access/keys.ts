@@ -1,10 +1,10 @@
 /** API keys: who may ask, and how much. Only hashes are kept; keys themselves are never stored or logged. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import Type, { type Static } from 'typebox';
 import { Value } from 'typebox/value';
-import { NibbleError } from '../../errors.js';
+import { configInvalid } from '../../errors.js';
 import { API_KEYS_MAX } from '../../limits.js';
+import { readSettingJson } from '../../setting-file.js';
 import { Allowance, type AllowanceLimits } from './allowance.js';
 
 const limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }));
@@ -47,20 +47,11 @@ export type KeyEntry = {
 export type ApiKey = { readonly name: string; readonly allowance: Allowance; readonly sharesCache: boolean };
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
-const failure = (message: string, key: KeySetting, cause?: unknown) =>
-  new NibbleError('config_invalid', { key, message }, { param: key, cause });
-
 function parse(path: string, key: KeySetting): KeyFile {
-  let content: unknown;
-  try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    const isSyntax = cause instanceof SyntaxError;
-    throw failure(`${path} ${isSyntax ? 'is not valid JSON' : "can't be read"}`, key, cause);
-  }
+  const content = readSettingJson(key, path);
   if (Value.Check(KeyFile, content)) return content;
   const [first] = Value.Errors(KeyFile, content);
-  throw failure(`${path} is not a list of keys: ${first?.instancePath ?? ''} ${first?.message ?? ''}`, key);
+  throw configInvalid(key, `${path} is not a list of keys: ${first?.instancePath ?? ''} ${first?.message ?? ''}`);
 }
 
 /**
@@ -81,9 +72,9 @@ export function readKeys(
     .map((hash): KeyEntry => ({ name: `variable-${hash.toString('hex', 0, 4)}`, hash, limits: {} }));
   if (path === null) return fromVariable;
   const { keys } = parse(path, setting);
-  if (keys.length === 0) throw failure(`${path} has no keys`, setting);
+  if (keys.length === 0) throw configInvalid(setting, `${path} has no keys`);
   const names = new Set(keys.map(({ name }) => name));
-  if (names.size < keys.length) throw failure(`${path} has two keys of one name`, setting);
+  if (names.size < keys.length) throw configInvalid(setting, `${path} has two keys of one name`);
   const fromFile = keys.map(({ name, sha256: hex, sharesCache = false, ...limits }): KeyEntry => {
     return { name, hash: Buffer.from(hex, 'hex'), limits, sharesCache };
   });

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { basename, isAbsolute } from 'node:path';
 import { promisify } from 'node:util';
+import { messageOf } from '../../../errors.js';
 import { programFile } from '../../output.js';
 import { isObject } from './fields.js';
 import type { Outcome, Section } from './types.js';
@@ -23,7 +24,7 @@ export function commandLine({ args, isa }: Section): string {
 function reasonOf(error: unknown): string {
   const stderr = isObject(error) && typeof error.stderr === 'string' ? error.stderr : '';
   const line = stderr.trimEnd().split('\n').at(-1) ?? '';
-  return line.replace(/^nibble: /, '') || (error instanceof Error ? error.message : String(error));
+  return line.replace(/^nibble: /, '') || messageOf(error);
 }
 
 /**

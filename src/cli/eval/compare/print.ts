@@ -1,6 +1,5 @@
 /** Where a comparison goes: stdout, and a report. */
-import { writeFile } from 'node:fs/promises';
-import { printJsonResult, writeStdout } from '../../output.js';
+import { printJsonResult, writeReport, writeStdout } from '../../output.js';
 import { describeComparison, describeTable } from './present.js';
 import { renderReport } from './report.js';
 import type { Comparison } from './result.js';
@@ -10,7 +9,7 @@ export async function printComparison(
   comparison: Comparison,
   { out, json }: { readonly out?: string; readonly json?: boolean },
 ): Promise<void> {
-  if (out !== undefined) await writeFile(out, renderReport(comparison));
+  if (out !== undefined) await writeReport(out, renderReport(comparison));
   if (json === true) {
     const { machine, reference } = comparison;
     return printJsonResult({ machine, model: reference.name }, describeComparison(comparison));
