@@ -10,14 +10,14 @@ export function readSettingFile(key: string, path: string): Buffer {
   }
 }
 
-/** Its JSON, unchecked. Throws `config_invalid`, which quotes nothing of the file: that may hold keys. */
+/** Its JSON, unchecked. Throws `config_invalid`, which quotes nothing of the file, for that may hold secrets. */
 export function readSettingJson(key: string, path: string): unknown {
   const text = readSettingFile(key, path)
     .toString('utf8')
     .replace(/^\uFEFF/, '');
   try {
     return JSON.parse(text);
-  } catch (cause) {
-    throw configInvalid(key, `${path} is not valid JSON`, cause);
+  } catch {
+    throw configInvalid(key, `${path} is not valid JSON`);
   }
 }

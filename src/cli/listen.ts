@@ -91,7 +91,7 @@ export function onHangup(app: FastifyInstance, config: Config, logger: Logger, r
       if (tls !== null && app.server instanceof TlsServer) app.server.setSecureContext(tls);
       logger.info('API keys and certificates were read again');
     } catch (error) {
-      logger.error({ err: error }, 'API keys and certificates stay as they were');
+      logger.error({ reason: messageOf(error) }, 'API keys and certificates stay as they were');
     }
   });
 }

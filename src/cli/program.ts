@@ -18,6 +18,14 @@ import { registerTco } from './tco/index.js';
 import { registerTop } from './top/index.js';
 import { registerTune } from './tune.js';
 
+/** By what they are for, as the help shows them. */
+const commands = {
+  'Serve:': [registerServe, registerTop, registerDoctor, registerCost],
+  'Models:': [registerPull, registerQuantize, registerInspect, registerCalibrate, registerTune],
+  'Try and measure:': [registerGenerate, registerEval, registerBench],
+  'Plan:': [registerPoc, registerTco, registerSimulate, registerExplore],
+};
+
 export function createProgram(): Command {
   const program = new Command('nibble')
     .description('A CPU inference server for 4-bit-and-lower language models.')
@@ -34,21 +42,9 @@ export function createProgram(): Command {
             .replaceAll('\n', ' ')}\n`,
         ),
     });
-  registerServe(program);
-  registerGenerate(program);
-  registerPull(program);
-  registerBench(program);
-  registerEval(program);
-  registerQuantize(program);
-  registerExplore(program);
-  registerInspect(program);
-  registerDoctor(program);
-  registerTop(program);
-  registerCalibrate(program);
-  registerSimulate(program);
-  registerTco(program);
-  registerPoc(program);
-  registerCost(program);
-  registerTune(program);
+  for (const [heading, registrations] of Object.entries(commands)) {
+    program.commandsGroup(heading);
+    for (const register of registrations) register(program);
+  }
   return program;
 }

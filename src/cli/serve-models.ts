@@ -212,7 +212,7 @@ export async function openFirst(
 }
 
 /** The books of all models, without any yet. */
-export async function createModels(opener: ModelOpener, config: Config): Promise<Models> {
+export async function createModels(opener: ModelOpener, config: Config, logger: Logger): Promise<Models> {
   const [{ ModelRegistry }, { Routing }, { Models }, { Readiness }] = await Promise.all([
     import('../engine/model-registry.js'),
     import('../engine/routing.js'),
@@ -221,6 +221,7 @@ export async function createModels(opener: ModelOpener, config: Config): Promise
   ]);
   const registry = new ModelRegistry<ServedModel>({
     prepare: (name, source) => opener.prepare(name, source),
+    onFailure: (model, { code, message }) => logger.error({ model, code, reason: message }, 'not loaded'),
     budgetBytes: memoryBudget(config),
     now: () => performance.now(),
   });

@@ -127,7 +127,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const opening = openFirst(opener, config, sources, loading.signal);
   opening.catch(() => undefined);
   const { buildApp } = await import('../server/app.js');
-  const models = await createModels(opener, config);
+  const models = await createModels(opener, config, logger);
   const { createTracing } = await import('../server/tracing.js');
   const tracing = await createTracing(process.env, packageVersion(), logger);
   const app = buildApp({ models, metrics, tracing, logger, keys, tls, ...appSettings(config), costReports: energy });

@@ -1,4 +1,4 @@
-import { messageOf, NibbleError } from '../errors.js';
+import { NibbleError } from '../errors.js';
 import type { ConstraintEngine, Matcher } from '../grammar/grammar-engine.js';
 import type { Constraint } from '../grammar/types.js';
 import {
@@ -23,6 +23,7 @@ import { QueueEstimate } from '../scheduler/queue-estimate.js';
 import { Scheduler } from '../scheduler/scheduler.js';
 import type { Sequence } from '../scheduler/sequence.js';
 import type { StepPlan } from '../scheduler/step-plan.js';
+import { asNibbleError } from './as-nibble-error.js';
 import { checkRequests, refusalError, retrySeconds } from './check-request.js';
 import { deliver } from './delivery.js';
 import { LiveSequence, RequestGroup } from './live-sequence.js';
@@ -240,7 +241,7 @@ class StepEngine implements PinningEngine {
       const pruned = pruning === undefined ? {} : { pruning: pruningSpec(pruning, promptIds.length) };
       sequence.slot = this.model.openSlot({ ...sampling, ...earliestEnd, ...ids, ...pruned, ...masked });
     } catch (error) {
-      this.fail(sequence, engineFailed(error));
+      this.fail(sequence, asNibbleError(error));
     }
   }
 
@@ -269,7 +270,7 @@ class StepEngine implements PinningEngine {
 
   private stepReturned(plan: StepPlan<LiveSequence>, result: StepResult | null, error: unknown): void {
     if (result === null) {
-      const failure = engineFailed(error);
+      const failure = asNibbleError(error);
       for (const sequence of this.scheduler.fail(plan)) this.concludeFailed(sequence.owner, failure);
     } else {
       const nowMs = this.now();
@@ -350,9 +351,4 @@ function schedulerPruning(plan: PruningPlan | undefined, promptTokens: number): 
 
 function noConstraints(): never {
   throw new NibbleError('engine_failed', { message: 'constraints are not available' });
-}
-
-function engineFailed(cause: unknown): NibbleError {
-  const message = messageOf(cause);
-  return new NibbleError('engine_failed', { message }, { cause });
 }

@@ -4,8 +4,9 @@
  * bounded, the one whose last use is longest ago makes room. One that is in use is never taken away: it gets no new
  * users, and goes when the last one has left.
  */
-import { messageOf, NibbleError } from '../errors.js';
+import { NibbleError } from '../errors.js';
 import { LOAD_RETRY_MS, MODELS_MAX, WAITING_MAX } from '../limits.js';
+import { asNibbleError } from './as-nibble-error.js';
 
 /** A model in memory. */
 export type LoadedModel<M> = {
@@ -26,6 +27,8 @@ export type PreparedModel<M> = {
 export type RegistryOptions<M> = {
   /** Looks at a model's file without loading it. */
   readonly prepare: (name: string, source: string) => Promise<PreparedModel<M>>;
+  /** Told why a model could not be loaded. */
+  readonly onFailure: (name: string, error: NibbleError) => void;
   /** What all loaded models may take together, bytes; null: no bound. */
   readonly budgetBytes: number | null;
   /** Milliseconds of a monotonic clock. */
@@ -71,12 +74,6 @@ function createSignal(): Signal {
     raise = resolve;
   });
   return { raised, raise };
-}
-
-function asNibbleError(error: unknown): NibbleError {
-  if (error instanceof NibbleError) return error;
-  const message = messageOf(error);
-  return new NibbleError('engine_failed', { message }, { cause: error });
 }
 
 const unavailable = (model: string, cause: NibbleError): NibbleError =>
@@ -286,6 +283,7 @@ export class ModelRegistry<M> {
     } catch (cause) {
       const error = asNibbleError(cause);
       entry.state = { kind: 'unloaded', failure: { error, atMs: this.#options.now() } };
+      this.#options.onFailure(entry.name, error);
       for (const waiter of waiters) waiter.reject(unavailable(entry.name, error));
     }
   }

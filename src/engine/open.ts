@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { chooseKvTokens } from '../config.js';
-import { type ErrorCode, errorTable, messageOf, NibbleError, reasonOf } from '../errors.js';
+import { NibbleError, reasonOf } from '../errors.js';
 import { GrammarEngine } from '../grammar/grammar-engine.js';
 import { CONTEXT_TOKENS_MAX, KV_BLOCK_TOKENS, STEP_ROWS_MAX, STEP_TOKENS_MAX } from '../limits.js';
 import { ChatTemplate } from '../model/chat-template/index.js';
@@ -17,22 +17,12 @@ import { TokenizerWorker } from '../model/tokenizer/worker.js';
 import type { ModelFile } from '../model/types.js';
 import type { LoadOptions, NativeModel } from '../native/contract.js';
 import { loadAddon } from '../native/load.js';
+import { asNibbleError } from './as-nibble-error.js';
 import { createEngine } from './engine.js';
 import { chooseLookups } from './lookups.js';
 import type { OpenedModel, OpenModelOptions, PreparedFile } from './open-types.js';
 import { storePack } from './pack-cache.js';
 import { type PinTarget, pinPrefixes } from './pin-prefixes.js';
-
-/** The addon's coded errors as ours: codes of the table keep their name, the rest are the engine's. */
-export function asNibbleError(error: unknown): NibbleError {
-  if (error instanceof NibbleError) return error;
-  const message = messageOf(error);
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  if (code.startsWith('model_tensor_') && code !== 'model_tensor_type_unsupported' && Object.hasOwn(errorTable, code)) {
-    return new NibbleError(code as Extract<ErrorCode, 'model_tensor_shape'>, { message }, { cause: error });
-  }
-  return new NibbleError('engine_failed', { message }, { cause: error });
-}
 
 type LoadSizes = { readonly contextTokensMax: number; readonly kvBlockCount: number };
 

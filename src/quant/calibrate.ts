@@ -2,7 +2,7 @@
  * Calibration: statistics of what a model's linear layers read while it computes texts on the float path. One pass for
  * all layers. Weight quantizers, channel scaling and activation formats are chosen by them.
  */
-import { asNibbleError } from '../engine/open.js';
+import { asNibbleError } from '../engine/as-nibble-error.js';
 import { NibbleError } from '../errors.js';
 import { KV_BLOCK_TOKENS, STEP_TOKENS_MAX } from '../limits.js';
 import {

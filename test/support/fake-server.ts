@@ -107,6 +107,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
     prepare: async (name) => {
       throw new NibbleError('model_file_not_found', { path: name });
     },
+    onFailure: () => undefined,
     budgetBytes: null,
     now: () => performance.now(),
   });

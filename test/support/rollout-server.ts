@@ -103,7 +103,7 @@ export class RolloutServer {
     const logger = pino({ level: 'silent' });
     const energy = new Energy(new EnergyMonitor(new CpuTimeMeter(10)), null);
     const opener = new ModelOpener(config, prepareModel, metrics, logger, { energy, kvEvents: null });
-    const models = await createModels(opener, config);
+    const models = await createModels(opener, config, logger);
     const sources = namedSources(config);
     becomeReady(models, await openFirst(opener, config, sources, new AbortController().signal), sources);
     const keys = new KeyStore([{ name: 'admin', hash: createHash('sha256').update(ADMIN_KEY).digest(), limits: {} }]);

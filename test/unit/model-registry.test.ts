@@ -14,6 +14,7 @@ const never = new AbortController().signal;
 function kit(sizes: Readonly<Record<string, number>>, budgetBytes: number | null = null) {
   const opens: string[] = [];
   const closes: string[] = [];
+  const failures: string[] = [];
   const inMemory = new Set<string>();
   const state = { nowMs: 0, broken: new Set<string>(), held: null as Promise<void> | null, mostBytes: 0 };
   const bytesInMemory = () => [...inMemory].reduce((sum, name) => sum + (sizes[name] ?? 0), 0);
@@ -36,12 +37,13 @@ function kit(sizes: Readonly<Record<string, number>>, budgetBytes: number | null
       };
       return { bytes, open };
     },
+    onFailure: (name, { code }) => failures.push(`${name} ${code}`),
     budgetBytes,
     now: () => state.nowMs,
   });
   for (const name of Object.keys(sizes)) registry.add(name, `${name}.gguf`);
   const stateOf = (name: string) => registry.list().find((model) => model.name === name)?.state;
-  return { registry, opens, closes, inMemory, state, stateOf };
+  return { registry, opens, closes, failures, inMemory, state, stateOf };
 }
 
 test('a model is loaded when it is first asked for, once for all who wait', async () => {
@@ -100,7 +102,7 @@ test('a model larger than all memory is refused, and nothing makes room for it',
 });
 
 test('a failure is told to all who wait, and to others until it is worth another attempt', async () => {
-  const { registry, state, opens } = kit({ a: 1 });
+  const { registry, state, opens, failures } = kit({ a: 1 });
   state.broken.add('a');
   for (const outcome of await Promise.allSettled([registry.acquire('a', never), registry.acquire('a', never)])) {
     assert.equal(outcome.status === 'rejected' && outcome.reason.code, 'model_unavailable');
@@ -111,7 +113,7 @@ test('a failure is told to all who wait, and to others until it is worth another
   await assert.rejects(registry.acquire('a', never), { code: 'model_unavailable', retryAfterSeconds: 5 });
   state.nowMs = LOAD_RETRY_MS;
   assert.equal((await registry.acquire('a', never)).model, 'a');
-  assert.deepEqual(opens, ['a']);
+  assert.deepEqual([opens, failures], [['a'], ['a model_file_not_found']]);
 });
 
 test('who gives up waiting is gone, and the model is loaded all the same', async () => {

@@ -5,7 +5,7 @@
  * 2102.05426) and Block-AP (EfficientQAT, arXiv 2407.11062).
  */
 import { availableParallelism } from 'node:os';
-import { asNibbleError } from '../../engine/open.js';
+import { asNibbleError } from '../../engine/as-nibble-error.js';
 import { NibbleError } from '../../errors.js';
 import { type LayerClass, layerClasses, type Recipe } from '../../model/recipe-types.js';
 import type {
