@@ -3,7 +3,7 @@ import { NibbleError } from '../errors.js';
 import { RECIPE_BYTES_MAX } from '../limits.js';
 import { metadataInvalid, optionalInteger, optionalString, required } from './gguf-metadata.js';
 import { FORMAT_VERSION_KEY, type GgufMetadata, type GgufValue } from './gguf-types.js';
-import { checkLayers, parseRecipeText } from './recipe.js';
+import { forLayers, parseRecipeText } from './recipe.js';
 import type { Recipe } from './recipe-types.js';
 
 /** Of what `quantize` writes. Files of older versions are read; a newer one may mean what this program doesn't know. */
@@ -55,8 +55,7 @@ export function readNibbleMetadata(metadata: GgufMetadata, layers: number): Nibb
   const text = required(keys.recipe, optionalString(metadata, keys.recipe));
   if (text.length > RECIPE_BYTES_MAX)
     throw metadataInvalid(keys.recipe, `has more than ${RECIPE_BYTES_MAX} characters`);
-  const recipe = parseRecipeText(text);
-  checkLayers(recipe, layers);
+  const recipe = forLayers(parseRecipeText(text), layers);
   const toolVersion = required(keys.tool, optionalString(metadata, keys.tool));
   if (!/^[\x20-\x7e]{1,64}$/.test(toolVersion)) throw metadataInvalid(keys.tool, 'is not a version');
   const seed = metadata.get(keys.seed);

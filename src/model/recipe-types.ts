@@ -79,6 +79,8 @@ const layerLinears = Object.fromEntries(layerClasses.map((name) => [name, linear
   typeof linear
 >;
 
+const place = Type.Number({ minimum: 0, maximum: 1 });
+
 export const recipeSchema = Type.Object(
   {
     version: Type.Literal(1, { description: 'Version of this description.' }),
@@ -92,6 +94,17 @@ export const recipeSchema = Type.Object(
         ...closed,
         description: 'Classes of single layers that differ, by the number of the layer (from 0).',
       }),
+    ),
+    spans: Type.Optional(
+      Type.Array(
+        Type.Object({ from: place, to: place, ...Type.Partial(Type.Object(layerLinears)).properties }, closed),
+        {
+          maxItems: 64,
+          description:
+            'Classes of layers that differ, by place: layer i of n is within `from` (0: the first) to `to` (1: behind ' +
+            'the last) if (i + ½)/n is. Later spans go before earlier ones, `layers` before all.',
+        },
+      ),
     ),
     rounding: Type.Enum(['rtn', 'gptq'], {
       description:

@@ -58,7 +58,7 @@ export function parseRecipe(value: unknown): Recipe {
     const message = first?.keyword === 'boolean' ? 'is not known' : `${first?.message ?? 'is wrong'}${allowed}`;
     throw invalid(`${place === '' ? 'the recipe' : place.slice(0, 100)} ${message}`);
   }
-  const { classes, layers = {} } = value;
+  const { classes, layers = {}, spans = [] } = value;
   if (value.rotation !== undefined && (value.scaling !== 'none' || value.tender !== undefined)) {
     throw invalid('rotation mixes the channels that scaling and tender tell apart');
   }
@@ -67,10 +67,16 @@ export function parseRecipe(value: unknown): Recipe {
     throw invalid('reconstruction goes with rotation');
   }
   if (isRow(classes.embedding.weights)) throw invalid('embedding: rows are read one by one; take groups or floats');
-  for (const [layer, overrides] of Object.entries(layers)) {
+  const empty = spans.find(({ from, to }) => from >= to);
+  if (empty !== undefined) throw invalid(`spans: nothing is from ${empty.from} to ${empty.to}`);
+  const overrides = [
+    ...Object.entries(layers).map(([layer, linears]) => [`layer ${layer}`, linears] as const),
+    ...spans.map((span) => [`span ${span.from} to ${span.to}`, span] as const),
+  ];
+  for (const [where, linears] of overrides) {
     for (const name of layerClasses) {
-      const linear = overrides[name];
-      if (linear !== undefined) checkLinear(`layer ${layer}, ${name}`, name, linear, value);
+      const linear = linears[name];
+      if (linear !== undefined) checkLinear(`${where}, ${name}`, name, linear, value);
     }
   }
   return value;
@@ -93,12 +99,28 @@ export function layerRecipe(recipe: Recipe, layer: number): LayerRecipe {
   return { qkv, output, gateUp, down, ...recipe.layers?.[layer] };
 }
 
-/** Throws `recipe_invalid` if it speaks of layers that a model of `layers` layers doesn't have. */
-export function checkLayers(recipe: Recipe, layers: number): void {
+/** What the spans say, as overrides of a model's layers. */
+function withoutSpans({ spans, ...recipe }: Recipe, layers: number): Recipe {
+  if (spans === undefined) return recipe;
+  const overrides: NonNullable<Recipe['layers']> = {};
+  for (let layer = 0; layer < layers; layer += 1) {
+    const place = (layer + 0.5) / layers;
+    const linears = spans.flatMap(({ from, to, ...classes }) => (from <= place && place < to ? [classes] : []));
+    const merged = Object.assign({}, ...linears, recipe.layers?.[layer]);
+    if (Object.keys(merged).length > 0) overrides[layer] = merged;
+  }
+  return { ...recipe, layers: overrides };
+}
+
+/**
+ * The recipe as a model of `layers` layers has it: spans are layers. Throws `recipe_invalid` if it speaks of layers that
+ * the model doesn't have.
+ */
+export function forLayers(recipe: Recipe, layers: number): Recipe {
   const beyond = Object.keys(recipe.layers ?? {}).find((layer) => Number(layer) >= layers);
   if (beyond !== undefined) throw invalid(`layer ${beyond}: the model has layers 0 to ${layers - 1}`);
   const { afterLayer = 0, stages = 0 } = recipe.pruning ?? {};
-  if (afterLayer + stages < layers) return;
+  if (afterLayer + stages < layers) return withoutSpans(recipe, layers);
   throw invalid(`pruning after layer ${afterLayer} in ${stages} stages: the model has ${layers} layers`);
 }
 

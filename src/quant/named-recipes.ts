@@ -39,6 +39,21 @@ function agile(): Recipe {
   return { ...base, classes: { ...base.classes, qkv: { weights: 'w4g32a', activations: 'a8' } } };
 }
 
+/**
+ * 4.8 bits a weight of the layers. The fifth bit goes to q, k and v, the most sensitive by far for their size, to gate
+ * and up near the end, more sensitive the later, and to `down` at both ends, where a few channels are huge.
+ */
+function w4mix(): Recipe {
+  const base = uniform('w4mix', 'w4g64a', 'a8', gptq);
+  const fine = { weights: 'w5g32', activations: 'a8' } as const;
+  const spans = [
+    { from: 0, to: 1 / 15, down: fine },
+    { from: 0.8, to: 1, gateUp: fine },
+    { from: 14 / 15, to: 1, down: fine },
+  ];
+  return { ...base, classes: { ...base.classes, qkv: fine }, spans };
+}
+
 const tender = (bits: 4 | 8) => ({ groups: bits === 8 ? 4 : 8, bits, chunkTokens: 256, steps: 'token' }) as const;
 
 // Feedback in the order of the file's inputs: behind a rotation no input is larger than the others.
@@ -61,6 +76,7 @@ const all: readonly (readonly [Recipe, string])[] = [
   [uniform('w4a8-sym', 'w4g32', 'a8', gptq), '4-bit weights in symmetric groups of 32 (the size of Q4_0)'],
   [uniform('w4a8-g64', 'w4g64a', 'a8', gptq), '4-bit weights in affine groups of 64'],
   [uniform('w4a8-g128', 'w4g128a', 'a8', gptq), '4-bit weights in affine groups of 128'],
+  [w4mix(), '4.8 bits: 5 for q, k and v, for the last gate and up, and for `down` at both ends'],
   [uniform('w4a4', 'w4g32a', 'a4', gptq), '4-bit weights and activations'],
   [agile(), '8-bit activations, 4 bits for rows of tokens that rest on the first one'],
   [uniform('tender-int8', 'w8row', 'tender8', { tender: tender(8) }), '8 bits in groups of channels'],

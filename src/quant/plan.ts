@@ -1,6 +1,6 @@
 /** What a recipe means for a model: the format of every tensor, and the order of the work. */
 import { NibbleError } from '../errors.js';
-import { checkLayers, layerMatrix, layerRecipe, weightFormat } from '../model/recipe.js';
+import { forLayers, layerMatrix, layerRecipe, weightFormat } from '../model/recipe.js';
 import {
   type LayerClass,
   type LinearRecipe,
@@ -61,8 +61,8 @@ function fitting(name: WeightFormatName, inputs: number): WeightFormatName {
 }
 
 /** The recipe with groups that divide the model's widths, and a head that is the embedding like the embedding. */
-function fitRecipe(recipe: Recipe, file: ModelFile): Pick<Plan, 'recipe' | 'notes'> {
-  checkLayers(recipe, file.architecture.layers);
+function fitRecipe(wanted: Recipe, file: ModelFile): Pick<Plan, 'recipe' | 'notes'> {
+  const recipe = forLayers(wanted, file.architecture.layers);
   const widths = inputsOf(file.architecture);
   const notes = new Set<string>();
   const fit = <T extends { readonly weights: WeightFormatName }>(what: string, linear: T, inputs: number): T => {

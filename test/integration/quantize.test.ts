@@ -93,6 +93,19 @@ test('rounding to nearest gives the bytes of the tools that made the format comm
   }
 });
 
+test('places of a recipe become layers of the model: the last of three has its gate and up in five bits', async () => {
+  const { plan } = await kit.run('f32.gguf', 'mix.gguf', { recipe: 'w4mix', set: ['rounding=rtn', 'clip=none'] });
+  const fine = { weights: 'w5g32', activations: 'a8' } as const;
+  assert.deepEqual([plan.recipe.spans, plan.recipe.layers], [undefined, { 2: { gateUp: fine } }]);
+  const { tensors, nibble } = await readModelFile(kit.path('mix.gguf'));
+  assert.deepEqual(nibble?.recipe, plan.recipe);
+  const typesOf = (part: string) =>
+    tensors.flatMap(({ name, type }) => (name.endsWith(`${part}.weight`) ? [tensorTypeName(type)] : []));
+  assert.deepEqual(typesOf('attn_v'), ['Q5_0', 'Q5_0', 'Q5_0']);
+  for (const part of ['ffn_gate', 'ffn_up']) assert.deepEqual(typesOf(part), ['NB_W4G64A', 'NB_W4G64A', 'Q5_0']);
+  for (const part of ['attn_output', 'ffn_down']) assert.deepEqual(new Set(typesOf(part)), new Set(['NB_W4G64A']));
+});
+
 test('Tender: the file has the order and steps of every input, and computes near the floats', async () => {
   const squares = (values: readonly number[]) => values.reduce((sum, value) => sum + value * value, 0);
   const exact = (await logitsOf(kit.path('f32.gguf'), 'f32')).flat();

@@ -1,5 +1,5 @@
 /** The tables of docs/quantization.md, from the schema of recipes and the list of named ones. */
-import { recipeSchema, weightFormatInfos } from '../../src/model/recipe-types.js';
+import { layerClasses, recipeSchema, weightFormatInfos } from '../../src/model/recipe-types.js';
 import { namedRecipes } from '../../src/quant/named-recipes.js';
 
 type Node = {
@@ -52,9 +52,10 @@ function recipeTable(): string {
 function namedRecipesTable(): string {
   const rows = [...namedRecipes].map(([name, { recipe, about }]) => {
     const { qkv, down } = recipe.classes;
+    const weights = [...new Set(layerClasses.map((each) => `\`${recipe.classes[each].weights}\``))].join(', ');
     const activations =
       qkv.activations === down.activations ? down.activations : `${qkv.activations}, ${down.activations}`;
-    return [`\`${name}\``, `\`${down.weights}\` × \`${activations}\``, recipe.rounding, about];
+    return [`\`${name}\``, `${weights} × \`${activations}\``, recipe.rounding, about];
   });
   const head = ['Recipe', 'Layers', 'Rounding', ''];
   return table([head, head.map(() => '---'), ...rows]);

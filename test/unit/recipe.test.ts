@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { NibbleError } from '../../src/errors.js';
 import {
   activationsFor,
+  forLayers,
   kvOf,
   layerMatrix,
   layerRecipe,
@@ -39,6 +40,7 @@ test('every named recipe passes its own check and survives JSON', () => {
     'w4a8',
     'w4a8-g64',
     'w4a8-g128',
+    'w4mix',
     'agile',
     'tender-int8',
     'tender-int4',
@@ -78,6 +80,31 @@ test('a file says what differs from a named recipe, and --set changes it further
   assert.deepEqual(layerRecipe(recipe, 2).down, { weights: 'w8g32', activations: 'a8' });
   assert.deepEqual(layerRecipe(recipe, 5).qkv, { weights: 'w5g32', activations: 'a8' }, 'what is not set stays');
   assert.deepEqual(layerRecipe(recipe, 4), layerRecipe(recipe, 0));
+});
+
+test('spans say what layers have by their place, whatever their number; single layers go before them', () => {
+  const linear = (weights: 'w5g32' | 'w8g32') => ({ weights, activations: 'a8' });
+  const recipe = parseRecipe({
+    ...namedRecipes.get('w4a8')?.recipe,
+    spans: [
+      { from: 0.5, to: 1, gateUp: linear('w5g32'), down: linear('w5g32') },
+      { from: 0.75, to: 1, down: linear('w8g32') },
+    ],
+    layers: { 7: { gateUp: linear('w8g32') } },
+  });
+  const bits = (layers: number, name: 'gateUp' | 'down') => {
+    const own = forLayers(recipe, layers);
+    assert.equal(own.spans, undefined);
+    return Array.from({ length: layers }, (_, i) => layerRecipe(own, i)[name].weights[1]).join('');
+  };
+  // Of 8 layers number 4 is the first with its middle beyond 1/2, and 6 the first beyond 3/4; of 10, 5 and 8 (7.5/10
+  // is where the span begins: number 7 has its middle there, so it is the first).
+  assert.deepEqual([bits(8, 'gateUp'), bits(8, 'down')], ['44445558', '44445588']);
+  assert.deepEqual([bits(10, 'gateUp'), bits(10, 'down')], ['4444455855', '4444455888']);
+  const span = { from: 0.5, to: 0.5, down: linear('w8g32') };
+  assert.throws(() => parseRecipe({ ...recipe, spans: [span] }), invalid(/nothing is from 0.5 to 0.5/));
+  const broken = { from: 0, to: 1, qkv: { weights: 'f16', activations: 'a8' } };
+  assert.throws(() => parseRecipe({ ...recipe, spans: [broken] }), invalid(/span 0 to 1, qkv/));
 });
 
 test('keys and values are cached as the command says, else as the file says, else in f16', () => {
