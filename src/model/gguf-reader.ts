@@ -183,7 +183,7 @@ async function readFrom(file: FileHandle, path: string, fileBytes: number): Prom
       filled += bytesRead;
     }
     try {
-      return parseHeader(new Cursor(path, buffer, fileBytes));
+      return parseGgufHeader(path, buffer, fileBytes);
     } catch (error) {
       if (!(error instanceof BufferTooShort)) throw error;
       if (readBytes === readMax) throw invalid(path, `its header is larger than ${HEADER_BYTES_MAX} bytes`);
@@ -191,8 +191,9 @@ async function readFrom(file: FileHandle, path: string, fileBytes: number): Prom
   }
 }
 
-function parseHeader(cursor: Cursor): GgufHeader {
-  const { path, fileBytes } = cursor;
+/** The header of a file of `fileBytes`, of which `bytes` are the first. Throws as `readGgufHeader` does, or BufferTooShort. */
+export function parseGgufHeader(path: string, bytes: Buffer, fileBytes: number): GgufHeader {
+  const cursor = new Cursor(path, bytes, fileBytes);
   if (cursor.u32('the magic number') !== GGUF_MAGIC) throw invalid(path, 'it does not start with "GGUF"');
   const version = cursor.u32('the version');
   if (version !== 0 && (version & 0xffff) === 0) throw invalid(path, 'big-endian files are not supported');

@@ -4,7 +4,7 @@ import { NibbleError } from '../errors.js';
 import { readArchitecture, readArchitectureName } from './architecture.js';
 import { checkTensors } from './architecture-tensors.js';
 import { optionalInteger } from './gguf-metadata.js';
-import { readGgufHeader } from './gguf-reader.js';
+import { type GgufHeader, readGgufHeader } from './gguf-reader.js';
 import { readTokenizerMetadata } from './gguf-tokenizer.js';
 import { readNibbleMetadata } from './nibble-metadata.js';
 import type { ModelFile } from './types.js';
@@ -17,7 +17,11 @@ import type { ModelFile } from './types.js';
  * `model_format_version_unsupported`, `recipe_invalid`, `model_tensor_unknown`, `model_tensor_shape`, `model_tensor_type_unsupported`, `model_tensor_out_of_range`.
  */
 export async function readModelFile(path: string): Promise<ModelFile> {
-  const header = await readGgufHeader(resolve(path));
+  return modelOf(await readGgufHeader(resolve(path)));
+}
+
+/** What a header describes, checked; throws as `readModelFile` does. */
+export function modelOf(header: GgufHeader): ModelFile {
   const parts = optionalInteger(header.metadata, 'split.count', { min: 0, max: 65_535 }) ?? 0;
   if (parts > 1) {
     const message = `it is one of ${parts} parts of a split model (split.count); merge them into one file first`;

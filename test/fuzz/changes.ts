@@ -42,6 +42,6 @@ function change(bytes: Buffer, corpus: readonly Buffer[], words: readonly string
 /** A member of the corpus after one to eight changes; never empty of choice, never longer than `bytesMax`. */
 export function changed(corpus: readonly Buffer[], words: readonly string[], random: Random, bytesMax: number): Buffer {
   let bytes: Buffer = pick(corpus, random);
-  for (let left = 1 + random.below(8); left > 0; left--) bytes = change(bytes, corpus, words, random);
+  for (let left = 1 << random.below(4); left > 0; left--) bytes = change(bytes, corpus, words, random);
   return Buffer.from(bytes.subarray(0, bytesMax));
 }

@@ -1,5 +1,5 @@
 /** What is fuzzed: everything that reads what somebody else has written. */
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
@@ -7,7 +7,8 @@ import { NibbleError } from '../../src/errors.js';
 import { grammarOf } from '../../src/grammar/source.js';
 import { type Constraint, ConstraintError } from '../../src/grammar/types.js';
 import { GRAMMAR_RULES_BYTES_MAX } from '../../src/limits.js';
-import { readModelFile } from '../../src/model/gguf.js';
+import { modelOf } from '../../src/model/gguf.js';
+import { parseGgufHeader, readGgufHeader } from '../../src/model/gguf-reader.js';
 import { parseRecipeText } from '../../src/model/recipe.js';
 import { createTokenizer } from '../../src/model/tokenizer/index.js';
 import type { TokenizerMetadata } from '../../src/model/types.js';
@@ -15,14 +16,16 @@ import { namedRecipes } from '../../src/quant/named-recipes.js';
 import { createFakeServer, type FakeServer } from '../support/fake-server.js';
 import { writeTinyModel } from '../support/gguf-fixtures.js';
 import { byteLevel, parsing, plain, sentencePiece } from '../support/tokenizer-vocabularies.js';
-import { INPUT_BYTES_MAX, type Target } from './loop.js';
+import type { Target } from './loop.js';
 
-/** Runs what may refuse its input, with an error of the class expected; any other error is a finding. */
-async function refusable(work: () => unknown, isRefusal: (error: unknown) => boolean): Promise<void> {
+/** Runs what may refuse its input, with an error of the class expected (then false); any other error is a finding. */
+async function refusable(work: () => unknown, isRefusal: (error: unknown) => boolean): Promise<boolean> {
   try {
     await work();
+    return true;
   } catch (error) {
     if (!isRefusal(error)) throw error;
+    return false;
   }
 }
 const isCoded = (error: unknown) => error instanceof NibbleError && error.code !== 'internal';
@@ -31,26 +34,26 @@ const check = (isTrue: boolean, what: string): void => {
 };
 const json = (...values: readonly unknown[]): Buffer[] => values.map((value) => Buffer.from(JSON.stringify(value)));
 
-let modelPath: string | null = null;
-const temporaryModel = (): string => {
-  modelPath ??= join(mkdtempSync(join(tmpdir(), 'nibble-fuzz-')), 'model.gguf');
-  return modelPath;
-};
+/** Stands for the weights of the model: they are the addon's business (the target `native` of tools/fuzz.mjs). */
+const weights = Buffer.alloc(1 << 17);
 
-/** Headers: weights are the addon's business (the target `native` of tools/fuzz.mjs). */
+/** Headers, in memory: what a file system takes for each input is a hundred times what reading it takes. */
 const gguf: Target = {
   words: ['GGUF', 'general.alignment', 'llama.context_length', 'tokenizer.ggml.tokens', 'nibble.recipe'],
   seeds: async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nibble-fuzz-'));
     const seeds: Buffer[] = [];
     for (const architecture of ['llama', 'qwen2', 'qwen3'] as const) {
-      const path = await writeTinyModel(temporaryModel(), { architecture, layers: 1, hidden: 32, ffn: 32, vocab: 272 });
-      seeds.push(readFileSync(path).subarray(0, INPUT_BYTES_MAX));
+      const path = join(folder, 'model.gguf');
+      await writeTinyModel(path, { architecture, layers: 1, hidden: 32, ffn: 32, vocab: 272 });
+      seeds.push(readFileSync(path).subarray(0, (await readGgufHeader(path)).dataOffset));
     }
+    rmSync(folder, { recursive: true });
     return seeds;
   },
   run: (input) => {
-    writeFileSync(temporaryModel(), input);
-    return refusable(() => readModelFile(temporaryModel()), isCoded);
+    const bytes = Buffer.concat([input, weights]);
+    return refusable(() => modelOf(parseGgufHeader('fuzz.gguf', bytes, bytes.length)), isCoded);
   },
 };
 

@@ -10,7 +10,10 @@ for (const [name, target] of Object.entries(targets)) {
   test(`${name}: seeds, and 100 changes of them`, async () => {
     const seeds = await target.seeds();
     const random = new Random(2);
-    for (const seed of seeds) await target.run(seed);
+    // A fuzzer whose seeds are all refused looks at refusals only.
+    let taken = 0;
+    for (const seed of seeds) if ((await target.run(seed)) !== false) taken += 1;
+    assert.ok(taken > 0);
     for (let i = 0; i < 100; i++) await target.run(changed(seeds, target.words, random, INPUT_BYTES_MAX));
   });
 }
