@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import { join } from 'node:path';
 
 const PERIOD_US = 100_000;
+let made = 0;
 
 export type QuotaGroup = {
   readonly version: 1 | 2;
@@ -24,7 +25,8 @@ function ownFolder(point: string, version: 1 | 2): string {
 }
 
 function tryMake(parent: string, version: 1 | 2, quotaCores: number): QuotaGroup {
-  const folder = join(parent, `nibble-test-${process.pid}`);
+  made += 1;
+  const folder = join(parent, `nibble-test-${process.pid}-${made}`);
   mkdirSync(folder);
   try {
     const quota = String(quotaCores * PERIOD_US);

@@ -14,6 +14,7 @@ export type MemoryGroup = {
 };
 
 const root = '/sys/fs/cgroup';
+let made = 0;
 
 /** What the two versions call the same things. */
 const names = {
@@ -22,7 +23,8 @@ const names = {
 } as const;
 
 function make(parent: string, version: 1 | 2, limitBytes: number): MemoryGroup {
-  const folder = join(parent, `nibble-test-${process.pid}`);
+  made += 1;
+  const folder = join(parent, `nibble-test-${process.pid}-${made}`);
   const { limit, most, failures } = names[version];
   const read = (name: string): string => readFileSync(join(folder, name), 'utf8');
   mkdirSync(folder);
