@@ -18,7 +18,10 @@ const pathOf = (name: string): string => spawnSync('which', [name], { encoding: 
 
 /** Starts Chromium; the caller closes it. Its own sandbox doesn't work for root, as which CI runs in containers. */
 export function openBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: pathOf(found ?? 'chromium'), args: ['--no-sandbox', '--disable-gpu'] });
+  // The library of a sanitizer, loaded before Node, would keep Chromium from starting.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'LD_PRELOAD'));
+  const args = ['--no-sandbox', '--disable-gpu'];
+  return chromium.launch({ executablePath: pathOf(found ?? 'chromium'), args, env });
 }
 
 /** A page and what it complains about: console errors and exceptions that nobody caught. */
