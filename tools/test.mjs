@@ -16,6 +16,7 @@ import { buildNative, isNativeStale, runtimeOf } from './build-native.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 /** No test may hang: the slowest file, with builds of its own, takes minutes on two cores. */
 const fileMsMax = 15 * 60_000;
+const sanitizedFileMsMax = 120 * 60_000;
 const slowestShown = 10;
 /** Of test/e2e: what looks at time, memory or signals; `npx nibble`, as in the README, compiles the program anew. */
 const aloneNames = [
@@ -23,7 +24,7 @@ const aloneNames = [
   ...['readme', 'real-quota', 'real-responsiveness', 'real-shutdown', 'real-soak', 'server-process'],
 ];
 const sanitizers = { address: 'asan', thread: 'tsan' };
-/** Emulated CPUs can't load a sanitizer, some tests build what they need (one with its own), and one compares speeds. */
+/** Emulated CPUs can't load a sanitizer, some tests build what they need (one with its own), one compares speeds. */
 const unsanitized = new RegExp(
   ['kernels-elsewhere', 'native.threads', 'old-cpu', 'level-symbols', 'deployment']
     .concat(['real-quota', 'real-memory-limit', 'resident-memory'])
@@ -82,7 +83,8 @@ function runFiles(files, concurrency, env) {
   const reportFile = join(folder, 'report.json');
   const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
   reporters.push('--test-reporter=./tools/test-report.mjs', `--test-reporter-destination=${reportFile}`);
-  const limits = [`--test-concurrency=${concurrency}`, `--test-timeout=${fileMsMax}`];
+  const msMax = env.LD_PRELOAD === undefined ? fileMsMax : sanitizedFileMsMax;
+  const limits = [`--test-concurrency=${concurrency}`, `--test-timeout=${msMax}`];
   try {
     const { status } = run(process.execPath, ['--import', 'tsx', '--test', ...limits, ...reporters, ...files], { env });
     const { times, skipped } = JSON.parse(readFileSync(reportFile, 'utf8'));
@@ -135,10 +137,11 @@ function main() {
     env.NIBBLE_TEST_MODEL = model;
   }
   const isWanted = (file) => sanitize === undefined || positionals.length > 0 || !unsanitized.test(file);
-  const results = groups(values.quick === true, positionals).map(([files, width]) =>
-    runFiles(files.filter(isWanted), width, env),
-  );
+  const chosen = groups(values.quick === true, positionals);
+  const results = chosen.map(([files, width]) => runFiles(files.filter(isWanted), width, env));
   printSlowest(results.flatMap(({ times }) => times));
+  for (const [files] of chosen)
+    for (const file of files) if (!isWanted(file)) console.log(`Left out, as a sanitizer is no use to it: ${file}`);
   const skipped = results.flatMap((result) => result.skipped);
   for (const name of skipped) console.log(`Skipped: ${name}`);
   const ok = results.every((result) => result.ok) && (skipped.length === 0 || process.env.CI !== 'true');
