@@ -56,7 +56,7 @@ const targets = {
     ...checkOf('sampler', 'mask'),
   },
   packers: { files: ['native/formats/*.cpp'], ...checkOf('formats') },
-  dispatch: { files: under('native/kernels', ['isa', 'kernel_table'], '.cpp'), ...checkOf() },
+  dispatch: { files: under('native/kernels', ['isa.cpp', 'isa_x86.h', 'kernel_table.cpp'], ''), ...checkOf('isa') },
 };
 
 /** What a token becomes. Operators stand between spaces, so that templates and generics are left alone. */

@@ -13,6 +13,7 @@
 #include "../kernels/isa.h"
 #include "check.h"
 #include "check_formats.h"
+#include "check_isa.h"
 #include "check_rope.h"
 #include "check_sampler.h"
 #include "check_sampler_mask.h"
@@ -40,9 +41,13 @@ struct Part {
   std::vector<std::string> (*failures)(uint64_t seed);
 };
 constexpr Part kParts[] = {
-    {"formats", nibble::check_formats}, {"rope", nibble::check_rope},
-    {"sampler", nibble::check_sampler}, {"mask", nibble::check_sampler_mask},
-    {"team", nibble::check_team},       {"topology", [](uint64_t) { return nibble::check_topology(); }},
+    {"formats", nibble::check_formats},
+    {"rope", nibble::check_rope},
+    {"sampler", nibble::check_sampler},
+    {"mask", nibble::check_sampler_mask},
+    {"team", nibble::check_team},
+    {"topology", [](uint64_t) { return nibble::check_topology(); }},
+    {"isa", [](uint64_t) { return nibble::check_isa(); }},
 };
 
 bool check(const Part& part, uint64_t seed) {

@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include "isa_x86.h"
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -15,12 +17,6 @@ namespace {
 constexpr std::string_view kNames[kIsaCount] = {"scalar", "avx2", "avxvnni", "avx512", "neon"};
 
 #if defined(__x86_64__)
-struct X86Features {
-  bool avx2 = false;    // AVX2, FMA, F16C
-  bool vnni = false;    // the above and AVX-VNNI
-  bool avx512 = false;  // the above but AVX-VNNI, and AVX-512 F, BW, VL, DQ, VNNI
-};
-
 /// State that the operating system saves and restores: bits of XCR0.
 uint64_t read_xcr0() noexcept {
   uint32_t low;
@@ -29,29 +25,18 @@ uint64_t read_xcr0() noexcept {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
-X86Features read_x86_features() noexcept {
-  constexpr uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;         // leaf 1, ecx
-  constexpr uint32_t kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;  // leaf 7, ebx
-  constexpr uint32_t kVnni512 = 1u << 11;                                                             // leaf 7, ecx
-  constexpr uint32_t kVnni256 = 1u << 4;                                                              // leaf 7.1, eax
-  constexpr uint64_t kYmm = 0x6;                                                                      // XCR0
-  constexpr uint64_t kZmm = 0xe6;
-
-  X86Features features;
+X86Registers read_x86_registers() noexcept {
+  X86Registers cpu;
   uint32_t a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return features;
-  constexpr uint32_t kLeaf1 = kFma | kOsxsave | kAvx | kF16c;
-  if ((c & kLeaf1) != kLeaf1) return features;
-  const uint64_t xcr0 = read_xcr0();
-  if ((xcr0 & kYmm) != kYmm) return features;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return cpu;
+  cpu.leaf1_ecx = c;
+  if (has_xcr0(c)) cpu.xcr0 = read_xcr0();
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return cpu;
+  cpu.leaf7_ebx = b;
+  cpu.leaf7_ecx = c;
   const uint32_t subleaves = a;
-  features.avx2 = (b & kAvx2) != 0;
-  constexpr uint32_t kLeaf7 = kF | kDq | kBw | kVl;
-  features.avx512 = features.avx2 && (b & kLeaf7) == kLeaf7 && (c & kVnni512) != 0 && (xcr0 & kZmm) == kZmm;
-  if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0)
-    features.vnni = features.avx2 && (a & kVnni256) != 0;
-  return features;
+  if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) cpu.leaf7_1_eax = a;
+  return cpu;
 }
 #endif
 
@@ -66,7 +51,7 @@ Supported detect() noexcept {
   Supported found;
   found.add(Isa::scalar);
 #if defined(__x86_64__)
-  [[maybe_unused]] const X86Features cpu = read_x86_features();
+  [[maybe_unused]] const X86Features cpu = x86_features(read_x86_registers());
 #if defined(NIBBLE_SIMDE)  // emulated levels need AVX2 only
   if (cpu.avx2) {
 #if defined(NIBBLE_HAS_AVX512)
