@@ -20,7 +20,7 @@ import { integerIn, integersIn } from './arguments.js';
 import { benchSettings } from './engine.js';
 import { nativeCall } from './native-call.js';
 import { median, significant } from './statistics.js';
-import { formatTable, percent } from './table.js';
+import { formatTable } from './table.js';
 
 type AccountingFlags = Readonly<Record<string, unknown>> & {
   readonly generate: number;
@@ -124,7 +124,7 @@ async function accounting(flags: AccountingFlags): Promise<void> {
     }
     const energies = ['energy of a step, mJ', 'modelled, mJ'];
     const heads = ['batch', 'step, ms', 'accounting, µs', 'of a step', 'reading, µs', 'of a core', ...energies];
-    const share = (value: number) => percent(value).replace(/^0\.0 /, '< 0.05 ');
+    const share = (value: number) => `${significant(100 * value, 2)} %`;
     const rows = runs.map((run) => [
       ...[run.batch, run.stepMs, run.accountingUs, share(run.stepShare), run.readUs, share(run.coreShare)],
       ...[run.stepMj, run.modelledMj],
