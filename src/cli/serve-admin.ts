@@ -5,7 +5,7 @@ import type { Config } from '../config.js';
 import { configInvalid } from '../errors.js';
 import { type KeyEntry, KeyStore, readKeys } from '../server/access/keys.js';
 import type { TlsFiles } from '../server/app.js';
-import type { Metrics } from '../server/metrics.js';
+import type { Metrics } from '../server/metrics/metrics.js';
 import type { Models } from '../server/models.js';
 import type { CostReports } from '../server/routes/cost.js';
 import { listen } from './listen.js';

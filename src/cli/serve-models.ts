@@ -16,7 +16,7 @@ import { packedHeadBytes } from '../model/packed-bytes.js';
 import { activationsOf } from '../model/recipe.js';
 import type { ModelFile } from '../model/types.js';
 import { readCounter } from '../native/contract.js';
-import type { Metrics } from '../server/metrics.js';
+import type { Metrics } from '../server/metrics/metrics.js';
 import type { Models } from '../server/models.js';
 import { namePattern } from '../server/schemas/admin.js';
 import type { ModelRecipe, ServedModel } from '../server/served-model.js';

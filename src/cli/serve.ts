@@ -107,7 +107,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   const sources = namedSources(config);
   const [{ createLogger }, { Metrics }, { KeyStore, readKeys }] = await Promise.all([
     import('../server/logger.js'),
-    import('../server/metrics.js'),
+    import('../server/metrics/metrics.js'),
     import('../server/access/keys.js'),
   ]);
   const keyEntries = () => readKeys(config.apiKeyFile, process.env.NIBBLE_API_KEYS);

@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { KeyStore } from './access/keys.js';
 import { createFastify, type TlsFiles } from './app.js';
-import type { Metrics } from './metrics.js';
+import type { Metrics } from './metrics/metrics.js';
 import type { Models } from './models.js';
 import { registerAccess } from './plugins/access.js';
 import { registerErrors } from './plugins/errors.js';

@@ -10,7 +10,7 @@ import { NibbleError } from '../errors.js';
 import { BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_RECEIVE_MS_MAX, SSE_PING_MS, SSE_STALL_MS_MAX } from '../limits.js';
 import { KeyStore } from './access/keys.js';
 import { COST_HEADERS } from './generation/cost-headers.js';
-import type { Metrics } from './metrics.js';
+import type { Metrics } from './metrics/metrics.js';
 import type { Models } from './models.js';
 import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';

@@ -14,7 +14,7 @@ import { EnergyMonitor } from '../../src/metering/energy-monitor.js';
 import { KeyStore } from '../../src/server/access/keys.js';
 import { buildAdminApp } from '../../src/server/admin-app.js';
 import { buildApp } from '../../src/server/app.js';
-import { Metrics } from '../../src/server/metrics.js';
+import { Metrics } from '../../src/server/metrics/metrics.js';
 import type { Models } from '../../src/server/models.js';
 import type { CompletionBody } from '../../src/server/schemas/completion-response.js';
 

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import type { Metrics } from '../metrics.js';
+import type { Metrics } from '../metrics/metrics.js';
 
 /** GET /metrics, in Prometheus' text format. Reads counters and gauges only; never waits on compute. */
 export function registerMetrics(app: FastifyInstance, metrics: Metrics): void {

@@ -1,7 +1,9 @@
-import { Counter, Gauge, Registry } from 'prom-client';
-import type { EnergyMonitor } from '../metering/energy-monitor.js';
-import { addKeySeries, addLedger, addMoney, type CostSums, type LedgerGauges } from './cost-metrics.js';
-import { ModelMetrics, ModelSeries } from './model-metrics.js';
+import { Counter, Registry } from 'prom-client';
+import type { EnergyMonitor } from '../../metering/energy-monitor.js';
+import { addKeySeries, addLedger, addMoney, type CostSums, type LedgerGauges } from './cost-series.js';
+import { ModelMetrics } from './model-metrics.js';
+import { ModelSeries } from './model-series.js';
+import { addCounter, addGauge, single } from './scraped.js';
 
 /**
  * All metrics of one server. The `vllm:` names are vLLM's own, so that routers and autoscalers made for it work with no
@@ -49,17 +51,14 @@ export class Metrics {
 
   /** Energy as it is measured from now on, by what it went into. */
   addEnergy(monitor: Pick<EnergyMonitor, 'totals'>): void {
-    new Counter({
+    addCounter(this.#registry, {
       name: 'nibble_energy_joules_total',
       help: 'Energy of the machine ("measured"), of its work ("modelled") or CPU time ("tdp"), by what it went into.',
-      labelNames: ['phase', 'source'],
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        for (const [source, totals] of monitor.totals()) {
-          for (const [phase, joules] of Object.entries(totals)) this.inc({ phase, source }, joules);
-        }
-      },
+      labels: ['phase', 'source'],
+      read: () =>
+        [...monitor.totals()].flatMap(([source, totals]) =>
+          Object.entries(totals).map(([phase, value]) => ({ labels: { phase, source }, value })),
+        ),
     });
   }
 
@@ -75,30 +74,15 @@ export class Metrics {
     this.#http.inc({ route, method, status: String(status) });
   }
 
-  #gauge(name: string, help: string, read: () => number): void {
-    new Gauge({
-      name,
-      help,
-      registers: [this.#registry],
-      collect() {
-        this.set(read());
-      },
-    });
-  }
-
   #addBuild(): void {
-    const read = () => {
-      const [model] = this.#series.models;
-      return { version: this.version, isa: model?.level ?? 'none', threads: String(model?.threads ?? 0) };
-    };
-    new Gauge({
+    addGauge(this.#registry, {
       name: 'nibble_build_info',
       help: 'What is running: version, instruction set, threads.',
-      labelNames: ['version', 'isa', 'threads'],
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        this.set(read(), 1);
+      labels: ['version', 'isa', 'threads'],
+      read: () => {
+        const [model] = this.#series.models;
+        const { version } = this;
+        return [{ labels: { version, isa: model?.level ?? 'none', threads: String(model?.threads ?? 0) }, value: 1 }];
       },
     });
   }
@@ -106,16 +90,22 @@ export class Metrics {
   /** The few process metrics that dashboards expect. The usual set samples the event loop, on an idle server too. */
   #addProcess(): void {
     const startSeconds = Date.now() / 1000 - process.uptime();
-    this.#gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss());
-    this.#gauge('process_start_time_seconds', 'Start of the process, Unix time.', () => startSeconds);
-    new Counter({
+    addGauge(this.#registry, {
+      name: 'process_resident_memory_bytes',
+      help: 'Resident memory.',
+      read: () => single(process.memoryUsage.rss()),
+    });
+    addGauge(this.#registry, {
+      name: 'process_start_time_seconds',
+      help: 'Start of the process, Unix time.',
+      read: () => single(startSeconds),
+    });
+    addCounter(this.#registry, {
       name: 'process_cpu_seconds_total',
       help: 'CPU time used, user and system.',
-      registers: [this.#registry],
-      collect() {
+      read: () => {
         const { user, system } = process.cpuUsage();
-        this.reset();
-        this.inc((user + system) / 1e6);
+        return single((user + system) / 1e6);
       },
     });
   }
