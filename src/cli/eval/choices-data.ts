@@ -1,6 +1,7 @@
 /** Multiple-choice tasks: their file, and how a choice becomes tokens to score. */
 import { NibbleError } from '../../errors.js';
 import type { Tokenizer } from '../../model/types.js';
+import { type JsonLine, jsonLines } from '../json-lines.js';
 import { readText } from './data.js';
 
 /** A text, continuations of it exactly as they are appended, and the index of the right one. */
@@ -11,15 +12,8 @@ const CHOICES_MAX = 64;
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value.trim() !== '';
 
-function readTask(line: string, fail: (message: string) => NibbleError): ChoiceTask {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    throw fail('is not JSON');
-  }
-  if (typeof value !== 'object' || value === null) throw fail('is not an object');
-  const { context, choices, answer } = value as Readonly<Record<string, unknown>>;
+function readTask({ fields, fail }: JsonLine): ChoiceTask {
+  const { context, choices, answer } = fields;
   if (!isText(context)) throw fail('needs "context": a text that is not empty');
   if (!Array.isArray(choices) || choices.length < 2 || choices.length > CHOICES_MAX || !choices.every(isText)) {
     throw fail(`needs "choices": 2 to ${CHOICES_MAX} texts that are not empty`);
@@ -32,13 +26,7 @@ function readTask(line: string, fail: (message: string) => NibbleError): ChoiceT
 
 /** Lines `{"context", "choices", "answer"}`; empty lines are skipped. Throws `data_invalid` with the line. */
 export async function readChoiceTasks(path: string): Promise<ChoiceTask[]> {
-  const tasks: ChoiceTask[] = [];
-  for (const [index, line] of (await readText(path)).split('\n').entries()) {
-    if (line.trim() === '') continue;
-    const fail = (message: string) =>
-      new NibbleError('data_invalid', { path, line: index + 1, message }, { param: 'data' });
-    tasks.push(readTask(line, fail));
-  }
+  const tasks = Array.from(jsonLines(await readText(path), path, 'data'), readTask);
   if (tasks.length === 0) throw new NibbleError('data_too_short', { path, tokens: 0, neededTokens: 2 });
   return tasks;
 }

@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { NibbleError, reasonOf } from '../../errors.js';
 import type { Tokenizer } from '../../model/types.js';
+import { jsonLines } from '../json-lines.js';
 
 /** Text and its token ids are held in memory: this is some hundred times the usual test sets. */
 const DATA_BYTES_MAX = 256 * 1024 * 1024;
@@ -52,19 +53,9 @@ export async function readForcedSequences(
 ): Promise<ForcedSequence[]> {
   const text = await readText(path);
   const sequences: ForcedSequence[] = [];
-  for (const [index, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue;
-    const fail = (message: string) =>
-      new NibbleError('data_invalid', { path, line: index + 1, message }, { param: 'data' });
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
-    } catch {
-      throw fail('is not JSON');
-    }
-    if (typeof value !== 'object' || value === null) throw fail('is not an object');
-    const prompt = readIds('prompt' in value ? value.prompt : undefined, limits.vocab);
-    const continuation = readIds('continuation' in value ? value.continuation : undefined, limits.vocab);
+  for (const { fields, fail } of jsonLines(text, path, 'data')) {
+    const prompt = readIds(fields.prompt, limits.vocab);
+    const continuation = readIds(fields.continuation, limits.vocab);
     if (prompt === null || continuation === null) {
       throw fail(`needs "prompt" and "continuation": non-empty lists of token ids below ${limits.vocab}`);
     }

@@ -3,6 +3,7 @@ import { NibbleError } from '../../errors.js';
 import { STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX } from '../../limits.js';
 import type { ChatTemplate } from '../../model/chat-template/index.js';
 import type { Tokenizer } from '../../model/types.js';
+import { type JsonLine, jsonLines, type LineFail } from '../json-lines.js';
 
 type Message = { readonly role: string; readonly content: string };
 
@@ -24,17 +25,15 @@ const PROMPTS_MAX = 10_000;
 const MESSAGES_MAX = 1000;
 const ANSWERS_MAX = 64;
 
-type Fail = (message: string) => NibbleError;
-
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
-function readMessage(value: unknown, fail: Fail): Message {
+function readMessage(value: unknown, fail: LineFail): Message {
   const { role, content } = (typeof value === 'object' ? (value ?? {}) : {}) as Readonly<Record<string, unknown>>;
   if (isText(role) && typeof content === 'string') return { role, content };
   throw fail('every message needs "role" and "content": texts');
 }
 
-function readInput({ prompt, messages }: Readonly<Record<string, unknown>>, fail: Fail): Prompt['input'] {
+function readInput({ prompt, messages }: Readonly<Record<string, unknown>>, fail: LineFail): Prompt['input'] {
   if ((prompt === undefined) === (messages === undefined)) throw fail('needs "prompt" or "messages", one of them');
   if (messages === undefined) {
     if (isText(prompt)) return prompt;
@@ -47,22 +46,14 @@ function readInput({ prompt, messages }: Readonly<Record<string, unknown>>, fail
 }
 
 /** A text, or a list of them; absent: none. */
-function readTexts(value: unknown, name: string, countMax: number, fail: Fail): string[] {
+function readTexts(value: unknown, name: string, countMax: number, fail: LineFail): string[] {
   if (value === undefined || value === null) return [];
   const texts: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (texts.length <= countMax && texts.every(isText)) return [...texts] as string[];
   throw fail(`"${name}" must be a text that is not empty, or up to ${countMax} of them`);
 }
 
-function readPrompt(line: string, number: number, fail: Fail): Prompt {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    throw fail('is not JSON');
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw fail('is not an object');
-  const fields = value as Readonly<Record<string, unknown>>;
+function readPrompt({ number, fields, fail }: JsonLine): Prompt {
   const { max_tokens: maxTokens = null } = fields;
   const isCount = typeof maxTokens === 'number' && Number.isSafeInteger(maxTokens) && maxTokens >= 1;
   if (maxTokens !== null && !isCount) throw fail('"max_tokens" must be an integer, 1 or more');
@@ -80,18 +71,12 @@ function readPrompt(line: string, number: number, fail: Fail): Prompt {
  */
 export function parsePrompts(text: string, path: string): Prompt[] {
   const prompts: Prompt[] = [];
-  const failAt = (line: number) => (message: string) =>
-    new NibbleError('data_invalid', { path, line, message }, { param: 'prompts' });
-  for (const [index, line] of text
-    .replace(/^\uFEFF/, '')
-    .split('\n')
-    .entries()) {
-    if (line.trim() === '') continue;
-    if (prompts.length === PROMPTS_MAX) throw failAt(index + 1)(`there are more than ${PROMPTS_MAX} prompts`);
-    prompts.push(readPrompt(line, index + 1, failAt(index + 1)));
+  for (const line of jsonLines(text, path, 'prompts')) {
+    if (prompts.length === PROMPTS_MAX) throw line.fail(`there are more than ${PROMPTS_MAX} prompts`);
+    prompts.push(readPrompt(line));
   }
-  if (prompts.length === 0) throw failAt(1)('there is no prompt');
-  return prompts;
+  if (prompts.length > 0) return prompts;
+  throw new NibbleError('data_invalid', { path, line: 1, message: 'there is no prompt' }, { param: 'prompts' });
 }
 
 type Reader = { readonly tokenizer: Tokenizer; readonly chatTemplate: ChatTemplate | null };

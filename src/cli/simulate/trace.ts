@@ -6,6 +6,7 @@ import { Value } from 'typebox/value';
 import { configInvalid, NibbleError, reasonOf } from '../../errors.js';
 import { Random } from '../../model/generated/random.js';
 import type { Arrival, ArrivalSource } from '../../scheduler/simulation.js';
+import { readJsonLine } from '../json-lines.js';
 
 const defaults = {
   /** Requests a second, on average. */
@@ -161,16 +162,10 @@ export function recordedSource(lines: readonly Line[]): ArrivalSource {
 }
 
 function readLine(text: string, path: string, line: number): Line {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new NibbleError('data_invalid', { path, line, message: 'not JSON' });
-  }
-  if (Value.Check(Line, value)) return value;
-  const [first] = Value.Errors(Line, value);
-  const message = `${first?.instancePath ?? ''} ${first?.message ?? 'has another form'}`.trim();
-  throw new NibbleError('data_invalid', { path, line, message });
+  const { fields, fail } = readJsonLine(text, path, line, 'trace');
+  if (Value.Check(Line, fields)) return fields;
+  const [first] = Value.Errors(Line, fields);
+  throw fail(`${first?.instancePath ?? ''} ${first?.message ?? 'has another form'}`.trim());
 }
 
 /** Sources of the same requests, as many as are asked for; `text` is numbers or the path of a file. */
