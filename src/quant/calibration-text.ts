@@ -5,9 +5,9 @@ import { readFile } from 'node:fs/promises';
 import type { OpenedModel } from '../engine/open-types.js';
 import type { GenerationRequest } from '../engine/types.js';
 import { NibbleError, reasonOf } from '../errors.js';
-import { Random } from '../model/generated/random.js';
 import type { Recipe } from '../model/recipe-types.js';
 import type { Tokenizer } from '../model/types.js';
+import { Random } from '../random.js';
 
 export type CalibrationText = {
   readonly windows: readonly Int32Array[];

@@ -1,7 +1,7 @@
 /** Matrices to the blocks of a file: those of a layer by their inputs' statistics, large ones piece by piece. */
 import { availableParallelism } from 'node:os';
 import { NibbleError } from '../errors.js';
-import { encodeTensor } from '../model/generated/tensor-data.js';
+import { encodeFloats } from '../model/float-types.js';
 import type { TensorDeclaration } from '../model/gguf-writer.js';
 import { weightFormat } from '../model/recipe.js';
 import type { Recipe, WeightFormatName } from '../model/recipe-types.js';
@@ -31,7 +31,7 @@ async function encode(
   settings: Settings,
   statistics: InputStatistics | null,
 ): Promise<Encoded> {
-  if (isFloat(format)) return { bytes: encodeTensor(floatTypes[format], values), error: 0 };
+  if (isFloat(format)) return { bytes: encodeFloats(floatTypes[format], values), error: 0 };
   const hessian = settings.rounding === 'gptq' ? (statistics?.hessian ?? null) : null;
   const squares = statistics === null ? null : Float32Array.from(statistics.squares);
   try {

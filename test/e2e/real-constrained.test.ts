@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import type { ChatBody, ChatChunk } from '../../src/server/schemas/chat-response.js';
 import { randomSchema } from '../support/random-schema.js';
 import { RealServer } from '../support/real-server.js';

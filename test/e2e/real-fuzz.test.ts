@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { fuzzRequest } from '../support/fuzz-bodies.js';
 import { drawVisit, nothingSeen, pay } from '../support/fuzz-visitors.js';
 import { RealServer } from '../support/real-server.js';

@@ -1,8 +1,8 @@
 /** One request has one answer, to the last bit of log-probabilities: alone, in company, on any threads and level. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import { loadAddon } from '../../src/native/load.js';
+import { Random } from '../../src/random.js';
 import { type Choice, RealServer } from '../support/real-server.js';
 
 /** A prompt of several groups, so that attention, tails and splits take part. */

@@ -1,7 +1,7 @@
 /** Streamed text is the unstreamed text, byte by byte, whatever script it is in and wherever it stops. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { joinText, RealServer } from '../support/real-server.js';
 
 const PROMPTS = 1000;

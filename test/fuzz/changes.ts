@@ -1,4 +1,4 @@
-import type { Random } from '../../src/model/generated/random.js';
+import type { Random } from '../../src/random.js';
 
 /** Numbers at the borders of types and of what parsers take for granted. */
 const numbers = [0n, 1n, 0x7fn, 0xffn, 0xffffn, 0x7fffffffn, 0xffffffffn, 0x7fffffffffffffffn, 0xffffffffffffffffn];

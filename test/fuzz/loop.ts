@@ -4,7 +4,7 @@
  * newer C library than Debian 12 has.
  */
 import { Session } from 'node:inspector';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { changed } from './changes.js';
 
 export type Target = {

@@ -5,7 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { GrammarEngine, type Matcher } from '../../src/grammar/grammar-engine.js';
 import { maskAt } from '../../src/grammar/shared-mask.js';
 import type { Constraint } from '../../src/grammar/types.js';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { byteTokens, END_ID } from '../support/grammar-kit.js';
 import { randomSchema } from '../support/random-schema.js';
 

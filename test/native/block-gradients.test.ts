@@ -1,9 +1,9 @@
 /** Gradients of a transformer block: against differences of its own outputs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import type { ArchitectureSpec, ReconstructRequest, RopeSpec } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
+import { Random } from '../../src/random.js';
 
 const WINDOW = 32;
 const layouts = ['interleaved', 'halves'] as const;

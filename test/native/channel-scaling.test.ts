@@ -1,12 +1,12 @@
 /** Factors of channels: a layer computes the same with them, and what they are for gets better. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import { type InputStatistics, LAYER_INPUTS } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
 import { awqFactors } from '../../src/quant/awq.js';
 import { factorIndex, foldFactors, largestOfShared, perColumn } from '../../src/quant/channel-factors.js';
 import { largestMagnitudes, tripFactors } from '../../src/quant/trip.js';
+import { Random } from '../../src/random.js';
 
 const shape = { heads: 4, kvHeads: 2, headDim: 16 };
 const [HIDDEN, FFN] = [64, 96];

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createSharedMask } from '../../src/grammar/shared-mask.js';
-import { Random } from '../../src/model/generated/random.js';
 import { type KvFormat, ROW_SAMPLE, type SamplingSpec, TOKEN_FROM_PREVIOUS_STEP } from '../../src/native/contract.js';
+import { Random } from '../../src/random.js';
 import { NativeKit, type Part, type Sequence } from '../support/native-kit.js';
 import { randomTokens, sampled } from '../support/native-logits.js';
 import { modelFolder } from '../support/native-models.js';

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import { encodeTensor, type TensorTypeName } from '../../src/model/generated/tensor-data.js';
 import { ROW_SAMPLE } from '../../src/native/contract.js';
+import { Random } from '../../src/random.js';
 import type { TinyModelOptions } from '../support/gguf-fixtures.js';
 import { NativeKit } from '../support/native-kit.js';
 import { assertSameRow, logitsOf, randomTokens } from '../support/native-logits.js';

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createSharedMask, endMasks, writeMask } from '../../src/grammar/shared-mask.js';
-import { Random } from '../../src/model/generated/random.js';
 import { type IsaLevel, ROW_SAMPLE, ROW_WITHOUT_MASK } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
+import { Random } from '../../src/random.js';
 import { NativeKit, type Sequence } from '../support/native-kit.js';
 import { randomTokens } from '../support/native-logits.js';
 import { modelFolder } from '../support/native-models.js';

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fromHalf } from '../../src/model/generated/tensor-data.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import { readGgufHeader } from '../../src/model/gguf-reader.js';
 import { findTensorFormat } from '../../src/model/gguf-types.js';
@@ -13,6 +12,16 @@ import { loadAddon } from '../../src/native/load.js';
 import { type KitOptions, NativeKit } from '../support/native-kit.js';
 import { assertSameRows, logitsOf, type Rows, randomTokens } from '../support/native-logits.js';
 import { hostLevels, modelFolder, ownModels, planeModels } from '../support/native-models.js';
+
+/** f16 bits → number. */
+function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >>> 10) & 0x1f;
+  const mantissa = bits & 0x3ff;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  if (exponent === 31) return mantissa === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (1024 + mantissa) * 2 ** (exponent - 25);
+}
 
 const TOKENS = 40;
 const positions = [0, 17, 39];

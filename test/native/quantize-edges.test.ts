@@ -1,9 +1,9 @@
 /** Matrices that quantizers stumble over, and what must hold for every format. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import type { CodeFormat, QuantizedMatrix, QuantizeRequest } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
+import { Random } from '../../src/random.js';
 
 const COLS = 128;
 const random = new Random(17);

@@ -1,8 +1,8 @@
 /** The rotations of rows: orthogonal for every width that has one; and codebooks of weights that are made of levels. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import { loadAddon } from '../../src/native/load.js';
+import { Random } from '../../src/random.js';
 
 /** R of a width, row by row: what it makes of the unit vectors, transposed. */
 function matrixOf(width: number): (row: number, column: number) => number {

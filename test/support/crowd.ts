@@ -5,10 +5,10 @@ import { greedy } from '../../src/engine/greedy.js';
 import { loadNativeModel } from '../../src/engine/open.js';
 import type { GenerationRequest } from '../../src/engine/types.js';
 import { KV_BLOCK_TOKENS } from '../../src/limits.js';
-import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type { Tokenizer } from '../../src/model/types.js';
 import type { KvFormat, NativeModel } from '../../src/native/contract.js';
+import { Random } from '../../src/random.js';
 import { type Collected, collect, piecesTokenizer, request, submitOne } from './engine-kit.js';
 
 export const CROWD = 64;

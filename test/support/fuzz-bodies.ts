@@ -1,5 +1,5 @@
 /** Request bodies that are valid but for what chance does to them. */
-import type { Random } from '../../src/model/generated/random.js';
+import type { Random } from '../../src/random.js';
 
 export type FuzzedRequest = { readonly path: string; readonly body: Buffer };
 

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '../../src/model/generated/random.js';
+import type { Random } from '../../src/random.js';
 
 /** How a visitor ends its visit: it closes or resets the connection, or says that it sends no more and still reads. */
 type Leaving = 'close' | 'reset' | 'half-close';

@@ -3,8 +3,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NibbleError } from '../../src/errors.js';
-import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
+import { Random } from '../../src/random.js';
 import { writeTinyModel } from './gguf-fixtures.js';
 
 export type FuzzResult = {

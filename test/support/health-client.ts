@@ -1,7 +1,7 @@
 /** Asks a server for its health again and again over one kept connection, and takes the times. */
 import { Agent, get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 
 const INTERVAL_MS = 20;
 /** Every so many times /metrics is asked instead, as a scraper would. */

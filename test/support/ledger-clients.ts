@@ -1,7 +1,7 @@
 /** Clients of every kind for a real server with a ledger, and a plug that says what the machine has used. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import type { RealServer } from './real-server.js';
 
 /** A meter that answers HTTP: so many joules more each time that it is asked. It remembers what it has told. */

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { greedy as greedyChoice } from '../../src/engine/greedy.js';
 import { loadNativeModel } from '../../src/engine/open.js';
 import { KV_BLOCK_TOKENS } from '../../src/limits.js';
-import { Random } from '../../src/model/generated/random.js';
 import { readModelFile } from '../../src/model/gguf.js';
 import type {
   ActivationFormat,
@@ -15,6 +14,7 @@ import type {
   StepBatch,
   StepResult,
 } from '../../src/native/contract.js';
+import { Random } from '../../src/random.js';
 
 export const greedy: SamplingSpec = {
   ...greedyChoice,

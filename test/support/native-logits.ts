@@ -1,7 +1,7 @@
 /** Logits of chosen positions of a sequence, however it is fed, and their comparison bit by bit. */
 import assert from 'node:assert/strict';
-import { Random } from '../../src/model/generated/random.js';
 import { ROW_SAMPLE, type SamplingSpec, type StepResult, TOKEN_FROM_PREVIOUS_STEP } from '../../src/native/contract.js';
+import { Random } from '../../src/random.js';
 import type { NativeKit, Part, Sequence } from './native-kit.js';
 
 /** Position → logits. */

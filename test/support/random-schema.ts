@@ -1,5 +1,5 @@
 /** Random JSON Schemas of all keywords that are enforced; every one of them has values. */
-import type { Random } from '../../src/model/generated/random.js';
+import type { Random } from '../../src/random.js';
 
 type Schema = { readonly [key: string]: unknown } | boolean;
 type Make = (random: Random, depth: number) => Schema;

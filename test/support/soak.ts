@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 
 export type Outcome =
   | { readonly kind: 'completed' | 'cut' }

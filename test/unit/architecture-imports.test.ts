@@ -23,19 +23,20 @@ const show = ({ from, to }: Import): string => `${from} imports ${to}`;
 
 /** The contract is types and a few constants: it may be seen from everywhere, unlike the rest of its folder. */
 const contract = 'src/native/contract.ts';
-const common = ['errors.ts', 'limits.ts', 'worker-thread.ts'];
+const common = ['errors.ts', 'limits.ts', 'random.ts', 'worker-thread.ts'];
 const settings = ['config.ts', 'setting-file.ts'];
 
 /** Folders whose code a folder may use. Types of a lower folder may be named from further up. */
 const arrows: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
   'limits.ts': [],
+  'random.ts': [],
   'worker-thread.ts': [],
   'setting-file.ts': ['errors.ts'],
   'config.ts': [...common, 'setting-file.ts'],
   native: ['errors.ts'],
   scheduler: [],
-  cost: [],
+  cost: ['random.ts'],
   report: [],
   ui: [],
   metering: [...common, 'cost'],

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { choose, recipeOf } from '../../src/cli/quantize-auto.js';
-import { Random } from '../../src/model/generated/random.js';
 import { layerRecipe, parseRecipe } from '../../src/model/recipe.js';
 import { layerClasses, type WeightFormatName } from '../../src/model/recipe-types.js';
 import { type Choice, findFront, hullOf, type Item, sample } from '../../src/quant/auto-search.js';
 import { namedRecipes } from '../../src/quant/named-recipes.js';
+import { Random } from '../../src/random.js';
 
 const formats: readonly WeightFormatName[] = ['w4g128a', 'w4g64a', 'w4g32', 'w5g32', 'w8g32'];
 const choice = (index: number, bytes: number, kl: number): Choice => ({

@@ -7,7 +7,7 @@ import { NibbleError } from '../../src/errors.js';
 import type { ConstraintEngine, MatcherEvents } from '../../src/grammar/grammar-engine.js';
 import { createSharedMask, maskAt, writeMask } from '../../src/grammar/shared-mask.js';
 import type { Constraint } from '../../src/grammar/types.js';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { collect, promptOf, request, startKit, stopKit, submitOne } from '../support/engine-kit.js';
 import { allows } from '../support/fake-native.js';
 import { fakeToken } from '../support/fake-text.js';

@@ -1,7 +1,7 @@
 /** The fuzzers of tools/fuzz.mjs, for a moment: their seeds are sound, and some changes of each find nothing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { changed } from '../fuzz/changes.js';
 import { fuzz, INPUT_BYTES_MAX } from '../fuzz/loop.js';
 import { targets } from '../fuzz/targets.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Utf8Masks, utf8After } from '../../src/grammar/utf8.js';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 
 const decodes = (bytes: Uint8Array): boolean => {
   try {

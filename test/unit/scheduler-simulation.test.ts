@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseTraceSpec, syntheticSource } from '../../src/cli/simulate/trace.js';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { LogHistogram } from '../../src/scheduler/log-histogram.js';
 import {
   type Arrival,

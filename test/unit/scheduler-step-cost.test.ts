@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
+import { Random } from '../../src/random.js';
 import { StepCost, type StepShape } from '../../src/scheduler/step-cost.js';
 
 /** A machine that is exactly as the model assumes, but for noise. */

@@ -5,10 +5,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import { downloadFromHub, hubUrl } from '../../src/model/sources/hub.js';
 import type { KnownModel } from '../../src/model/sources/registry.js';
 import { locateModel, type ResolveOptions } from '../../src/model/sources/resolve.js';
+import { Random } from '../../src/random.js';
 import { type HubBehaviour, type HubServer, sha256, startHubServer } from '../support/hub-server.js';
 
 const random = new Random(3);

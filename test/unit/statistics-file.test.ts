@@ -3,10 +3,10 @@ import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Random } from '../../src/model/generated/random.js';
 import type { InputStatistics } from '../../src/native/contract.js';
 import type { Statistics } from '../../src/quant/calibrate.js';
 import { readStatistics, writeStatistics } from '../../src/quant/statistics-file.js';
+import { Random } from '../../src/random.js';
 
 let folder: string;
 before(async () => {

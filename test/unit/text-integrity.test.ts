@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { EventChannel } from '../../src/engine/event-channel.js';
 import { StopMatcher } from '../../src/engine/stop-matcher.js';
 import { TextOutput } from '../../src/engine/text-output.js';
-import { Random } from '../../src/model/generated/random.js';
 import { createTokenizer } from '../../src/model/tokenizer/index.js';
+import { Random } from '../../src/random.js';
 import { byteChar, byteLevel } from '../support/tokenizer-vocabularies.js';
 
 const TEXTS = 1000;

@@ -3,7 +3,7 @@
  * router knows is what real ones know: how a prompt begins, and how many requests it has sent where lately.
  */
 import { configInvalid } from '../../errors.js';
-import { hashText } from '../../model/generated/random.js';
+import { hashText } from '../../random.js';
 import { LogHistogram } from '../../scheduler/log-histogram.js';
 import type { Arrival, ArrivalSource, SimulationResult } from '../../scheduler/simulation.js';
 import type { Policy } from './policy.js';

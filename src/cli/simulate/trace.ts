@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import Type, { type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { configInvalid, NibbleError, reasonOf } from '../../errors.js';
-import { Random } from '../../model/generated/random.js';
+import { Random } from '../../random.js';
 import type { Arrival, ArrivalSource } from '../../scheduler/simulation.js';
 import { readJsonLine } from '../json-lines.js';
 

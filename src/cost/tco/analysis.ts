@@ -1,4 +1,5 @@
 /** What a plan says once: costs, break-even, what they depend on, and what chance may do. Pure and repeatable. */
+import { Random } from '../../random.js';
 import { breakEvenMonth, evaluate, type Outcome } from './costs.js';
 import type { Scenario } from './scenario.js';
 import { settle, settleLikely, triangular, type Uncertainty, uncertaintiesOf } from './uncertain.js';
@@ -37,17 +38,6 @@ export type Analysis = {
 };
 
 const BINS = 24;
-
-/** mulberry32: uniform in [0, 1), the same for the same seed everywhere. */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const cheapestOf = (outcomes: readonly Outcome[]): Outcome | null =>
   outcomes
@@ -125,10 +115,10 @@ class Tally {
 
 /** Ranges are independent of each other; all choices see the same draws. */
 function chancesOf(scenario: Scenario, choices: number, draws: number, seed: number): Chances[] {
-  const random = randomFrom(seed);
+  const random = new Random(seed);
   const tallies = Array.from({ length: choices }, () => new Tally(draws));
   for (let draw = 0; draw < draws; ++draw) {
-    const outcomes = evaluate(settle(scenario, (range) => triangular(range, random())));
+    const outcomes = evaluate(settle(scenario, (range) => triangular(range, random.uniform())));
     const baseline = outcomes.find(({ name }) => name === scenario.baseline);
     const savings = savingsOf(outcomes, scenario.baseline);
     const cheapest = cheapestOf(outcomes);

@@ -1,9 +1,9 @@
 /** Generated models: random weights from a seed, for any supported architecture, size and tensor format. */
 import type { ArchitectureSpec } from '../../native/contract.js';
+import { hashText } from '../../random.js';
 import { expectedTensors } from '../architecture-tensors.js';
 import { findTensorFormatByName, type GgufValue, isOwnTensorFormat, tensorTypeName } from '../gguf-types.js';
 import { GgufWriter, type TensorData, type TensorDeclaration } from '../gguf-writer.js';
-import { hashText } from './random.js';
 import { generatedRecipe } from './recipe.js';
 import { encodeTensor, randomTensor, type TensorTypeName } from './tensor-data.js';
 import { generatedTokenizer } from './tokenizer.js';

@@ -2,49 +2,11 @@
  * Tensor data for generated models. The simple formats are encoded from values as ggml's reference does
  * (ggml-quants.c); K-quants and Nibble's own formats get random but valid blocks of the wanted spread.
  */
+import { Random } from '../../random.js';
+import { encodeFloats, type FloatType, toHalf } from '../float-types.js';
 import { findTensorFormatByName } from '../gguf-types.js';
-import { Random } from './random.js';
-
-const floatBits = new DataView(new ArrayBuffer(4));
-
-/** f32 → f16 bits, round to nearest even, subnormals kept. */
-function toHalf(value: number): number {
-  floatBits.setFloat32(0, value);
-  const bits = floatBits.getUint32(0);
-  const sign = (bits >>> 16) & 0x8000;
-  const exponent = (bits >>> 23) & 0xff;
-  const mantissa = bits & 0x7fffff;
-  if (exponent === 0xff) return sign | 0x7c00 | (mantissa === 0 ? 0 : 0x200);
-  const half = exponent - 112;
-  if (half >= 31) return sign | 0x7c00;
-  const full = half > 0 ? (half << 23) | mantissa : mantissa | 0x800000;
-  const shift = half > 0 ? 13 : 14 - half;
-  if (shift > 24) return sign;
-  const kept = full >>> shift;
-  const rest = full & ((1 << shift) - 1);
-  const middle = 1 << (shift - 1);
-  return sign | (kept + (rest > middle || (rest === middle && (kept & 1) === 1) ? 1 : 0));
-}
-
-/** f16 bits → number. */
-export function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >>> 10) & 0x1f;
-  const mantissa = bits & 0x3ff;
-  if (exponent === 0) return sign * mantissa * 2 ** -24;
-  if (exponent === 31) return mantissa === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return sign * (1024 + mantissa) * 2 ** (exponent - 25);
-}
-
-/** f32 → bf16 bits, round to nearest even (finite values). */
-function toBf16(value: number): number {
-  floatBits.setFloat32(0, value);
-  const bits = floatBits.getUint32(0);
-  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
-}
 
 type BlockEncoder = (values: Float32Array, from: number, out: Buffer, at: number) => void;
-type FloatFormat = 'F32' | 'F16' | 'BF16';
 type GroupFormat = 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1';
 type SuperFormat = 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 type OwnFormat = 'NB_W4G64' | 'NB_W4G64A' | 'NB_W4G128' | 'NB_W4G128A' | 'NB_W8G64' | 'NB_W8G128';
@@ -58,7 +20,7 @@ type PlaneFormat =
   | 'NB_W3G128'
   | 'NB_W4G64P';
 type RandomFormat = SuperFormat | OwnFormat | PlaneFormat;
-export type TensorTypeName = FloatFormat | GroupFormat | RandomFormat;
+export type TensorTypeName = FloatType | GroupFormat | RandomFormat;
 
 const GROUP = 32;
 const value = (values: Float32Array, index: number) => values[index] ?? 0;
@@ -194,31 +156,18 @@ export function* randomTensor(
 function randomPiece(type: TensorTypeName, count: number, mean: number, deviation: number, random: Random): Buffer {
   if (type in randomFormats) return randomBlocks(type as RandomFormat, count, deviation, random);
   return encodeTensor(
-    type as FloatFormat | GroupFormat,
+    type as FloatType | GroupFormat,
     Float32Array.from({ length: count }, () => mean + deviation * random.normal()),
   );
 }
 
 /** Encodes values; their count must be whole blocks. */
-export function encodeTensor(type: FloatFormat | GroupFormat, values: Float32Array): Buffer {
-  switch (type) {
-    case 'F32':
-      return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-    case 'F16':
-    case 'BF16': {
-      // A loop: Uint16Array.from makes a list of all values first, and takes ten times as long.
-      const encode = type === 'F16' ? toHalf : toBf16;
-      const bits = new Uint16Array(values.length);
-      for (let i = 0; i < values.length; i += 1) bits[i] = encode(value(values, i));
-      return Buffer.from(bits.buffer);
-    }
-    default: {
-      const { bytes, encode } = groupFormats[type];
-      const out = Buffer.alloc((values.length / GROUP) * bytes);
-      for (let block = 0; block * GROUP < values.length; block += 1) encode(values, block * GROUP, out, block * bytes);
-      return out;
-    }
-  }
+export function encodeTensor(type: FloatType | GroupFormat, values: Float32Array): Buffer {
+  if (type === 'F32' || type === 'F16' || type === 'BF16') return encodeFloats(type, values);
+  const { bytes, encode } = groupFormats[type];
+  const out = Buffer.alloc((values.length / GROUP) * bytes);
+  for (let block = 0; block * GROUP < values.length; block += 1) encode(values, block * GROUP, out, block * bytes);
+  return out;
 }
 
 function randomBlocks(type: RandomFormat, count: number, deviation: number, random: Random): Buffer {

@@ -3,7 +3,7 @@
  * one and costs on the other. Both servers get the same requests in turns, and must give the same text.
  */
 import { NibbleError } from '../../../errors.js';
-import { Random } from '../../../model/generated/random.js';
+import { Random } from '../../../random.js';
 import { createProgress } from '../progress.js';
 import { type Scrape, scrape } from '../server-metrics.js';
 import { rounded, significant, spread } from '../statistics.js';
