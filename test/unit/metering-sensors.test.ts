@@ -204,3 +204,19 @@ test('a meter outside is integrated between its answers, and lost when it falls 
   near(meter.joules(), 20);
   assert.equal(meter.isLost, true);
 });
+
+test('a command that prints a counter: what it has grown by, and nothing where it begins anew', async (t) => {
+  const { root, set } = sysTree(t, { count: 5 });
+  const meter = new ExternalMeter(parseExternal(`exec:cat '${join(root, 'count')}'#Wh`), () => 0);
+  t.after(() => meter.close());
+  for (const [value, joules] of [
+    [5, 0],
+    [5.5, 1800],
+    [0.25, 1800],
+    [0.5, 2700],
+  ] as const) {
+    set('count', value);
+    await meter.poll();
+    near(meter.joules(), joules);
+  }
+});
