@@ -152,7 +152,7 @@ export async function serve(config: Config, prepareModel: PrepareModel): Promise
   becomeReady(models, first, sources);
   const addresses = { url, adminUrl: admin?.url ?? null };
   await writeStdout(bannerOf(addresses, first, energy?.monitor ?? null, process.stdout.isTTY === true));
-  setTimeout(endOfStart, SETTLE_MS).unref();
+  void app.compileSchemas().then(() => setTimeout(endOfStart, SETTLE_MS).unref());
   const signal = await stopped;
   logger.info({ signal }, 'draining');
   void admin?.app.close();

@@ -16,6 +16,7 @@ import { registerAccess } from './plugins/access.js';
 import { refuseConnection } from './plugins/connections.js';
 import { registerErrors, sendError } from './plugins/errors.js';
 import { setSecurityHeaders } from './plugins/headers.js';
+import { LazySchemas } from './plugins/lazy-schemas.js';
 import { registerNesting } from './plugins/nesting.js';
 import { followRequest, requestIdFrom } from './plugins/requests.js';
 import { registerChat } from './routes/chat.js';
@@ -61,6 +62,7 @@ export type TlsFiles = { readonly cert: Buffer; readonly key: Buffer };
 
 /** An HTTP server with the bounds, the ids, the headers and the error answers that all of them have. */
 export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null, metrics: Metrics): FastifyInstance {
+  const schemas = new LazySchemas();
   const begin = (request: FastifyRequest, reply: FastifyReply): void => {
     followRequest(request, reply, metrics);
     setSecurityHeaders(reply, tls !== null);
@@ -84,6 +86,7 @@ export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null, m
     // Wrong types are errors, never converted: "1" isn't a number, and null isn't 0.
     // `expected` is our own annotation.
     ajv: {
+      onCreate: (ajv) => schemas.attach(ajv),
       customOptions: {
         coerceTypes: false,
         removeAdditional: false,
@@ -95,6 +98,7 @@ export function createFastify(logger: FastifyBaseLogger, tls: TlsFiles | null, m
   } satisfies FastifyServerOptions;
   // What differs in type, the server below, is used through what both have in common.
   const app = tls === null ? Fastify(options) : (Fastify({ ...options, https: tls }) as unknown as FastifyInstance);
+  app.decorate('compileSchemas', () => schemas.compileAll());
   app.addHook('onRequest', async (request, reply) => begin(request, reply));
   return app;
 }
