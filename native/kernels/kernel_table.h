@@ -43,9 +43,10 @@ inline constexpr size_t kSplitTokens = 256;
 /// absolute position first_position + i and sees positions [0, first_position + i].
 ///   a_t = Σ_d q_d·K_td (fma over d ascending from +0);  s_t = scale · a_t;  m = max s_t;  p_t = exp(s_t − m);
 ///   l = Σ p_t (sixteen-lane);  o_d = Σ_t p_t·V_td (fma over t ascending from +0).
-/// Quantized keys: K_td is the code, and then a_t = fma(minimum_t, Σ_d q_d, scale_t · a_t) (Σ sixteen-lane). Quantized
-/// values: V_td is the code, its weight p_t · scale_t, and then o_d = o_d + Σ_t p_t·minimum_t (fma, sixteen-lane).
-/// A column that sees no position of the split gets m = −infinity, l = 0, o = 0.
+/// Quantized keys: K_td is the code, q_d an integer of 16 bits and a step for all d; the sum is exact, and then a_t =
+/// fma(minimum_t, Σ_d q_d, scale_t · (step · a_t)) (Σ sixteen-lane). Quantized values: V_td is the code, its weight
+/// p_t · scale_t an integer and a step for the split, o_d = fma(exact sum, step, Σ_t p_t·minimum_t) (fma,
+/// sixteen-lane). A column that sees no position of the split gets m = −infinity, l = 0, o = 0.
 struct AttentionTask {
   const float* q;   // query i, head h at q + i·q_stride + h·head_dim
   size_t q_stride;  // in floats
@@ -69,7 +70,8 @@ struct AttentionTask {
   float* first_scores;       // [queries·group] s_0 of split 0; null: not wanted. Other splits leave it as it is
   float* scratch;            // attention_scratch_floats(queries·group, head_dim) floats, 64-byte aligned
 };
-/// For levels: the scores of a few columns, every column's query, and a split's keys and values as f32.
+/// For levels: the scores of a few columns, every column's query, and a split's keys and values as f32 or, of codes,
+/// integers of 16 bits.
 /// For the reference: every column's scores.
 constexpr size_t attention_scratch_floats(size_t columns, size_t head_dim) noexcept {
   return (columns < 8 ? 8 : columns) * (kSplitTokens + head_dim) + 2 * kSplitTokens * head_dim;

@@ -58,7 +58,7 @@ test('matrices count under the operator that multiplies with them', () => {
 
 test('the ideal of a prefill is arithmetic, that of a decode step reading', () => {
   const load = { batch: 3, context: 4, prompt: 2, generate: 2 };
-  const prefill = prefillIdeals(modelFile, 'a8', load, limits);
+  const prefill = prefillIdeals(modelFile, { activations: 'a8', kv: 'f16' }, load, limits);
   assert.ok(Math.abs((prefill.down ?? 0) - (3 * 2 * 4096) / 8e9) < 1e-15);
   assert.ok(Math.abs((prefill.head ?? 0) - (3 * 3200) / 2e9) < 1e-15, 'one row of logits a sequence');
   // Two tokens behind four see 5 + 6 positions; scores and values of 32 dimensions in two layers.

@@ -58,7 +58,9 @@ test('a head of its own counts by its own type', () => {
 test('attention counts causally: token i sees i + 1 positions, scores and values', () => {
   const work = modelWork(modelFile(false), 'a8', 'f16');
   // Per position: 2 heads × 4 dimensions × 2.
-  assert.equal(work.attentionPerPosition, 16);
+  assert.deepEqual(work.attentionPerPosition, { int8: 0, fp32: 16 });
+  // Products of codes and integers of 16 bits count as two of 8 bits.
+  assert.deepEqual(modelWork(modelFile(false), 'a8', 'kv8').attentionPerPosition, { int8: 32, fp32: 0 });
   // Three tokens from scratch see 1 + 2 + 3 positions.
   assert.equal(prefillMacs(work, 0, 3).fp32, 3 * 32 + 16 * 6);
   // Two tokens behind five cached ones see 6 + 7.

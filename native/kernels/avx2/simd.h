@@ -146,6 +146,11 @@ NIBBLE_INLINE void store_i8(int8_t* p, I32x16 x) noexcept {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(low, high));
 }
 
+/// Values in [-32768, 32767].
+NIBBLE_INLINE void store_i16(int16_t* p, I32x16 x) noexcept {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8));
+}
+
 NIBBLE_INLINE F32x16 load_f16(const uint16_t* p) noexcept {
   const auto* q = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
@@ -242,20 +247,9 @@ NIBBLE_INLINE Part part_fma(Part x, Part y, Part z) noexcept {
 NIBBLE_INLINE void part_store(float* p, Part x) noexcept {
   _mm256_storeu_ps(p, x);
 }
-NIBBLE_INLINE __m256i widen_u8(const uint8_t* p) noexcept {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+NIBBLE_INLINE Part part_load(const float* p) noexcept {
+  return _mm256_loadu_ps(p);
 }
 NIBBLE_INLINE Part part_f16(const uint8_t* p) noexcept {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-NIBBLE_INLINE Part part_u8(const uint8_t* p) noexcept {
-  return _mm256_cvtepi32_ps(widen_u8(p));
-}
-/// Without a mask, and without keeping the bytes for the other half: neither would leave a sum its register.
-NIBBLE_INLINE Part part_low(const uint8_t* p) noexcept {
-  return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_slli_epi32(widen_u8(p), 28), 28));
-}
-NIBBLE_INLINE Part part_high(const uint8_t* p) noexcept {
-  asm("" : "+r"(p));
-  return _mm256_cvtepi32_ps(_mm256_srli_epi32(widen_u8(p), 4));
 }

@@ -125,6 +125,10 @@ NIBBLE_INLINE I32x16 round_i32(F32x16 a) noexcept {
 NIBBLE_INLINE void store_i8(int8_t* p, I32x16 a) noexcept {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
+/// Low halves.
+NIBBLE_INLINE void store_i16(int16_t* p, I32x16 a) noexcept {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a.v));
+}
 
 NIBBLE_INLINE F32x16 load_f16(const uint16_t* p) noexcept {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

@@ -67,6 +67,17 @@ static inline __m128i cvtepi32_epi8(__m512i a) noexcept {
   for (int i = 0; i < 16; ++i) low[i] = static_cast<int8_t>(lane[i]);
   return recast<__m128i>(low);
 }
+static inline __m512i cvtepu8_epi16(__m256i a) noexcept {
+  return recast<__m512i>(
+      HalvesI{_mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)), _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1))});
+}
+static inline __m256i cvtepi32_epi16(__m512i a) noexcept {
+  int32_t lane[16];
+  int16_t low[16];
+  __builtin_memcpy(lane, &a, sizeof(lane));
+  for (int i = 0; i < 16; ++i) low[i] = static_cast<int16_t>(lane[i]);
+  return recast<__m256i>(low);
+}
 /// For the arguments of scale_by_power only: normal a, |b| ≤ 160 an integer. SIMDe's flushes subnormals.
 static inline __m512 scalef_ps(__m512 a, __m512 b) noexcept {
   const auto scale = [](__m256 p, __m256 n) {
@@ -94,6 +105,8 @@ static inline __m512 scalef_ps(__m512 a, __m512 b) noexcept {
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_srai_epi32
 #undef _mm512_cvtepi32_epi8
+#undef _mm512_cvtepu8_epi16
+#undef _mm512_cvtepi32_epi16
 #undef _mm512_scalef_ps
 #define _mm512_maskz_loadu_ps(mask, p) ::nibble::simde_gaps::maskz_loadu_ps(mask, p)
 #define _mm512_mask_storeu_ps(p, mask, a) ::nibble::simde_gaps::mask_storeu_ps(p, mask, a)
@@ -105,4 +118,6 @@ static inline __m512 scalef_ps(__m512 a, __m512 b) noexcept {
 #define _mm512_cvtepu8_epi32(a) ::nibble::simde_gaps::cvtepu8_epi32(a)
 #define _mm512_srai_epi32(a, count) ::nibble::simde_gaps::srai_epi32(a, count)
 #define _mm512_cvtepi32_epi8(a) ::nibble::simde_gaps::cvtepi32_epi8(a)
+#define _mm512_cvtepu8_epi16(a) ::nibble::simde_gaps::cvtepu8_epi16(a)
+#define _mm512_cvtepi32_epi16(a) ::nibble::simde_gaps::cvtepi32_epi16(a)
 #define _mm512_scalef_ps(a, b) ::nibble::simde_gaps::scalef_ps(a, b)

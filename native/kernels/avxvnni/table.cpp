@@ -20,6 +20,8 @@ inline void count_call() noexcept {
 
 #include "simd.h"
 
+#include "pairs.h"
+
 #include "../generic/exp.h"
 
 #include "../generic/elementwise.h"

@@ -5,6 +5,8 @@
 
 #include "attention_parts.h"
 
+#include "attention_numbers.h"
+
 #include "attention_one_query.h"
 #include "attention_queries.h"
 

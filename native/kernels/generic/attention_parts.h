@@ -1,6 +1,5 @@
 #pragma once
-// What attention of one query and of several have in common: reading each KV format, softmax, the grids of quantized
-// keys and values. Included inside a level's anonymous namespace.
+// What attention of one query and of several have in common. Included inside a level's anonymous namespace.
 
 constexpr size_t kSplitBlocks = kSplitTokens / kKvBlockTokens;
 constexpr size_t kHeadDimMax = 256;
@@ -35,28 +34,6 @@ NIBBLE_INLINE void gather_queries(const AttentionTask& task, float* q, size_t co
   }
 }
 
-/// Pair `n` of vectors of 16 stored numbers or codes that lie side by side: two dimensions of keys, 32 of a value.
-template <KvFormat F>
-NIBBLE_INLINE void load_two(const uint8_t* codes, size_t n, F32x16& a, F32x16& b) noexcept {
-  if constexpr (F == KvFormat::f16) {
-    a = load_f16(reinterpret_cast<const uint16_t*>(codes) + 32 * n);
-    b = load_f16(reinterpret_cast<const uint16_t*>(codes) + 32 * n + 16);
-  } else if constexpr (F == KvFormat::q8) {
-    a = to_f32(load_u8(codes + 32 * n));
-    b = to_f32(load_u8(codes + 32 * n + 16));
-  } else {
-    const I32x16 both = load_u8(codes + 16 * n);
-    a = to_f32(bit_and(both, set1_i32(15)));
-    b = to_f32(shift_right<4>(both));
-  }
-}
-template <KvFormat F>
-NIBBLE_INLINE F32x16 load_one(const uint8_t* codes, size_t n) noexcept {
-  if constexpr (F == KvFormat::f16) return load_f16(reinterpret_cast<const uint16_t*>(codes) + 16 * n);
-  if constexpr (F == KvFormat::q8) return to_f32(load_u8(codes + 16 * n));
-  const I32x16 both = load_u8(codes + n / 2 * 16);
-  return to_f32(n % 2 == 0 ? bit_and(both, set1_i32(15)) : shift_right<4>(both));
-}
 /// Scores of columns [c, c + C), which see as many positions, → exp(scale · score − m), m, l. Several columns at once
 /// hide the latency of each other's maximum and sum.
 template <size_t C>
@@ -104,42 +81,4 @@ void softmax_columns(const AttentionTask& task, float* score, size_t c0, size_t 
   for (; c + 3 <= columns; c += 3) softmax<3>(task, score + c * kSplitTokens, c0 + c, visible);
   if (columns - c == 2) softmax<2>(task, score + c * kSplitTokens, c0 + c, visible);
   if (columns - c == 1) softmax<1>(task, score + c * kSplitTokens, c0 + c, visible);
-}
-
-/// Quantized keys: scores of codes → scores. @param q [columns][head_dim]
-NIBBLE_INLINE void apply_key_grid(const AttentionTask& task, const float* q, size_t columns, size_t blocks,
-                                  float* score) noexcept {
-  F32x16 q_sum[kColumnsMax];
-  for (size_t c = 0; c < columns; ++c) {
-    F32x16 sum = zero();
-    for (size_t d = 0; d < task.head_dim; d += 16) sum = add(sum, load(q + c * task.head_dim + d));
-    q_sum[c] = set1(fold_sum(sum));
-  }
-  for (size_t b = 0; b < blocks; ++b) {
-    const auto* header = reinterpret_cast<const uint16_t*>(keys_of(task, b));
-    const F32x16 scale = load_f16(header);
-    const F32x16 minimum = load_f16(header + kKvBlockTokens);
-    for (size_t c = 0; c < columns; ++c) {
-      float* at = score + c * kSplitTokens + b * kKvBlockTokens;
-      store(at, fma(minimum, q_sum[c], mul(scale, load(at))));
-    }
-  }
-}
-
-/// Quantized values: the weights of a column → weights of codes. Returns Σ p · minimum, which the output lacks then.
-NIBBLE_INLINE float apply_value_grid(const AttentionTask& task, size_t visible, float* p) noexcept {
-  F32x16 sum = zero();
-  for (size_t t = 0; t < visible; t += 16) {
-    const auto* header = reinterpret_cast<const uint16_t*>(values_of(task, t / kKvBlockTokens));
-    const F32x16 weight = load(p + t);
-    F32x16 minimum = load_f16(header + kKvBlockTokens);
-    if (visible - t < 16) minimum = keep_first(minimum, zero(), visible - t);  // the rest isn't seen, and may be NaN
-    sum = fma(weight, minimum, sum);
-    store(p + t, mul(weight, load_f16(header)));
-  }
-  return fold_sum(sum);
-}
-
-NIBBLE_INLINE void add_offset(float* o, size_t head_dim, float offset) noexcept {
-  for (size_t d = 0; d < head_dim; d += 16) store(o + d, add(load(o + d), set1(offset)));
 }

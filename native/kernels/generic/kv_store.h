@@ -75,27 +75,25 @@ template <KvFormat F>
 NIBBLE_INLINE void store_quantized_key(const float* x, size_t head_dim, size_t token, uint8_t* part) noexcept {
   uint8_t code[kHeadDimMax];
   write_codes<F>(x, head_dim, write_grid<F>(x, head_dim, token, part), code);
-  uint8_t* codes = part + kKvHeaderBytes + token;
-  if constexpr (F == KvFormat::q8) {
-    for (size_t d = 0; d < head_dim; ++d) codes[d * kKvBlockTokens] = code[d];
-  } else {
-    for (size_t d = 0; d < head_dim; d += 2)
-      codes[d / 2 * kKvBlockTokens] = static_cast<uint8_t>(code[d] | code[d + 1] << 4);
+  constexpr size_t kStep = F == KvFormat::q8 ? 2 : 4;  // dimensions in two bytes
+  for (size_t d = 0; d < head_dim; d += kStep) {
+    uint8_t* pair = part + kv_key_byte(F, d, token);
+    for (size_t i = 0; i < 2; ++i)
+      pair[i] = static_cast<uint8_t>(F == KvFormat::q8 ? code[d + i] : code[d + i] | code[d + 2 + i] << 4);
   }
 }
 
 template <KvFormat F>
 NIBBLE_INLINE void store_quantized_value(const float* x, size_t head_dim, size_t token, uint8_t* part) noexcept {
-  const Grid grid = write_grid<F>(x, head_dim, token, part);
+  uint8_t code[kHeadDimMax + 16] = {};  // dimensions beyond the head's are 0
+  write_codes<F>(x, head_dim, write_grid<F>(x, head_dim, token, part), code);
+  uint8_t* bytes = part + kv_value_byte(F, head_dim, 0, token);
   const size_t row = kv_value_row_bytes(F, head_dim);
-  uint8_t* codes = part + kKvHeaderBytes + token * row;
   if constexpr (F == KvFormat::q8) {
-    write_codes<F>(x, head_dim, grid, codes);
+    for (size_t i = 0; i < row; ++i) bytes[2 * i] = code[i];
   } else {
-    uint8_t code[kHeadDimMax + 16] = {};  // dimensions beyond the head's are 0
-    write_codes<F>(x, head_dim, grid, code);
     for (size_t g = 0; g < row; g += 16)
-      for (size_t i = g; i < g + 16; ++i) codes[i] = static_cast<uint8_t>(code[g + i] | code[g + i + 16] << 4);
+      for (size_t i = g; i < g + 16; ++i) bytes[2 * i] = static_cast<uint8_t>(code[g + i] | code[g + i + 16] << 4);
   }
 }
 

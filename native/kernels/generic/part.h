@@ -17,16 +17,10 @@ NIBBLE_INLINE Part part_fma(Part x, Part y, Part z) noexcept {
 NIBBLE_INLINE void part_store(float* p, Part x) noexcept {
   store(p, x);
 }
-/// Numbers of 16 bits, of 8, and the low or high halves of bytes, as f32.
+NIBBLE_INLINE Part part_load(const float* p) noexcept {
+  return load(p);
+}
+/// Numbers of 16 bits as f32.
 NIBBLE_INLINE Part part_f16(const uint8_t* p) noexcept {
   return load_f16(reinterpret_cast<const uint16_t*>(p));
-}
-NIBBLE_INLINE Part part_u8(const uint8_t* p) noexcept {
-  return to_f32(load_u8(p));
-}
-NIBBLE_INLINE Part part_low(const uint8_t* p) noexcept {
-  return to_f32(bit_and(load_u8(p), set1_i32(15)));
-}
-NIBBLE_INLINE Part part_high(const uint8_t* p) noexcept {
-  return to_f32(shift_right<4>(load_u8(p)));
 }

@@ -161,6 +161,11 @@ NIBBLE_INLINE void store_i8(int8_t* p, I32x16 x) noexcept {
   vst1_s8(p, vmovn_s16(vcombine_s16(vmovn_s32(x.a), vmovn_s32(x.b))));
   vst1_s8(p + 8, vmovn_s16(vcombine_s16(vmovn_s32(x.c), vmovn_s32(x.d))));
 }
+/// Low halves.
+NIBBLE_INLINE void store_i16(int16_t* p, I32x16 x) noexcept {
+  vst1q_s16(p, vcombine_s16(vmovn_s32(x.a), vmovn_s32(x.b)));
+  vst1q_s16(p + 8, vcombine_s16(vmovn_s32(x.c), vmovn_s32(x.d)));
+}
 
 NIBBLE_INLINE float32x4_t load_f16x4(const uint16_t* p) noexcept {
   return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));

@@ -25,30 +25,21 @@ const uint8_t* values_of(const AttentionTask& task, size_t t) noexcept {
   return task.kv.values + kv_offset(task.kv.value_bytes, task.kv.group_bytes, block_of(task, t));
 }
 
-/// A stored number, or its code.
-float key_at(KvFormat format, const uint8_t* part, size_t d, size_t token) noexcept {
-  const uint8_t* codes = part + kv_codes_at(format);
-  switch (format) {
-    case KvFormat::f16:
-      return f16_to_f32(reinterpret_cast<const uint16_t*>(codes)[d * kKvBlockTokens + token]);
-    case KvFormat::q8:
-      return codes[d * kKvBlockTokens + token];
-    case KvFormat::q4:
-      break;
-  }
-  return static_cast<float>(codes[d / 2 * kKvBlockTokens + token] >> (d % 2 * 4) & 15);
+/// A stored number.
+float key_at(const uint8_t* part, size_t d, size_t token) noexcept {
+  return f16_to_f32(reinterpret_cast<const uint16_t*>(part)[d * kKvBlockTokens + token]);
 }
-float value_at(KvFormat format, const uint8_t* part, size_t d, size_t token, size_t head_dim) noexcept {
-  const uint8_t* codes = part + kv_codes_at(format) + token * kv_value_row_bytes(format, head_dim);
-  switch (format) {
-    case KvFormat::f16:
-      return f16_to_f32(reinterpret_cast<const uint16_t*>(codes)[d]);
-    case KvFormat::q8:
-      return codes[d];
-    case KvFormat::q4:
-      break;
-  }
-  return static_cast<float>(codes[d / 32 * 16 + d % 16] >> (d % 32 / 16 * 4) & 15);
+float value_at(const uint8_t* part, size_t d, size_t token, size_t head_dim) noexcept {
+  return f16_to_f32(reinterpret_cast<const uint16_t*>(part)[token * head_dim + d]);
+}
+/// A code.
+int32_t key_code(KvFormat format, const uint8_t* part, size_t d, size_t token) noexcept {
+  const uint8_t byte = part[kv_key_byte(format, d, token)];
+  return format == KvFormat::q8 ? byte : byte >> (d % 4 / 2 * 4) & 15;
+}
+int32_t value_code(KvFormat format, const uint8_t* part, size_t d, size_t token, size_t head_dim) noexcept {
+  if (format == KvFormat::q8) return part[kv_value_byte(format, head_dim, d, token)];
+  return part[kv_value_byte(format, head_dim, d / 32 * 16 + d % 16, token)] >> (d % 32 / 16 * 4) & 15;
 }
 float scale_at(const uint8_t* part, size_t token) noexcept {
   return f16_to_f32(reinterpret_cast<const uint16_t*>(part)[token]);
@@ -57,25 +48,78 @@ float minimum_at(const uint8_t* part, size_t token) noexcept {
   return f16_to_f32(reinterpret_cast<const uint16_t*>(part)[kKvBlockTokens + token]);
 }
 
-void attend(const AttentionTask& task, const float* q, size_t visible, size_t column) noexcept {
-  const auto [keys, values] = task.formats;
-  float lane[kLanes];
-  for (float& value : lane) value = 0.0f;
+/// x as integers of 16 bits times a step, which is returned; NaN if x isn't finite.
+float round_to_16_bits(const float* x, size_t n, int32_t* out) noexcept {
+  float amax = 0.0f;
+  bool finite = true;
+  for (size_t i = 0; i < n; ++i) {
+    finite = finite && magnitude_bits(x[i]) < kInfinityBits;
+    amax = select_max(__builtin_fabsf(x[i]), amax);
+  }
+  const bool rounds = finite && amax >= 0x1p-100f;
+  const float inverse = rounds ? kKvLevels16 / amax : 0.0f;
+  for (size_t i = 0; i < n; ++i) out[i] = rounds ? round_even(x[i] * inverse) : 0;
+  if (!finite) return __builtin_nanf("");
+  return rounds ? amax / kKvLevels16 : 0.0f;
+}
+
+/// Unscaled scores of the positions that the query sees.
+void score_keys(const AttentionTask& task, const float* q, size_t visible, float* score) noexcept {
+  const KvFormat format = task.formats.keys;
+  float lane[kLanes] = {};
   for (size_t d = 0; d < task.head_dim; ++d) lane[d % kLanes] += q[d];
   const float q_sum = fold_sum(lane);
-
-  float* score = task.scratch + column * kSplitTokens;
+  int32_t code[256];
+  const float step = round_to_16_bits(q, task.head_dim, code);
   for (size_t t = 0; t < visible; ++t) {
     const uint8_t* part = keys_of(task, t);
     const size_t token = t % kKvBlockTokens;
-    float sum = 0.0f;
-    for (size_t d = 0; d < task.head_dim; ++d) sum = fma(q[d], key_at(keys, part, d, token), sum);
-    if (keys != KvFormat::f16) sum = fma(minimum_at(part, token), q_sum, scale_at(part, token) * sum);
-    score[t] = task.scale * sum;
+    if (format == KvFormat::f16) {
+      score[t] = 0.0f;
+      for (size_t d = 0; d < task.head_dim; ++d) score[t] = fma(q[d], key_at(part, d, token), score[t]);
+    } else {
+      int32_t sum = 0;
+      for (size_t d = 0; d < task.head_dim; ++d) sum += code[d] * key_code(format, part, d, token);
+      const float a = step * static_cast<float>(sum);
+      score[t] = fma(minimum_at(part, token), q_sum, scale_at(part, token) * a);
+    }
   }
+}
 
+/// @param p softmax weights of the positions that the query sees
+void add_values(const AttentionTask& task, const float* p, size_t visible, float* o) noexcept {
+  for (size_t d = 0; d < task.head_dim; ++d) o[d] = 0.0f;
+  for (size_t t = 0; t < visible; ++t)
+    for (size_t d = 0; d < task.head_dim; ++d)
+      o[d] = fma(p[t], value_at(values_of(task, t), d, t % kKvBlockTokens, task.head_dim), o[d]);
+}
+void add_value_codes(const AttentionTask& task, const float* p, size_t visible, float* o) noexcept {
+  float lane[kLanes] = {};
+  float weight[kSplitTokens];
+  int32_t code[kSplitTokens];
+  for (size_t t = 0; t < visible; ++t) {
+    const uint8_t* part = values_of(task, t);
+    const size_t token = t % kKvBlockTokens;
+    lane[t % kLanes] = fma(p[t], minimum_at(part, token), lane[t % kLanes]);
+    weight[t] = p[t] * scale_at(part, token);
+  }
+  const float offset = fold_sum(lane);
+  const float step = round_to_16_bits(weight, visible, code);
+  for (size_t d = 0; d < task.head_dim; ++d) {
+    int32_t sum = 0;
+    for (size_t t = 0; t < visible; ++t)
+      sum += code[t] * value_code(task.formats.values, values_of(task, t), d, t % kKvBlockTokens, task.head_dim);
+    o[d] = fma(static_cast<float>(sum), step, offset);
+  }
+}
+
+void attend(const AttentionTask& task, const float* q, size_t visible, size_t column) noexcept {
+  float* score = task.scratch + column * kSplitTokens;
+  score_keys(task, q, visible, score);
+  for (size_t t = 0; t < visible; ++t) score[t] *= task.scale;
   if (task.first_scores != nullptr && task.split == 0) task.first_scores[column] = score[0];
 
+  float lane[kLanes];
   for (float& value : lane) value = -kInfinity;
   for (size_t t = 0; t < visible; ++t) lane[t % kLanes] = select_max(score[t], lane[t % kLanes]);
   const float m = fold_max(lane);
@@ -89,22 +133,8 @@ void attend(const AttentionTask& task, const float* q, size_t visible, size_t co
   task.l[column] = fold_sum(lane);
 
   float* o = task.o + column * task.head_dim;
-  for (size_t d = 0; d < task.head_dim; ++d) o[d] = 0.0f;
-  for (float& value : lane) value = 0.0f;
-  for (size_t t = 0; t < visible; ++t) {
-    const uint8_t* part = values_of(task, t);
-    const size_t token = t % kKvBlockTokens;
-    float weight = score[t];
-    if (values != KvFormat::f16) {
-      lane[t % kLanes] = fma(weight, minimum_at(part, token), lane[t % kLanes]);
-      weight *= scale_at(part, token);
-    }
-    for (size_t d = 0; d < task.head_dim; ++d)
-      o[d] = fma(weight, value_at(values, part, d, token, task.head_dim), o[d]);
-  }
-  if (values == KvFormat::f16) return;
-  const float offset = fold_sum(lane);
-  for (size_t d = 0; d < task.head_dim; ++d) o[d] += offset;
+  if (task.formats.values == KvFormat::f16) return add_values(task, score, visible, o);
+  add_value_codes(task, score, visible, o);
 }
 
 }  // namespace

@@ -78,14 +78,11 @@ void store_key(KvFormat format, const float* x, size_t head_dim, size_t token, u
   }
   const float levels = kv_levels(format);
   const Grid grid = write_grid(format, x, head_dim, token, part);
-  uint8_t* codes = part + kKvHeaderBytes + token;
-  if (format == KvFormat::q8) {
-    for (size_t d = 0; d < head_dim; ++d) codes[d * kKvBlockTokens] = code_of(x[d], grid, levels);
-  } else {
-    for (size_t d = 0; d < head_dim; d += 2) {
-      const int high = code_of(x[d + 1], grid, levels);
-      codes[d / 2 * kKvBlockTokens] = static_cast<uint8_t>(code_of(x[d], grid, levels) | high << 4);
-    }
+  for (size_t d = 0; d < head_dim; ++d) {
+    uint8_t& byte = part[kv_key_byte(format, d, token)];
+    const int code = code_of(x[d], grid, levels);
+    const bool high = format == KvFormat::q4 && d % 4 >= 2;  // the low half is there by then
+    byte = static_cast<uint8_t>(high ? byte | code << 4 : code);
   }
 }
 
@@ -98,14 +95,14 @@ void store_value(KvFormat format, const float* x, size_t head_dim, size_t token,
   const float levels = kv_levels(format);
   const Grid grid = write_grid(format, x, head_dim, token, part);
   const size_t row = kv_value_row_bytes(format, head_dim);
-  uint8_t* codes = part + kKvHeaderBytes + token * row;
   for (size_t i = 0; i < row; ++i) {
+    uint8_t& byte = part[kv_value_byte(format, head_dim, i, token)];
     if (format == KvFormat::q8) {
-      codes[i] = code_of(x[i], grid, levels);
+      byte = code_of(x[i], grid, levels);
     } else {
       const size_t d = i / 16 * 32 + i % 16;
       const int high = d + 16 < head_dim ? code_of(x[d + 16], grid, levels) : 0;
-      codes[i] = static_cast<uint8_t>(code_of(x[d], grid, levels) | high << 4);
+      byte = static_cast<uint8_t>(code_of(x[d], grid, levels) | high << 4);
     }
   }
 }

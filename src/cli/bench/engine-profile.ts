@@ -62,12 +62,11 @@ type Load = { readonly batch: number; readonly context: number; readonly prompt:
 /** Of the prefill of all sequences, by arithmetic. */
 export function prefillIdeals(
   file: ModelFile,
-  activations: ActivationFormat | null,
+  { activations, kv }: Formats,
   { batch, context, prompt }: Load,
   limits: Pick<RooflineRun, 'int8GMacs' | 'fp32GMacs'>,
 ): Ideals {
-  const { attentionPerPosition } = modelWork(file, activations, 'f16');
-  const attention = { int8: 0, fp32: attentionPerPosition * visiblePositions(context, prompt) };
+  const attention = times(modelWork(file, activations, kv).attentionPerPosition, visiblePositions(context, prompt));
   const matrices = matrixWork(file, activations).map(({ operator, macs }) => {
     return [operator, batch * (operator === 'head' ? 1 : prompt) * idealSeconds(macs, limits)] as const;
   });
@@ -86,7 +85,7 @@ export function decodeIdeals(
   const matrices = matrixWork(file, activations).map(({ operator, macs, fileBytes }) => {
     return [operator, boundSeconds(fileBytes, times(macs, batch), limits)] as const;
   });
-  const attention = { int8: 0, fp32: attentionPerPosition * positions };
+  const attention = times(attentionPerPosition, positions);
   return { ...Object.fromEntries(matrices), attention: boundSeconds(kvBytesPerToken * positions, attention, limits) };
 }
 
@@ -140,7 +139,7 @@ export function describeProfile(
       prefillSteps,
       sum((r) => r.prefill),
       prefills,
-      meanIdeals(repetitions, (limits) => prefillIdeals(modelFile, formats.activations, load, limits)),
+      meanIdeals(repetitions, (limits) => prefillIdeals(modelFile, formats, load, limits)),
     ),
     decode: profileRows(
       decodeSteps,

@@ -2,9 +2,10 @@
  * Ideal times of prefill and decode on measured limits. Pure.
  *
  * Prefill is bound by arithmetic: Σ over number types of multiply-accumulates ÷ that type's measured rate. Attention
- * counts causally (a token at position i has i + 1 scores and as many values) at the f32 rate. Decode is bound by
- * reading (the weights once a step and each sequence's keys and values, at the measured read bandwidth) or, with many
- * sequences, by arithmetic, whichever takes longer; matrices and attention each for itself.
+ * counts causally (a token at position i has i + 1 scores and as many values): of f16 at the f32 rate, of codes, which
+ * meet integers of 16 bits, at half the int8 rate. Decode is bound by reading (the weights once a step and each
+ * sequence's keys and values, at the measured read bandwidth) or, with many sequences, by arithmetic, whichever takes
+ * longer; matrices and attention each for itself.
  */
 
 import { findTensorFormat, tensorBytes } from '../../model/gguf-types.js';
@@ -46,7 +47,7 @@ export type ModelWork = {
   /** Of one row of logits. */
   readonly head: Macs;
   /** Of one token that sees one position: scores and values of all heads and layers. */
-  readonly attentionPerPosition: number;
+  readonly attentionPerPosition: Macs;
   /** Keys and values of one token, bytes, all layers. */
   readonly kvBytesPerToken: number;
 };
@@ -78,11 +79,13 @@ export function modelWork(file: ModelFile, activations: ActivationFormat | null,
   const none = { int8: 0, fp32: 0 };
   const linear = matrices.filter(({ operator }) => operator !== 'head').reduce((sum, { macs }) => add(sum, macs), none);
   const head = matrices.find(({ operator }) => operator === 'head')?.macs ?? none;
+  const products = 2 * heads * headDim * layers;
+  const format = kvOf(file, kv);
   return {
     linear,
     head,
-    attentionPerPosition: 2 * heads * headDim * layers,
-    kvBytesPerToken: kvBytesPerToken(file.architecture, kvOf(file, kv)),
+    attentionPerPosition: format === 'f16' ? { int8: 0, fp32: products } : { int8: 2 * products, fp32: 0 },
+    kvBytesPerToken: kvBytesPerToken(file.architecture, format),
   };
 }
 
@@ -92,7 +95,7 @@ export const visiblePositions = (context: number, tokens: number): number =>
 
 /** Multiply-accumulates to prefill `tokens` tokens behind `context` cached ones and to get one row of logits. */
 export function prefillMacs(work: ModelWork, context: number, tokens: number): Macs {
-  const attention = { int8: 0, fp32: work.attentionPerPosition * visiblePositions(context, tokens) };
+  const attention = times(work.attentionPerPosition, visiblePositions(context, tokens));
   return add(add(times(work.linear, tokens), work.head), attention);
 }
 
@@ -121,7 +124,7 @@ export function decodeSeconds(
   const { batch, context, steps } = decode;
   const weights = Math.min(info.weightBytesPerToken, info.fileBytesPerToken) * steps;
   const positions = batch * visiblePositions(context, steps);
-  const attention = { int8: 0, fp32: work.attentionPerPosition * positions };
+  const attention = times(work.attentionPerPosition, positions);
   return (
     boundSeconds(weights, times(add(work.linear, work.head), batch * steps), limits) +
     boundSeconds(work.kvBytesPerToken * positions, attention, limits)
