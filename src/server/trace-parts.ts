@@ -1,19 +1,31 @@
 /** The OpenTelemetry packages, put together: a module of its own, loaded only where traces are wanted. */
 import {
+  type Context,
   DiagLogLevel,
   defaultTextMapGetter,
   diag,
   ROOT_CONTEXT,
+  type Span,
   SpanKind,
   SpanStatusCode,
+  type Tracer,
   trace,
 } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
-import type { FastifyBaseLogger } from 'fastify';
-import type { TraceParts } from './tracing.js';
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
+
+/** What traces need of the packages. */
+export type TraceParts = {
+  readonly tracer: Tracer;
+  /** The caller's span from the request's `traceparent`, if it has one. */
+  readonly parentOf: (headers: FastifyRequest['headers']) => Context;
+  readonly within: (context: Context, span: Span) => Context;
+  readonly codes: { readonly server: number; readonly error: number };
+  readonly shutDown: () => Promise<void>;
+};
 
 export function createTraceParts(version: string, logger: FastifyBaseLogger): TraceParts {
   const say = (message: string): void => logger.warn({ message }, 'trouble with traces');

@@ -2,10 +2,11 @@
  * OpenTelemetry traces: a span for each request that generates, with its time in the queue, in prefill and in decode.
  * Switched on, and set up, by the standard environment variables alone; the packages aren't even loaded otherwise.
  */
-import type { Context, Span, Tracer } from '@opentelemetry/api';
+import type { Context, Span } from '@opentelemetry/api';
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
 import type { GenerationRequest, SequenceSummary } from '../engine/types.js';
 import { TRACE_FLUSH_MS_MAX } from '../limits.js';
+import type { TraceParts } from './trace-parts.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -19,16 +20,6 @@ export function wantsTraces(env: Environment): boolean {
 
 /** Milliseconds since 1970, as exact as the clock that measured them. */
 const now = (): number => performance.timeOrigin + performance.now();
-
-/** What traces need of the packages. */
-export type TraceParts = {
-  readonly tracer: Tracer;
-  /** The caller's span from the request's `traceparent`, if it has one. */
-  readonly parentOf: (headers: FastifyRequest['headers']) => Context;
-  readonly within: (context: Context, span: Span) => Context;
-  readonly codes: { readonly server: number; readonly error: number };
-  readonly shutDown: () => Promise<void>;
-};
 
 /** The span of one request. It holds no text: neither prompts nor answers. */
 export class RequestTrace {
