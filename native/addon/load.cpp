@@ -91,6 +91,13 @@ bool read_kv_formats(const std::string& name, KvFormats& formats) {
   return false;
 }
 
+RotationPlace read_rotation(Reader& reader) {
+  if (reader.value("rotation").IsUndefined()) return RotationPlace::none;
+  const std::string place = reader.string("rotation");
+  if (place != "hadamard" && place != "inputs") reader.fail("rotation", "'hadamard' or 'inputs'");
+  return place == "inputs" ? RotationPlace::inputs : RotationPlace::stream;
+}
+
 namespace {
 
 void read_tensor(Napi::Env env, const Napi::Value& value, Reader& options, TensorSpec& tensor) {
@@ -186,7 +193,7 @@ Status read_load_options(Napi::Env env, const Napi::Value& value, EngineOptions&
   if (options.threads == 0) reader.fail("threads", "at least 1");
   if (!read_kv_formats(reader.string("kv"), options.kv_formats)) reader.fail("kv", "'f16', 'kv8', 'kv4' or 'k8v4'");
   if (!reader.value("kvRotates").IsUndefined()) options.kv_rotates = reader.boolean("kvRotates");
-  if (!reader.value("rotated").IsUndefined()) options.rotated = reader.boolean("rotated");
+  options.rotation = read_rotation(reader);
   if (!reader.value("lookups").IsUndefined()) {
     Reader lookups = reader.object("lookups");
     constexpr const char* kKeys[] = {"w1", "w2", "w3", "w4"};

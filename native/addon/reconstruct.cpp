@@ -94,7 +94,7 @@ Status read_request(Napi::Env env, const Napi::Value& value, Work& work) {
   ReconstructRequest& request = work.request;
   Napi::Array kept = Napi::Array::New(env);
   read_shape(reader, request);
-  request.rotated = reader.boolean("rotated");
+  request.rotation = read_rotation(reader);
   if (!read_kv_formats(reader.string("kv"), request.rounding.kv)) reader.fail("kv", "'f16', 'kv8', 'kv4' or 'k8v4'");
   Reader matrices = reader.object("matrices");
   for (size_t i = 0; i < kBlockMatrices; ++i) read_matrix(matrices, i, work, kept);

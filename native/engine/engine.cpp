@@ -63,16 +63,18 @@ Status Engine::load(const EngineOptions& options, const std::function<void(float
       !status.ok()) {
     return status;
   }
-  if (options.rotated) {
-    model_->stream = Rotation::of(a.hidden);
+  const bool rotated = options.rotation != RotationPlace::none;
+  if (rotated) {
+    Rotation& wide = options.rotation == RotationPlace::stream ? model_->stream : model_->normed;
+    wide = Rotation::of(a.hidden);
     model_->gated = Rotation::of(a.ffn);
-    if (model_->stream.empty() || model_->gated.empty()) {
+    if (wide.empty() || model_->gated.empty()) {
       return Status::failure(
           ErrorCode::model_tensor_shape,
           "There is no rotation of rows of " + std::to_string(a.hidden) + " and " + std::to_string(a.ffn) + " values.");
     }
   }
-  model_->kv = KvPool(a, options.kv_formats, options.kv_rotates, options.rotated, options.kv_block_count);
+  model_->kv = KvPool(a, options.kv_formats, options.kv_rotates, rotated, options.kv_block_count);
   graph_ = std::make_unique<Graph>(*model_, *team_, options.step_tokens_max);
   if (model_->kv.data() == nullptr || !graph_->ok()) {
     return Status::failure(ErrorCode::native_out_of_memory, "No memory for " + std::to_string(model_->kv.bytes()) +

@@ -34,8 +34,7 @@ struct EngineOptions {
   LookupColumns lookup_columns{};
   KvFormats kv_formats;
   bool kv_rotates = true;
-  /// The file's weights are rotated: see Model::stream; values come rotated within each head.
-  bool rotated = false;
+  RotationPlace rotation = RotationPlace::none;
   size_t kv_block_count = 0;
   size_t slot_count = 0;
   size_t step_tokens_max = 0;

@@ -206,6 +206,7 @@ void Graph::project_in(size_t layer, size_t columns, size_t thread) noexcept {
   const LayerWeights& w = model_.weights.layers[layer];
   const auto normed = [&](size_t t, float* out) {
     model_.kernels->rmsnorm(x_ + t * a.hidden, w.attention_norm.data(), a.hidden, a.rms_eps, out);
+    if (!model_.normed.empty()) model_.kernels->rotate(model_.normed.view(), out, threads_[thread].turned);
   };
   const Input input = prepare(w.qkv, columns, thread, Operator::norm, normed);
   linear(w.qkv, input, columns, qkv_, model_.qkv_width(), false, thread);
@@ -250,6 +251,7 @@ void Graph::feed(Part half, size_t layer, size_t columns, size_t thread) noexcep
   if (half == Part::gate_up) {
     const auto normed = [&](size_t t, float* out) {
       k.rmsnorm(x_ + t * a.hidden, w.ffn_norm.data(), a.hidden, a.rms_eps, out);
+      if (!model_.normed.empty()) k.rotate(model_.normed.view(), out, threads_[thread].turned);
     };
     const Input input = prepare(w.gate_up, columns, thread, Operator::norm, normed);
     linear(w.gate_up, input, columns, gate_up_, 2 * a.ffn, false, thread);

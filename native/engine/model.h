@@ -19,9 +19,10 @@ struct Model {
   RopeTable rope;
   KvPool kv;
   std::unique_ptr<InputStudy> study;  // null unless inputs of linear layers are watched or changed
-  /// Of the residual stream, and of the input of down, where the file's weights are made for them; else empty. The
-  /// stream is turned behind the embedding and back before the last norm, so that both matrices stay as they were.
-  Rotation stream, gated;
+  /// Of the residual stream or of what the layers' norms give, and of the input of down, where the file's weights are
+  /// made for them; else empty. The stream is turned behind the embedding and back before the last norm, so that both
+  /// matrices stay as they were.
+  Rotation stream, normed, gated;
   const KernelTable* kernels = nullptr;
   const TenderKernels* tender = nullptr;
   AgileChoice agile_choice = AgileChoice::most;

@@ -8,6 +8,10 @@
 
 namespace nibble {
 
+/// What a file's weights are made for: the residual stream rotated; or rotated behind every norm instead. Either way
+/// the input of down is rotated, and values come rotated within each head.
+enum class RotationPlace { none, stream, inputs };
+
 class Rotation {
  public:
   /// Of rows of n values; empty if there is none: n must be 2^k · m, 2^k ≥ 16, with m = 1 or the order of a Paley

@@ -6,11 +6,11 @@
 
 namespace nibble {
 
-Block::Block(const BlockShape& shape, const RopeTable& rope, const Rotation& rotation, size_t threads)
+Block::Block(const BlockShape& shape, const RopeTable& rope, const BlockRotations& rotations, size_t threads)
     : kernels_(*kernel_table(selected_isa())),
       shape_(shape),
       rope_(rope),
-      rotation_(rotation),
+      rotations_(rotations),
       padded_dim_((shape.head_dim + 31) / 32 * 32),
       inverse_rms_(shape.tokens) {
   const size_t t = shape.tokens;
@@ -62,6 +62,7 @@ void Block::norm(const Crew& crew, const BlockRounding& rounding, BlockMatrix re
   crew.each(shape_.tokens, 8, [&](size_t t) {
     float* row = &out[t * shape_.hidden];
     kernels_.rmsnorm(x + t * shape_.hidden, gain, shape_.hidden, shape_.rms_eps, row);
+    if (!rotations_.normed.empty()) kernels_.rotate(rotations_.normed.view(), row, scratch_[crew.thread].row.data());
     round(rounding, reader, row, scratch_[crew.thread]);
   });
 }
@@ -94,7 +95,7 @@ void Block::gate(const BlockRounding& rounding, size_t token, Scratch& scratch) 
     s[i] = 1.0f / (1.0f + s[i]);
     out[i] = g[i] * s[i] * g[n + i];
   }
-  if (!rotation_.empty()) kernels_.rotate(rotation_.view(), out, scratch.row.data());
+  if (!rotations_.gated.empty()) kernels_.rotate(rotations_.gated.view(), out, scratch.row.data());
   round(rounding, kDown, out, scratch);
 }
 

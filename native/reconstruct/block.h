@@ -33,6 +33,19 @@ struct BlockShape {
   }
 };
 
+/// What a block rotates while it computes; empty: nothing.
+struct BlockRotations {
+  Rotation normed, gated;  // what both norms give; the input of `down`
+
+  /// False if a width has no rotation.
+  bool open(RotationPlace place, const BlockShape& shape) {
+    if (place == RotationPlace::none) return true;
+    if (place == RotationPlace::inputs) normed = Rotation::of(shape.hidden);
+    gated = Rotation::of(shape.ffn);
+    return !gated.empty() && (place == RotationPlace::stream || !normed.empty());
+  }
+};
+
 /// How a block rounds what it computes with.
 struct BlockRounding {
   std::array<ActivationKind, kBlockMatrices> activations{};  // f32, a8 or a4
@@ -57,8 +70,8 @@ struct BlockGradients {
 /// Buffers for one window, and what doesn't change from window to window.
 class Block {
  public:
-  /// @param rotation of `down`'s input; empty: none. @param rope as many positions as a window has tokens.
-  Block(const BlockShape& shape, const RopeTable& rope, const Rotation& rotation, size_t threads);
+  /// @param rope as many positions as a window has tokens.
+  Block(const BlockShape& shape, const RopeTable& rope, const BlockRotations& rotations, size_t threads);
 
   /// out [tokens][hidden] for x [tokens][hidden]; in place allowed unless `backward` follows.
   void forward(const Crew& crew, const BlockWeights& weights, const BlockRounding& rounding, const float* x,
@@ -106,7 +119,7 @@ class Block {
   const KernelTable& kernels_;
   BlockShape shape_;
   const RopeTable& rope_;
-  const Rotation& rotation_;
+  const BlockRotations& rotations_;
   std::vector<float> negative_sin_;  // [tokens][pairs]
   size_t padded_dim_;                // of a head, to a multiple of 32
   std::vector<Scratch> scratch_;

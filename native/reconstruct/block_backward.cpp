@@ -49,7 +49,7 @@ void Block::norm_backward(const Crew& crew, const float* x, const float* gain, c
 void Block::gate_backward(size_t token, Scratch& scratch) noexcept {
   const size_t n = shape_.ffn;
   float* d = &d_input_[token * n];
-  if (!rotation_.empty()) kernels_.rotate(rotation_.inverse(), d, scratch.row.data());
+  if (!rotations_.gated.empty()) kernels_.rotate(rotations_.gated.inverse(), d, scratch.row.data());
   const float* g = &gate_up_[token * 2 * n];
   const float* s = &sigmoid_[token * n];
   float* out = &d_wide_[token * 2 * n];
@@ -88,8 +88,12 @@ void Block::backward(const Crew& crew, const BlockWeights& weights, const float*
     const size_t rows = shape_.rows(m);
     multiply(kernels_, crew, {d, rows, tokens, weights.transposed[m], inputs, rows, d_input_.data(), inputs});
   };
-  const auto scales = [&](const float* of) {
-    crew.each(tokens, 8, [&](size_t t) { inverse_rms_[t] = inverse_rms(of + t * hidden); });
+  const auto to_norm = [&](const float* of) {
+    crew.each(tokens, 8, [&](size_t t) {
+      inverse_rms_[t] = inverse_rms(of + t * hidden);
+      if (rotations_.normed.empty()) return;
+      kernels_.rotate(rotations_.normed.inverse(), &d_input_[t * hidden], scratch_[crew.thread].row.data());
+    });
   };
   weigh(crew, kDown, d_out, gated_, gradients.matrices[kDown]);
   go_back(kDown, d_out);
@@ -99,7 +103,7 @@ void Block::backward(const Crew& crew, const BlockWeights& weights, const float*
   });
   weigh(crew, kGateUp, d_wide_.data(), normed_[1], gradients.matrices[kGateUp]);
   go_back(kGateUp, d_wide_.data());
-  scales(middle_.data());
+  to_norm(middle_.data());
   norm_backward(crew, middle_.data(), weights.gains[1], d_input_, d_middle_.data(), gradients.gains[1]);
   weigh(crew, kOutput, d_middle_.data(), attended_, gradients.matrices[kOutput]);
   go_back(kOutput, d_middle_.data());
@@ -107,7 +111,7 @@ void Block::backward(const Crew& crew, const BlockWeights& weights, const float*
   crew.each(tokens, 8, [&](size_t t) { collect_keys(t); });
   weigh(crew, kQkv, d_wide_.data(), normed_[0], gradients.matrices[kQkv]);
   go_back(kQkv, d_wide_.data());
-  scales(x);
+  to_norm(x);
   norm_backward(crew, x, weights.gains[0], d_input_, nullptr, gradients.gains[0]);
 }
 

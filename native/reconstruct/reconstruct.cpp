@@ -1,20 +1,23 @@
 #include "reconstruct.h"
 
+#include <cmath>
 #include <memory>
 
 namespace nibble {
 namespace {
 
 struct LearnedGain {
-  std::vector<float> values, gradient, means, squares;
+  std::vector<float> values, start, gradient, means, squares;
 
-  void open(const std::vector<float>& start) {
-    values = start;
-    gradient.assign(start.size(), 0);
+  void open(const std::vector<float>& first) {
+    values = start = first;
+    gradient.assign(first.size(), 0);
     means = squares = gradient;
   }
   void update(const Adam& adam) noexcept {
-    for (size_t i = 0; i < values.size(); ++i) values[i] += adam.change(gradient[i], means[i], squares[i]);
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] += std::abs(start[i]) * adam.change(gradient[i], means[i], squares[i]);
+    }
     gradient.assign(gradient.size(), 0);
   }
 };
@@ -56,11 +59,10 @@ class Reconstruction {
     if (Status status = RopeTable::build(request_.rope, shape.tokens, request_.rope_factors, rope_); !status.ok()) {
       return status;
     }
-    if (request_.rotated) {
-      rotation_ = Rotation::of(shape.ffn);
-      if (rotation_.empty()) return Status::failure(ErrorCode::native_invalid_argument, "The width has no rotation.");
+    if (!rotations_.open(request_.rotation, shape)) {
+      return Status::failure(ErrorCode::native_invalid_argument, "A width has no rotation.");
     }
-    block_ = std::make_unique<Block>(shape, rope_, rotation_, request_.threads);
+    block_ = std::make_unique<Block>(shape, rope_, rotations_, request_.threads);
     out_ = Floats(shape.tokens * shape.hidden);
     for (size_t m = 0; m < kBlockMatrices; ++m) {
       if (Status status = matrices_[m].open(request_.matrices[m], with_gradients); !status.ok()) return status;
@@ -229,7 +231,7 @@ class Reconstruction {
   const ReconstructRequest& request_;
   Team team_;
   RopeTable rope_;
-  Rotation rotation_;
+  BlockRotations rotations_;
   std::unique_ptr<Block> block_;
   std::array<LearnedMatrix, kBlockMatrices> matrices_;
   std::array<LearnedGain, 2> gains_;

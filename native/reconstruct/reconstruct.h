@@ -14,7 +14,7 @@ struct ReconstructRequest {
   BlockShape shape;
   RopeSpec rope;
   std::vector<float> rope_factors;
-  bool rotated = false;  // the input of `down` is rotated
+  RotationPlace rotation = RotationPlace::none;
   BlockRounding rounding;
   std::array<MatrixSource, kBlockMatrices> matrices;  // arrays of the caller's, until the end
   std::array<std::vector<float>, 2> gains;            // of the float block

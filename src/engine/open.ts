@@ -63,7 +63,7 @@ export async function loadNativeModel(
     stepTokensMax: STEP_TOKENS_MAX,
     stepRowsMax: STEP_ROWS_MAX,
     contextTokensMax: options.contextTokensMax,
-    ...(file.nibble?.recipe.rotation === undefined ? {} : { rotated: true }),
+    ...(file.nibble?.recipe.rotation === undefined ? {} : { rotation: file.nibble.recipe.rotation }),
     ...linearsOf(file, options.activations, file.architecture.layers),
     ...(options.linears === undefined ? {} : { linears: options.linears }),
     ...(options.head === undefined ? {} : { head: options.head }),

@@ -128,8 +128,10 @@ export const recipeSchema = Type.Object(
       }),
     ),
     rotation: Type.Optional(
-      Type.Literal('hadamard', {
-        description: 'Channels are mixed by Hadamard matrices, so that none sticks out; the model stays the same.',
+      Type.Enum(['hadamard', 'inputs'], {
+        description:
+          'Channels are mixed by Hadamard matrices, so that none sticks out; the model stays the same. ' +
+          '`hadamard`: in the residual stream; `inputs`: behind the norms, whose gains then balance the channels.',
       }),
     ),
     reconstruction: Type.Optional(

@@ -131,6 +131,9 @@ export type ArchitectureSpec = {
   readonly rope: RopeSpec;
 };
 
+/** Rotated is the residual stream (`hadamard`), or what the layers' norms give (`inputs`); and the input of down. */
+export type RotationPlace = 'hadamard' | 'inputs';
+
 export type LoadOptions = {
   readonly path: string;
   readonly architecture: ArchitectureSpec;
@@ -151,8 +154,8 @@ export type LoadOptions = {
   readonly kv: KvFormat;
   /** false: what has 4 bits isn't rotated, which is for evaluations alone: they show what rotation gives. */
   readonly kvRotates?: boolean;
-  /** Layers are made for rotated inputs (docs/arithmetic.md, "Rotation"); `model_tensor_shape` if widths have none. */
-  readonly rotated?: boolean;
+  /** What the layers are made for (docs/arithmetic.md, "Rotation"); `model_tensor_shape` if widths have none. */
+  readonly rotation?: RotationPlace;
   /** KV blocks of 16 tokens in the pool; block ids are `[0, kvBlockCount)`. */
   readonly kvBlockCount: number;
   /** Slots that can be open at once. */

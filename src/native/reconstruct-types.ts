@@ -1,5 +1,5 @@
 /** Block-wise reconstruction by the addon; part of the contract (contract.ts). */
-import type { ActivationKind, ArchitectureSpec, GgmlType, KvFormat } from './contract.js';
+import type { ActivationKind, ArchitectureSpec, GgmlType, KvFormat, RotationPlace } from './contract.js';
 import type { LayerInput } from './quant-types.js';
 
 /** Matrices of a block that read the same input, as one: rows of q, k and v; of gate and up. */
@@ -21,8 +21,7 @@ export type ReconstructRequest = {
   /** `native_invalid_argument` with norms of queries and keys, or widths that aren't multiples of 32. */
   readonly architecture: ArchitectureSpec;
   readonly ropeFactors?: Float32Array;
-  /** The input of `down` is rotated (docs/arithmetic.md, "Rotation"). */
-  readonly rotated: boolean;
+  readonly rotation?: RotationPlace;
   readonly kv: KvFormat;
   readonly matrices: Readonly<Record<LayerInput, BlockMatrix>>;
   readonly gains: BlockGains;

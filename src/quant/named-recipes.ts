@@ -61,7 +61,7 @@ const rcp = {
   ...gptq,
   actOrder: false,
   levels: 'learned',
-  rotation: 'hadamard',
+  rotation: 'inputs',
   reconstruction: { steps: 256, tokens: 1024 },
   // What is learned from a fourth of it is true of that fourth alone.
   calibration: { ...recipeDefaults.calibration, tokens: 65_536 },

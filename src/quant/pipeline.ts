@@ -109,7 +109,8 @@ async function quantizeLayer(
 
 /** What reconstruction needs of a layer that is there already. */
 async function passLayer(options: PipelineOptions, part: LayerPart, reconstruction: Reconstruction): Promise<void> {
-  const layer = floatLayer(options, part, null);
+  const { statistics } = options;
+  const layer = floatLayer(options, part, statistics === null ? null : await statistics(part.layer));
   for (const transform of options.transforms) await transform(layer);
   const { path, tensors } = await options.store.read(part.name);
   await reconstruction.pass(layer, path, tensors);

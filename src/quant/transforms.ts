@@ -7,7 +7,7 @@ import { scalingTransform } from './scaling.js';
 import { tenderTransform } from './tender/layer-transform.js';
 
 export function transformsOf(recipe: Recipe, shape: HeadShape): readonly LayerTransform[] {
-  if (recipe.rotation !== undefined) return [rotationTransform(shape)];
+  if (recipe.rotation !== undefined) return [rotationTransform(shape, recipe.rotation)];
   const scaling = recipe.scaling === 'none' ? [] : [scalingTransform(recipe.scaling, shape)];
   return recipe.tender === undefined ? scaling : [...scaling, tenderTransform(recipe)];
 }

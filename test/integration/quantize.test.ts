@@ -205,17 +205,19 @@ test('rotation: floats compute nearly the same; what four levels lose, learned o
   const plain = (await logitsOf(kit.path('f32.gguf'), 'f32')).flat();
   const sizeOf = (values: readonly number[]) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
   const offOf = (found: readonly number[]) => sizeOf(found.map((v, i) => v - (plain[i] ?? 0))) / sizeOf(plain);
-  await kit.run('f32.gguf', 'rotated.gguf', { recipe: 'f16', set: [...floatsEverywhere, 'rotation=hadamard'] });
-  const rotated = offOf((await logitsOf(kit.path('rotated.gguf'))).flat());
-  // Keys and values are cached as f16: those of V are rounded elsewhere.
-  assert.ok(rotated > 0 && rotated < 1e-3, `${rotated}`);
-  await assert.rejects(kit.run('rotated.gguf', 'twice.gguf', { recipe: 'w8a8' }), refusal('invalid_request'));
+  for (const place of ['hadamard', 'inputs']) {
+    await kit.run('f32.gguf', `${place}.gguf`, { recipe: 'f16', set: [...floatsEverywhere, `rotation=${place}`] });
+    const rotated = offOf((await logitsOf(kit.path(`${place}.gguf`))).flat());
+    // Keys and values are cached as f16: those of V are rounded elsewhere.
+    assert.ok(rotated > 0 && rotated < 1e-3, `${place}: ${rotated}`);
+  }
+  await assert.rejects(kit.run('inputs.gguf', 'twice.gguf', { recipe: 'w8a8' }), refusal('invalid_request'));
   await writeTinyModel(kit.path('odd.gguf'), { layers: 1, hidden: 64, ffn: 96 });
   await assert.rejects(kit.run('odd.gguf', 'no.gguf', { recipe: 'rcp-w2a4' }), refusal('recipe_invalid'));
   const run = async (name: string, set: readonly string[]) => {
     const short = [...calibration, 'reconstruction.steps=0'];
     const done = await kit.run('f32.gguf', `${name}.gguf`, { recipe: 'rcp-w2a16', set: [...short, ...set] });
-    assert.equal((await readModelFile(kit.path(`${name}.gguf`))).nibble?.recipe.rotation, 'hadamard');
+    assert.equal((await readModelFile(kit.path(`${name}.gguf`))).nibble?.recipe.rotation, 'inputs');
     return done.errors.reduce((sum, layer) => sum + (layer.down ?? 0), 0);
   };
   const [even, learned] = [await run('even', ['levels=even', 'sweeps=0']), await run('learned', ['sweeps=0'])];

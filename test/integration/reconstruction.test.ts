@@ -28,6 +28,8 @@ before(async () => {
   const f32 = { attention: 'F32', ffn: 'F32', embedding: 'F32' } as const;
   await writeTinyModel(kit.path('model.gguf'), { ...shape, architecture: 'qwen2', types: f32 });
   const done = await kit.run('model.gguf', 'learned.gguf', run);
+  const stream = ['rotation=hadamard', 'rounding=rtn', 'clip=none', 'reconstruction.steps=0'];
+  await kit.run('model.gguf', 'stream.gguf', { ...run, set: [...(run.set ?? []), ...stream] });
   errors = done.errors.map(({ blockBefore = 0, blockAfter = 0 }) => [blockBefore, blockAfter]);
 });
 after(() => kit.remove());
@@ -61,7 +63,8 @@ async function layerOf(
   activations: 'a4' | 'f32',
   kv: KvFormat,
 ): Promise<ReconstructRequest> {
-  const { architecture, tensors } = await readModelFile(kit.path(name));
+  const { architecture, tensors, nibble } = await readModelFile(kit.path(name));
+  const rotation = nibble?.recipe.rotation;
   const file = await readFile(kit.path(name));
   const find = (part: string): TensorSpec => {
     const found = tensors.find((tensor) => tensor.name === `blk.${layer}.${part}`);
@@ -82,7 +85,8 @@ async function layerOf(
   });
   const gains = { attention: floats('attn_norm.weight'), ffn: floats('ffn_norm.weight') };
   return {
-    ...{ architecture, rotated: name !== 'model.gguf', kv, gains, learnedGains: gains, threads: 2 },
+    ...{ architecture, kv, gains, learnedGains: gains, threads: 2 },
+    ...(rotation === undefined ? {} : { rotation }),
     matrices: {
       ...{ qkv: matrix('attn_q', 'attn_k', 'attn_v'), output: matrix('attn_output') },
       ...{ gateUp: matrix('ffn_gate', 'ffn_up'), down: matrix('ffn_down') },
@@ -93,52 +97,52 @@ async function layerOf(
   };
 }
 
-/** What the embedding gives for the prompt, rotated if the file's layers are. */
+/** What the embedding gives for the prompt, rotated if the file's stream is. */
 async function embedded(name: string): Promise<Float32Array> {
-  const { tensors } = await readModelFile(kit.path(name));
+  const { tensors, nibble } = await readModelFile(kit.path(name));
   const embedding = tensors.find((tensor) => tensor.name === 'token_embd.weight');
   assert.ok(embedding);
   const all = loadAddon().dequantize(kit.path(name), embedding);
   const rows = prompt.flatMap((id) => [...all.subarray(id * shape.hidden, (id + 1) * shape.hidden)]);
   const states = Float32Array.from(rows);
-  return name === 'model.gguf' ? states : loadAddon().rotateRows(states, shape.hidden, 'forward');
+  return nibble?.recipe.rotation !== 'hadamard' ? states : loadAddon().rotateRows(states, shape.hidden, 'forward');
 }
 
 test('blocks of floats and of two bits compute what the engine computes', async () => {
   const float = await hiddenOf('model.gguf', 'f16', 'f32');
-  const coded = await hiddenOf('learned.gguf', 'kv4', null);
   let floatStates = await embedded('model.gguf');
-  let states = await embedded('learned.gguf');
   for (let layer = 0; layer < shape.layers; layer += 1) {
     const floats = await layerOf('model.gguf', layer, floatStates, 'f32', 'f16');
     await loadAddon().reconstructBlock(floats);
     floatStates = floats.floatStates;
     // The engine caches 16-bit floats, the float block doesn't round.
-    const [expected = floatStates, wanted = states] = [float[layer], coded[layer]];
+    const { [layer]: expected = floatStates } = float;
     assert.ok(distance(floatStates, expected) < 1e-3, `layer ${layer}: ${distance(floatStates, expected)}`);
-    const codes = await layerOf('learned.gguf', layer, states, 'a4', 'kv4');
-    await loadAddon().reconstructBlock(codes);
-    // From the engine's own input: one code of four bits that differs would be passed on.
-    assert.ok(distance(codes.states, wanted) < 0.01, `layer ${layer}: ${distance(codes.states, wanted)}`);
-    const plain = await layerOf('learned.gguf', layer, states, 'f32', 'f16');
-    await loadAddon().reconstructBlock(plain);
-    assert.ok(distance(plain.states, wanted) > 0.03, 'rounding is no detail');
-    states = wanted;
+  }
+  for (const name of ['learned.gguf', 'stream.gguf']) {
+    const coded = await hiddenOf(name, 'kv4', null);
+    let states = await embedded(name);
+    for (const [layer, wanted] of coded.entries()) {
+      const codes = await layerOf(name, layer, states, 'a4', 'kv4');
+      await loadAddon().reconstructBlock(codes);
+      // From the engine's own input: one code of four bits that differs would be passed on.
+      assert.ok(distance(codes.states, wanted) < 0.01, `${name}, layer ${layer}: ${distance(codes.states, wanted)}`);
+      const plain = await layerOf(name, layer, states, 'f32', 'f16');
+      await loadAddon().reconstructBlock(plain);
+      assert.ok(distance(plain.states, wanted) > 0.03, 'rounding is no detail');
+      states = wanted;
+    }
   }
 });
 
 test('what is learned lowers the error, of text that it was not learned from too', async () => {
   for (const [before, after] of errors) assert.ok(after < 0.95 * before, `${before} → ${after}`);
   await kit.run('model.gguf', 'plain.gguf', { ...run, set: [...(run.set ?? []), 'reconstruction.steps=0'] });
-  const rotated = async (name: string) => {
-    const last = (await hiddenOf(name, 'kv4', null)).at(-1) ?? new Float32Array(0);
-    return loadAddon().rotateRows(last, shape.hidden, 'inverse');
-  };
-  const float = (await hiddenOf('model.gguf', 'f16', 'f32')).at(-1) ?? new Float32Array(0);
-  const [plain, learned] = [
-    distance(await rotated('plain.gguf'), float),
-    distance(await rotated('learned.gguf'), float),
-  ];
+  const lastOf = async (name: string, kv: KvFormat, activations: 'f32' | null) =>
+    (await hiddenOf(name, kv, activations)).at(-1) ?? new Float32Array(0);
+  const float = await lastOf('model.gguf', 'f16', 'f32');
+  const plain = distance(await lastOf('plain.gguf', 'kv4', null), float);
+  const learned = distance(await lastOf('learned.gguf', 'kv4', null), float);
   assert.ok(learned < 0.985 * plain, `${plain} → ${learned}`);
   const { nibble } = await readModelFile(kit.path('plain.gguf'));
   assert.equal(nibble?.recipe.reconstruction, undefined, 'none was made');

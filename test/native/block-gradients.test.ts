@@ -10,7 +10,7 @@ const layouts = ['interleaved', 'halves'] as const;
 
 function spec(layout: RopeSpec['layout']): ArchitectureSpec {
   return {
-    ...{ layers: 1, hidden: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 96, vocab: 32, contextLength: 64 },
+    ...{ layers: 1, hidden: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 192, vocab: 32, contextLength: 64 },
     ...{ rmsEps: 1e-5, qkvBias: true, qkNorm: false },
     rope: { layout, dimensions: 16, base: 100, scaling: { kind: 'none' } },
   };
@@ -22,8 +22,8 @@ function someWeights(random: Random): Weights {
   const values = (count: number, size: number, middle = 0) =>
     Float32Array.from({ length: count }, () => middle + size * (random.below(2001) / 1000 - 1));
   return {
-    ...{ qkv: values(128 * 64, 0.3), output: values(64 * 64, 0.3), gateUp: values(192 * 64, 0.3) },
-    ...{ down: values(64 * 96, 0.3), attention: values(64, 0.5, 1), ffn: values(64, 0.5, 1) },
+    ...{ qkv: values(128 * 64, 0.3), output: values(64 * 64, 0.3), gateUp: values(384 * 64, 0.3) },
+    ...{ down: values(64 * 192, 0.3), attention: values(64, 0.5, 1), ffn: values(64, 0.5, 1) },
   };
 }
 
@@ -31,11 +31,20 @@ const bytesOf = (values: Float32Array) => new Uint8Array(values.slice().buffer);
 
 /** The "quantized" block has float weights, so that its outputs are smooth in them. */
 function requestOf(architecture: ArchitectureSpec, weights: Weights, states: Float32Array): ReconstructRequest {
+  const rotates = architecture.rope.layout === 'halves';
   const matrix = (name: 'qkv' | 'output' | 'gateUp' | 'down') =>
     ({ weights: weights[name], blocks: bytesOf(weights[name]), type: 0, activations: 'f32' }) as const;
   const gains = { attention: weights.attention, ffn: weights.ffn };
   return {
-    ...{ architecture, rotated: false, kv: 'f16', windowTokens: WINDOW, threads: 2, gains, learnedGains: gains },
+    ...{
+      architecture,
+      ...(rotates ? { rotation: 'inputs' } : {}),
+      kv: 'f16',
+      windowTokens: WINDOW,
+      threads: 2,
+      gains,
+      learnedGains: gains,
+    },
     matrices: { qkv: matrix('qkv'), output: matrix('output'), gateUp: matrix('gateUp'), down: matrix('down') },
     qkvBias: Float32Array.from({ length: 128 }, (_, i) => (i % 7) / 10 - 0.3),
     ...{ floatStates: states.slice(), states, steps: 0, stepWindows: 1, weightRate: 0, levelRate: 0, gainRate: 0 },
@@ -45,7 +54,7 @@ function requestOf(architecture: ArchitectureSpec, weights: Weights, states: Flo
 const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
 
 for (const layout of layouts) {
-  test(`gradients are what small changes of the weights do (RoPE ${layout})`, async () => {
+  test(`gradients are what small changes of the weights do (RoPE ${layout}${layout === 'halves' ? ', rotated' : ''})`, async () => {
     const random = new Random(5);
     const architecture = spec(layout);
     const weights = someWeights(random);

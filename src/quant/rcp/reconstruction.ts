@@ -61,7 +61,7 @@ const gainsOf = (of: (name: string) => Float32Array): BlockGains => ({
   ffn: of(`${gainNames.ffn}.weight`),
 });
 
-/** Windows of whole 32 tokens, and the hidden states before the first block: rows of the embedding, rotated. */
+/** Windows of whole 32 tokens, and the hidden states before the first block: rows of the embedding. */
 function embed(source: Source, windows: readonly Int32Array[], windowTokens: number, rotated: boolean): Float32Array {
   const embedding = source.file.tensors.find(({ name }) => name === 'token_embd.weight');
   const { hidden } = source.file.architecture;
@@ -101,7 +101,7 @@ export class Reconstruction {
     this.#recipe = recipe;
     const factors = source.file.tensors.find(({ name }) => name === 'rope_freqs.weight');
     this.#ropeFactors = factors === undefined ? null : source.floats(factors);
-    this.#floatStates = embed(source, windows, this.#windowTokens, recipe.rotation !== undefined);
+    this.#floatStates = embed(source, windows, this.#windowTokens, recipe.rotation === 'hadamard');
     this.#states = this.#floatStates.slice();
   }
 
@@ -171,7 +171,8 @@ export class Reconstruction {
       return await loadAddon().reconstructBlock({
         architecture: this.#source.file.architecture,
         ...(this.#ropeFactors === null ? {} : { ropeFactors: this.#ropeFactors }),
-        ...{ rotated: this.#recipe.rotation !== undefined, kv: this.#recipe.kv ?? 'f16' },
+        ...(this.#recipe.rotation === undefined ? {} : { rotation: this.#recipe.rotation }),
+        kv: this.#recipe.kv ?? 'f16',
         matrices: { qkv: matrix('qkv'), output: matrix('output'), gateUp: matrix('gateUp'), down: matrix('down') },
         ...{ gains: gainsOf((name) => floatsOf(layer, name)), learnedGains },
         ...(biases.length === 3 ? { qkvBias: joinFloats(biases) } : {}),

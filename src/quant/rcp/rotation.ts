@@ -6,11 +6,13 @@
  *       and back before the last norm: so a head that is the embedding stays that.
  *   R2  the values of each head, and the inputs of the attention output.
  *   R4  the input of down, n = ffn: the engine rotates it in front of the multiplication.
+ * Or, in place of R1, the engine rotates what the norms give: then their gains can balance the channels before they are
+ * mixed, which a rotated stream doesn't allow, and what one matrix hardly reads doesn't spoil what it needs.
  * (R3, of queries and keys, belongs to the format of the KV cache.)
  */
 import { NibbleError } from '../../errors.js';
-import type { LayerClass, Recipe } from '../../model/recipe-types.js';
-import type { ArchitectureSpec, InputStatistics } from '../../native/contract.js';
+import type { Recipe } from '../../model/recipe-types.js';
+import type { ArchitectureSpec, InputStatistics, RotationPlace } from '../../native/contract.js';
 import { loadAddon } from '../../native/load.js';
 import type { HeadShape } from '../channel-factors.js';
 import type { LayerFloats, LayerTransform } from '../layer.js';
@@ -92,45 +94,75 @@ function tensorOf({ layer, tensors }: LayerFloats, part: string): Float32Array {
   return values;
 }
 
+/** Root mean squares of the channels behind a norm; without statistics as if all were alike before its gains. */
+function sizesOf(statistics: InputStatistics | undefined, gain: Float32Array): Float64Array {
+  if (statistics === undefined) return Float64Array.from(gain, Math.abs);
+  return statistics.squares.map((sum) => Math.sqrt(sum / Math.max(1, statistics.tokens)));
+}
+
+/**
+ * What goes from the channels into the matrices that read them, before both are rotated: least noise of the outputs if
+ * rounding spreads its noise evenly over the rotated channels. With x the channels' root mean squares, w the lengths of
+ * their columns and f what is taken, that is Σ(x/f)²·Σ(w·f)², least for f² = x/w (Cauchy and Schwarz).
+ */
+function balance(sizes: Float64Array, matrices: readonly Float32Array[]): Float32Array {
+  const width = sizes.length;
+  const columns = new Float64Array(width);
+  for (const matrix of matrices) {
+    for (let i = 0; i < matrix.length; i += 1) columns[i % width] = (columns[i % width] ?? 0) + (matrix[i] ?? 0) ** 2;
+  }
+  const lengths = columns.map(Math.sqrt);
+  const [least, smallest] = [Math.max(...lengths) * 1e-4, Math.max(...sizes) * 1e-4];
+  if (least === 0 || smallest === 0) return new Float32Array(width).fill(1);
+  return Float32Array.from(lengths, (w, i) => Math.sqrt(Math.max(sizes[i] ?? 0, smallest) / Math.max(w, least)));
+}
+
 /** Of a model with such heads; throws `native_invalid_argument` where a width has no rotation. */
-export function rotationTransform({ headDim }: Pick<HeadShape, 'headDim'>): LayerTransform {
+export function rotationTransform(
+  { headDim }: Pick<HeadShape, 'headDim'>,
+  place: RotationPlace = 'hadamard',
+): LayerTransform {
   return (layer) => {
     const [attentionGain, ffnGain] = [tensorOf(layer, 'attn_norm.weight'), tensorOf(layer, 'ffn_norm.weight')];
     const down = tensorOf(layer, 'ffn_down.weight');
     const hidden = attentionGain.length;
     const ffn = down.length / hidden;
+    const inStream = place === 'hadamard';
     const stream: How = { width: hidden, how: 'forward' };
     const heads: How = { width: headDim, how: 'heads' };
     const gated: How = { width: ffn, how: 'forward' };
     const readers = [
-      ...['attn_q', 'attn_k', 'attn_v'].map((name) => [name, attentionGain] as const),
-      ...['ffn_gate', 'ffn_up'].map((name) => [name, ffnGain] as const),
-    ];
-    for (const [name, gain] of readers) {
-      const matrix = tensorOf(layer, `${name}.weight`);
-      takeGain(matrix, gain);
-      matrix.set(rotateRows(matrix, stream));
+      { input: 'qkv', gain: attentionGain, names: ['attn_q', 'attn_k', 'attn_v'] },
+      { input: 'gateUp', gain: ffnGain, names: ['ffn_gate', 'ffn_up'] },
+    ] as const;
+    for (const { input, gain, names } of readers) {
+      const matrices = names.map((name) => tensorOf(layer, `${name}.weight`));
+      const statistics = layer.inputs?.[input];
+      const taken = inStream ? gain.slice() : balance(sizesOf(statistics, gain), matrices);
+      for (const matrix of matrices) {
+        takeGain(matrix, taken);
+        matrix.set(rotateRows(matrix, stream));
+      }
+      gain.forEach((value, i) => {
+        gain[i] = taken[i] === 0 ? 1 : value / (taken[i] ?? 1);
+      });
+      if (layer.inputs !== null && statistics !== undefined) {
+        layer.inputs[input] = rotateStatistics(statistics, stream, taken);
+      }
     }
     rotateOutputs(tensorOf(layer, 'attn_v.weight'), hidden, heads);
     const bias = layer.tensors.get(`blk.${layer.layer}.attn_v.bias`);
     bias?.set(rotateRows(bias, heads));
     const output = tensorOf(layer, 'attn_output.weight');
     output.set(rotateRows(output, heads));
-    rotateOutputs(output, output.length / hidden, stream);
+    if (inStream) rotateOutputs(output, output.length / hidden, stream);
     down.set(rotateRows(down, gated));
-    rotateOutputs(down, ffn, stream);
+    if (inStream) rotateOutputs(down, ffn, stream);
     const { inputs } = layer;
     if (inputs !== null) {
-      const change = (name: LayerClass, rotation: How, gain: Float32Array | null) => {
-        inputs[name] = rotateStatistics(inputs[name], rotation, gain);
-      };
-      change('qkv', stream, attentionGain);
-      change('output', heads, null);
-      change('gateUp', stream, ffnGain);
-      change('down', gated, null);
+      inputs.output = rotateStatistics(inputs.output, heads, null);
+      inputs.down = rotateStatistics(inputs.down, gated, null);
     }
-    attentionGain.fill(1);
-    ffnGain.fill(1);
     return [];
   };
 }
