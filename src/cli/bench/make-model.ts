@@ -47,27 +47,30 @@ const nameOf =
   };
 
 /** All matrices in `type`; like the default model's, embedding and head keep 8 bits where the others have fewer. */
-export function modelTypes(type: TensorTypeName): NonNullable<GeneratedModel['types']> {
+export function modelTypes(type: TensorTypeName, ends?: TensorTypeName): NonNullable<GeneratedModel['types']> {
   const embedding = ['F32', 'F16', 'BF16'].includes(type) ? type : 'Q8_0';
-  return { attention: type, ffn: type, embedding };
+  return { attention: type, ffn: type, embedding: ends ?? embedding };
 }
 
 type MakeFlags = {
   readonly shape: string;
   readonly type: TensorTypeName;
+  readonly head?: TensorTypeName;
   readonly seed: number;
   readonly out: string;
 };
 
-async function makeModel({ shape, type, seed, out }: MakeFlags): Promise<void> {
+async function makeModel({ shape, type, head, seed, out }: MakeFlags): Promise<void> {
   const spec = shapes[shape];
   const refuse = (message: string) => new NibbleError('invalid_request', { message });
   if (spec === undefined) throw refuse(`--shape: no shape ${shape}.`);
-  const block = findTensorFormatByName(type)?.blockElements ?? 1;
-  if (spec.hidden % block !== 0) {
-    throw refuse(`--type ${type}: rows of ${spec.hidden} weights aren't whole blocks of ${block}.`);
+  for (const [flag, format] of Object.entries({ type, head: head ?? type })) {
+    const block = findTensorFormatByName(format)?.blockElements ?? 1;
+    if (spec.hidden % block !== 0) {
+      throw refuse(`--${flag} ${format}: rows of ${spec.hidden} weights aren't whole blocks of ${block}.`);
+    }
   }
-  await writeGeneratedModel(resolve(out), { architecture: 'llama', spec, seed, types: modelTypes(type) });
+  await writeGeneratedModel(resolve(out), { architecture: 'llama', spec, seed, types: modelTypes(type, head) });
 }
 
 export function registerMakeModel(bench: Command): void {
@@ -77,6 +80,11 @@ export function registerMakeModel(bench: Command): void {
     .requiredOption('--out <file>', 'the GGUF file to write')
     .option('--shape <name>', Object.keys(shapes).join(', '), nameOf(Object.keys(shapes)), '135m')
     .option('--type <format>', 'format of the matrices, such as q4_1, q4_0, q8_0, f16', nameOf(tensorTypeNames), 'Q4_1')
+    .option(
+      '--head <format>',
+      'format of embedding and head; default: that of --type, at least 8 bits',
+      nameOf(tensorTypeNames),
+    )
     .option('--seed <number>', 'seed of the weights', integerIn(0, 0xffff_ffff), 1)
     .action(makeModel);
 }
