@@ -63,6 +63,7 @@ test('a large vocabulary is filled up, and the file reads back', async () => {
   assert.equal(types['token_embd.weight'], 8, 'Q8_0');
   assert.equal(types['blk.0.ffn_up.weight'], 2, 'Q4_0');
   assert.deepEqual(modelTypes('F16').embedding, 'F16');
+  assert.deepEqual(modelTypes('F16', 'Q8_0'), { attention: 'F16', ffn: 'F16', embedding: 'Q8_0' });
 });
 
 test('a file that could not be completed leaves nothing behind', async () => {
