@@ -181,7 +181,7 @@ const settingsSchema = Type.Object(
     kvEvents: textOrAuto(
       'an address such as tcp://127.0.0.1:5557',
       'none',
-      'Address at which routers can read what the prefix cache holds: ZeroMQ PUB, MessagePack, as vLLM has it (docs/deployment.md).',
+      'Address at which routers can read what the prefix cache holds: ZeroMQ PUB, MessagePack, as vLLM has it; `?topic=` may follow (docs/deployment.md).',
     ),
     energyMeter: Type.String({
       minLength: 1,

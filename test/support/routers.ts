@@ -32,7 +32,7 @@ export async function startHaproxy(replicas: readonly Replica[]): Promise<Router
   return { url, end: () => void child.kill('SIGKILL') };
 }
 
-export type VllmPolicy = 'round_robin' | 'cache_aware';
+export type VllmPolicy = 'round_robin' | 'cache_aware' | 'kv_aware';
 
 /**
  * What makes it take a replica out and in again within a second or so, and try a request again until it has. The same
@@ -44,7 +44,7 @@ const vllmRouterFlags: readonly string[] = (
 ).split(' ');
 
 export async function startVllmRouter(
-  replicas: readonly Replica[],
+  replicas: readonly { readonly url: string }[],
   policy: VllmPolicy,
   more: readonly string[] = [],
 ): Promise<Router> {

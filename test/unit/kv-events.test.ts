@@ -5,7 +5,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { test } from 'node:test';
 import { BlockEvents, packCleared } from '../../src/cli/kv-events/blocks.js';
 import { KvEvents } from '../../src/cli/kv-events/index.js';
-import { packArray, packFloat, packText, packUnsigned } from '../../src/cli/kv-events/msgpack.js';
+import { packArray, packFloat, packMap, packText, packUnsigned } from '../../src/cli/kv-events/msgpack.js';
 import { frame, Publisher } from '../../src/cli/kv-events/zmtp.js';
 import { PrefixIndex } from '../../src/scheduler/prefix-index.js';
 
@@ -26,7 +26,12 @@ test('MessagePack: the examples of its specification', () => {
   assert.equal(hex(packText('x'.repeat(40))).slice(0, 6), 'd92878');
   assert.equal(hex(packArray([packUnsigned(1n)])), '9101');
   assert.equal(hex(packArray(new Array(16).fill(packUnsigned(1n)))).slice(0, 12), 'dd0000001001');
-  assert.equal(packCleared(0).subarray(-17).toString('latin1'), '\xb0AllBlocksCleared');
+  assert.equal(
+    hex(packMap({ compact: Buffer.of(0xc3), schema: packUnsigned(0n) })),
+    '82a7636f6d70616374c3a6736368656d6100',
+  );
+  const cleared = `93${hex(packFloat(0))}9181${hex(packText('type'))}${hex(packText('AllBlocksCleared'))}00`;
+  assert.equal(hex(packCleared(0)), cleared);
 });
 
 test('the index tells of blocks when they are ready, and when those go', () => {
@@ -100,7 +105,7 @@ test('who does not speak the protocol, or says too much, is cut off; the others 
 });
 
 test('an address that is none, or is taken, is said plainly', async () => {
-  for (const address of ['5557', 'tcp://x', 'tcp://127.0.0.1:70000', 'udp://127.0.0.1:1']) {
+  for (const address of ['5557', 'tcp://x', 'tcp://127.0.0.1:70000', 'udp://127.0.0.1:1', 'tcp://127.0.0.1:1?x=1']) {
     await assert.rejects(KvEvents.open(address), { code: 'config_invalid' });
   }
   const publisher = new Publisher();

@@ -1,9 +1,10 @@
 /**
  * What the prefix cache holds, as vLLM's KV-cache events: routers that know where a prompt's beginning lies send it
- * there. The form is that of vllm.distributed.kv_events: MessagePack arrays that begin with their kind.
+ * there. The form is that of vllm.distributed.kv_events since vLLM 0.24: MessagePack maps that name their `type`, in a
+ * batch `[seconds, [events], rank]`. Before it events were arrays; today's routers refuse those.
  */
 import { createHash } from 'node:crypto';
-import { type Packed, packArray, packFloat, packNull, packText, packUnsigned } from './msgpack.js';
+import { type Packed, packArray, packFloat, packMap, packNull, packText, packUnsigned } from './msgpack.js';
 
 type Stored = {
   readonly kind: 'stored';
@@ -60,24 +61,37 @@ export class BlockEvents {
     else this.#events.push({ kind: 'removed', hashes: [hash] });
   }
 
-  /** Everything since the last time: `[seconds, [events]]`. */
+  /** Everything since the last time, as one batch. */
   take(nowSeconds: number): Buffer {
     const events = this.#events.map((event) => this.#pack(event));
     this.#events = [];
-    return packArray([packFloat(nowSeconds), packArray(events)]);
+    return packBatch(nowSeconds, events);
   }
 
   #pack(event: Stored | Removed): Packed {
     const hashes = packArray(event.hashes.map(packUnsigned));
-    if (event.kind === 'removed') return packArray([packText('BlockRemoved'), hashes]);
-    const parent = event.parent === null ? packNull() : packUnsigned(event.parent);
-    const ids = packArray(event.ids.map((id) => packUnsigned(BigInt(id))));
-    const size = packUnsigned(BigInt(this.#blockTokens));
-    // No adapter (LoRA) is ever in use.
-    return packArray([packText('BlockStored'), hashes, parent, ids, size, packNull()]);
+    if (event.kind === 'removed') return packMap({ type: packText('BlockRemoved'), block_hashes: hashes, medium });
+    return packMap({
+      type: packText('BlockStored'),
+      block_hashes: hashes,
+      parent_block_hash: event.parent === null ? packNull() : packUnsigned(event.parent),
+      token_ids: packArray(event.ids.map((id) => packUnsigned(BigInt(id)))),
+      block_size: packUnsigned(BigInt(this.#blockTokens)),
+      // No adapter (LoRA) is ever in use.
+      lora_id: packNull(),
+      medium,
+      lora_name: packNull(),
+    });
   }
 }
 
-/** `[seconds, [["AllBlocksCleared"]]]`: the model has gone, and its cache with it. */
+/** What routers call the memory that the engine computes with; "CPU" would be one that blocks must be fetched from. */
+const medium = packText('GPU');
+
+/** Of the only rank that there is. */
+const packBatch = (seconds: number, events: readonly Packed[]): Buffer =>
+  packArray([packFloat(seconds), packArray(events), packUnsigned(0n)]);
+
+/** A batch with `AllBlocksCleared` alone: the model has gone, and its cache with it. */
 export const packCleared = (nowSeconds: number): Buffer =>
-  packArray([packFloat(nowSeconds), packArray([packArray([packText('AllBlocksCleared')])])]);
+  packBatch(nowSeconds, [packMap({ type: packText('AllBlocksCleared') })]);

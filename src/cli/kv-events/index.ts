@@ -10,28 +10,33 @@ import { Publisher } from './zmtp.js';
 
 export type ModelEvents = Required<Pick<EngineObserver, 'onBlockStored' | 'onBlockRemoved'>> & { close(): void };
 
-/** The address of `tcp://host:port`; `*` is every address of the machine. */
-function parseAddress(text: string): { readonly host: string; readonly port: number } {
-  const [, host = '', port] = /^tcp:\/\/(.+):(\d{1,5})$/.exec(text) ?? [];
+type Address = { readonly host: string; readonly port: number; readonly topic: string };
+
+/** `tcp://host:port`, `*` being every address of the machine; `?topic=…` may follow. Without one it is vLLM's: empty. */
+function parseAddress(text: string): Address {
+  const [, host = '', port, topic = ''] = /^tcp:\/\/([^?]+):(\d{1,5})(?:\?topic=(.*))?$/.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) {
-    throw configInvalid('kvEvents', 'must be tcp://address:port');
+    throw configInvalid('kvEvents', 'must be tcp://address:port, or tcp://address:port?topic=text');
   }
-  return { host: host === '*' ? '0.0.0.0' : host.replace(/^\[(.*)\]$/, '$1'), port: Number(port) };
+  return { host: host === '*' ? '0.0.0.0' : host.replace(/^\[(.*)\]$/, '$1'), port: Number(port), topic };
 }
 
 export class KvEvents {
   readonly #publisher = new Publisher();
   #sent = 0n;
+  readonly #topic: string;
   readonly host: string;
 
-  private constructor(host: string) {
+  private constructor({ host, topic }: Address) {
     this.host = host;
+    this.#topic = topic;
   }
 
   /** Throws `config_invalid`, `listen_failed`. */
   static async open(address: string): Promise<KvEvents> {
-    const { host, port } = parseAddress(address);
-    const events = new KvEvents(host);
+    const parsed = parseAddress(address);
+    const { host, port } = parsed;
+    const events = new KvEvents(parsed);
     const { server } = events.#publisher;
     server.listen({ host, port });
     try {
@@ -45,7 +50,7 @@ export class KvEvents {
   /** What a model's engine reports to. Changes of one turn of the event loop go out together. */
   ofModel(name: string): ModelEvents {
     const blocks = new BlockEvents(KV_BLOCK_TOKENS);
-    const topic = `kv@${hostname()}@${name}`;
+    const topic = this.#topic.replaceAll('{host}', hostname()).replaceAll('{model}', name);
     let isDue = false;
     const soon = () => {
       if (isDue || blocks.isEmpty) return;

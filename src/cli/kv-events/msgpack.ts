@@ -40,3 +40,10 @@ export function packArray(items: readonly Packed[]): Packed {
   head.writeUInt32BE(items.length, 1);
   return Buffer.concat([items.length < 16 ? Buffer.from([0x90 | items.length]) : head, ...items]);
 }
+
+/** Up to 15 fields, in the order given. */
+export function packMap(fields: Readonly<Record<string, Packed>>): Packed {
+  const entries = Object.entries(fields);
+  const parts = entries.flatMap(([name, value]) => [packText(name), value]);
+  return Buffer.concat([Buffer.from([0x80 | entries.length]), ...parts]);
+}
