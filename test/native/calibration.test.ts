@@ -141,6 +141,15 @@ test('chunks, sums and products of longer windows agree with each other', async 
   const pairs: (readonly [InputStatistics, InputStatistics])[] = LAYER_INPUTS.flatMap((input) =>
     whole.layers.map((layer, i) => [layer[input], (parts.layers[i] ?? layer)[input]] as const),
   );
+  // The first token of a text is like no other: the first chunk is its own, and no token behind it changes it.
+  const firsts = await collect(windows.map((window) => window.slice(0, 1)));
+  for (const [i, layer] of parts.layers.entries()) {
+    for (const input of LAYER_INPUTS) {
+      const [chunked, first] = [layer[input], firsts.layers[i]?.[input]];
+      assert.deepEqual(chunked.minima.slice(0, chunked.inputs), first?.minima);
+      assert.deepEqual(chunked.maxima.slice(0, chunked.inputs), first?.maxima);
+    }
+  }
   assert.ok(whole.head !== null && parts.head !== null);
   for (const [all, chunked] of [...pairs, [whole.head, parts.head] as const]) {
     const { inputs, squares, hessian, minima, maxima } = all;

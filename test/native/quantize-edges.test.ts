@@ -1,6 +1,10 @@
 /** Matrices that quantizers stumble over, and what must hold for every format. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { weightFormat } from '../../src/model/recipe.js';
 import type { CodeFormat, QuantizedMatrix, QuantizeRequest } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
 import { Random } from '../../src/random.js';
@@ -68,6 +72,59 @@ test('every format has its bytes; threads and levels change none; a row alone is
   } finally {
     if (before === undefined) delete process.env.NIBBLE_ISA;
     else process.env.NIBBLE_ISA = before;
+  }
+});
+
+/** What a file says that holds these blocks, as models are read. */
+function decode(bytes: Uint8Array, format: CodeFormat, rows: number): Float32Array {
+  const folder = mkdtempSync(join(tmpdir(), 'nibble-quantize-edges-'));
+  try {
+    const path = join(folder, 'tensor');
+    writeFileSync(path, bytes);
+    return loadAddon().dequantize(path, {
+      ...{ name: format, type: weightFormat(format).tensorType, shape: [COLS, rows], offset: 0 },
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test('what the blocks say is as far from the weights as the quantizer tells', async () => {
+  const weights = matrix(9);
+  const squares = weights.reduce((sum, w) => sum + w * w, 0);
+  for (const format of formats) {
+    const { bytes, error } = await quantize(weights, { format, rounding: 'rtn', sweeps: 0 });
+    const read = decode(bytes, format, 9);
+    const lost = read.reduce((sum, value, i) => sum + (value - (weights[i] ?? 0)) ** 2, 0) / squares;
+    // Own formats hold the scales that codes were chosen for; nothing but the order of sums may differ.
+    assert.ok(Math.abs(lost / error - 1) < 1e-3, `${format}: ${lost} in the file, ${error} told`);
+  }
+});
+
+test('widths that are no whole blocks of the factorization: as two matrices that know nothing of each other', async () => {
+  const [left, right] = [96, 32];
+  const weights = matrix(4);
+  // Inputs of the right part go with none of the left one, and are as large as those in the mean.
+  const apart = hessian.map((value, at) => (Math.floor(at / COLS) < left && at % COLS < left ? value : 0));
+  const mean = Array.from({ length: left }, (_, i) => apart[i * COLS + i] ?? 0).reduce((a, b) => a + b) / left;
+  for (let i = left; i < COLS; i += 1) apart[i * COLS + i] = mean;
+  const alone = Float32Array.from({ length: left * left }, (_, at) => {
+    return apart[Math.floor(at / left) * COLS + (at % left)] ?? 0;
+  });
+  const cut = Float32Array.from(
+    { length: 4 * left },
+    (_, at) => weights[Math.floor(at / left) * COLS + (at % left)] ?? 0,
+  );
+  const options = { actOrder: false, clip: 'none', sweeps: 0 } as const;
+  const [whole, part] = [
+    await quantize(weights, { ...options, hessian: apart }),
+    await quantize(cut, { ...options, hessian: alone, cols: left, rows: 4 }),
+  ];
+  const blockBytes = 18;
+  for (let row = 0; row < 4; row += 1) {
+    const start = row * ((left + right) / 32) * blockBytes;
+    const [own, other] = [row * 3 * blockBytes, (row + 1) * 3 * blockBytes];
+    assert.deepEqual(whole.bytes.slice(start, start + 3 * blockBytes), part.bytes.slice(own, other));
   }
 });
 
