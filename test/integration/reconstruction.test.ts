@@ -119,8 +119,8 @@ test('blocks of floats and of two bits compute what the engine computes', async 
     const { [layer]: expected = floatStates } = float;
     assert.ok(distance(floatStates, expected) < 1e-3, `layer ${layer}: ${distance(floatStates, expected)}`);
   }
-  // Rounded activations or keys and values, not both: the engine's scores of rounded keys differ in the last bits, and a
-  // value that a cache of 4 bits gives back often lies between two codes of four bits.
+  // Rounded activations or keys and values, not both: the engine's scores of rounded keys differ in the last bits, and
+  // a value that a cache of 4 bits gives back often lies between two codes of four bits.
   for (const name of ['learned.gguf', 'stream.gguf']) {
     for (const [activations, kv] of [
       ['a4', 'f16'],
