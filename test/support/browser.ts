@@ -7,7 +7,10 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 /** Debian's name first, then what others call it. */
 const names = ['chromium', 'chromium-browser', 'google-chrome'];
 
-const found = names.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+/** The library of a sanitizer, loaded before Node, would keep Chromium busy for ever. */
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'LD_PRELOAD'));
+
+const found = names.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore', env }).status === 0);
 
 /** Options for `test`: says so where there is no Chromium; continuous integration takes that for a failure. */
 export const needsBrowser: { readonly skip?: string } =
@@ -18,8 +21,6 @@ const pathOf = (name: string): string => spawnSync('which', [name], { encoding: 
 
 /** Starts Chromium; the caller closes it. Its own sandbox doesn't work for root, as which CI runs in containers. */
 export function openBrowser(): Promise<Browser> {
-  // The library of a sanitizer, loaded before Node, would keep Chromium from starting.
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'LD_PRELOAD'));
   const args = ['--no-sandbox', '--disable-gpu'];
   return chromium.launch({ executablePath: pathOf(found ?? 'chromium'), args, env });
 }
