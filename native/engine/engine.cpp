@@ -242,7 +242,7 @@ Status Engine::submit(StepBatch&& batch, Completion completion) {
   }
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back({std::move(batch), std::move(completion)});
+    queue_.push_back({std::move(batch), std::move(completion), current_cpu()});
   }
   wake_.notify_one();
   return Status::success();
@@ -261,8 +261,18 @@ void Engine::loop() {
       job = std::move(queue_.front());
       queue_.pop_front();
     }
+    leave(job.submitter_cpu);
     execute(job);
   }
+}
+
+/// Who submits steps works on results while the next step runs. The thread that leads it must not lose its core to
+/// that, as all others wait for it: it changes places with one that comes in when the core is free.
+void Engine::leave(size_t cpu) noexcept {
+  if (cpus_.size() < 2 || cpus_[0] != cpu) return;
+  std::swap(cpus_[0], cpus_[1]);
+  pin_to_cpu(cpus_[0]);
+  team_->pin(1, cpus_[1]);
 }
 
 void Engine::execute(Job& job) {

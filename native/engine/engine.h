@@ -108,8 +108,10 @@ class Engine {
   struct Job {
     StepBatch batch;
     Completion completion;
+    size_t submitter_cpu;
   };
   void loop();
+  void leave(size_t cpu) noexcept;
   void execute(Job& job);
   Status check(const StepBatch& batch) const;
   Status check_rows(const StepBatch& batch) const;

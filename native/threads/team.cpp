@@ -316,17 +316,39 @@ void yield_to_wakers() noexcept {
 #endif
 }
 
-void pin_to_cpu(size_t cpu) noexcept {
+size_t current_cpu() noexcept {
 #if defined(__linux__)
+  const int cpu = sched_getcpu();
+  if (cpu >= 0) return static_cast<size_t>(cpu);
+#endif
+  return SIZE_MAX;
+}
+
+#if defined(__linux__)
+namespace {
+
+void pin_thread(pthread_t thread, size_t cpu) noexcept {
   if (cpu >= CPU_SETSIZE) return;
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
-  sched_setaffinity(0, sizeof(set), &set);
-#else
-  static_cast<void>(cpu);
-#endif
+  pthread_setaffinity_np(thread, sizeof(set), &set);
 }
+
+}  // namespace
+
+void pin_to_cpu(size_t cpu) noexcept {
+  pin_thread(pthread_self(), cpu);
+}
+
+void Team::pin(size_t thread, size_t cpu) noexcept {
+  if (thread >= 1 && thread < size_) pin_thread(state_->workers[thread - 1].native_handle(), cpu);
+}
+#else
+void pin_to_cpu(size_t) noexcept {}
+
+void Team::pin(size_t, size_t) noexcept {}
+#endif
 
 void set_float_environment() noexcept {
 #if defined(__x86_64__)

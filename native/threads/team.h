@@ -28,6 +28,9 @@ class Team {
 
   size_t size() const noexcept { return size_; }
 
+  /// Keeps one of the team's own threads (≥ 1) on another logical CPU from now on.
+  void pin(size_t thread, size_t cpu) noexcept;
+
   /// Runs body(thread) on every thread; returns when all have finished. Not reentrant.
   template <class Body>
   void run(Body&& body) noexcept {
@@ -102,6 +105,9 @@ void set_float_environment() noexcept;
 /// Lets threads that wake up interrupt the calling one at once, where the scheduler knows of slices (Linux 6.12): those
 /// of other threads are shorter. Without that the event loop may wait some milliseconds for a core of a busy team.
 void yield_to_wakers() noexcept;
+
+/// The logical CPU that the calling thread runs on, SIZE_MAX where the system doesn't tell.
+size_t current_cpu() noexcept;
 
 /// Keeps the calling thread on one logical CPU; without effect where the system doesn't allow it.
 void pin_to_cpu(size_t cpu) noexcept;

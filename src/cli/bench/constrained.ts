@@ -13,7 +13,7 @@ import { integerIn, integersIn } from './arguments.js';
 import { benchSettings } from './engine.js';
 import { nativeCall } from './native-call.js';
 import { createProgress } from './progress.js';
-import { median, significant } from './statistics.js';
+import { median, rounded, significant, spread } from './statistics.js';
 import { formatTable, percent } from './table.js';
 
 type ConstrainedFlags = Readonly<Record<string, unknown>> & {
@@ -92,39 +92,46 @@ async function runOnce({ engine, tokenizer }: OpenedModel, kind: Kind, batch: nu
 
 const sampling = { ...greedy, temperature: 1, seed: 1n };
 
-const kinds = Object.keys(constraints) as readonly Kind[];
+type Constrained = Exclude<Kind, 'free'>;
+const kinds: readonly Constrained[] = ['schema', 'regex'];
 
-/** Medians of rounds in which all kinds take turns, after one that warms up. */
+/** A constrained run between two free ones: what drifts slowly is the same on both sides. */
+type Pair = { readonly free: Times; readonly constrained: Times };
+
+const middle = (a: Times, b: Times): Times => ({ own: (a.own + b.own) / 2, beside: (a.beside + b.beside) / 2 });
+
 async function measure(opened: OpenedModel, batch: number, flags: ConstrainedFlags) {
-  const times: Record<Kind, Times[]> = { schema: [], regex: [], free: [] };
+  const run = (kind: Kind) => runOnce(opened, kind, batch, flags.generate);
+  const pairs: Record<Constrained, Pair[]> = { schema: [], regex: [] };
   const progress = createProgress();
   progress.start(`batch ${batch}`, flags.rounds + 1);
-  for (let round = 0; round <= flags.rounds; round++) {
-    for (const kind of kinds) {
-      const run = await runOnce(opened, kind, batch, flags.generate);
-      if (round > 0) times[kind].push(run);
-    }
+  for (const kind of kinds) await run(kind); // warms up
+  let before = await run('free');
+  for (let round = 0; round < flags.rounds; round++) {
     progress.update(round + 1);
+    for (const kind of kinds) {
+      const constrained = await run(kind);
+      const after = await run('free');
+      pairs[kind].push({ free: middle(before, after), constrained });
+      before = after;
+    }
   }
   progress.stop();
-  const of = (kind: Kind, key: keyof Times) => median(times[kind].map((time) => time[key]));
-  const beside = (kind: Kind) => (batch === 1 ? null : of(kind, 'beside'));
-  const [freeMs, besideFreeMs] = [of('free', 'own'), beside('free')];
-  return kinds.flatMap((constraint) => {
-    if (constraint === 'free') return [];
-    const [ownMs, besideMs] = [of(constraint, 'own'), beside(constraint)];
-    return [
-      {
-        batch,
-        constraint,
-        freeMs: significant(freeMs),
-        constrainedMs: significant(ownMs),
-        costShare: significant(ownMs / freeMs - 1, 3),
-        besideFreeMs: besideFreeMs === null ? null : significant(besideFreeMs),
-        besideConstrainedMs: besideMs === null ? null : significant(besideMs),
-      },
-    ];
-  });
+  return kinds.map((kind) => describe(kind, batch, pairs[kind]));
+}
+
+function describe(constraint: Constrained, batch: number, pairs: readonly Pair[]) {
+  const ms = (read: (pair: Pair) => number) => significant(median(pairs.map(read)));
+  return {
+    batch,
+    constraint,
+    freeMs: ms(({ free }) => free.own),
+    constrainedMs: ms(({ constrained }) => constrained.own),
+    /** Within each pair. */
+    costShare: rounded(spread(pairs.map(({ free, constrained }) => constrained.own / free.own - 1)), 3),
+    besideFreeMs: batch === 1 ? null : ms(({ free }) => free.beside),
+    besideConstrainedMs: batch === 1 ? null : ms(({ constrained }) => constrained.beside),
+  };
 }
 
 /** Time until a constraint can be used, ms: the thread's start, then compiling each. */
@@ -167,11 +174,21 @@ async function constrained(flags: ConstrainedFlags): Promise<void> {
       run.constraint,
       run.freeMs,
       run.constrainedMs,
-      percent(run.costShare),
+      percent(run.costShare.median),
+      `${percent(run.costShare.min)} to ${percent(run.costShare.max)}`,
       cell(run.besideFreeMs),
       cell(run.besideConstrainedMs),
     ]);
-    const heads = ['batch', 'constraint', 'free, ms a token', 'constrained', 'cost', 'beside a free one', 'beside it'];
+    const heads = [
+      'batch',
+      'constraint',
+      'free, ms a token',
+      'constrained',
+      'cost',
+      'range',
+      'beside a free one',
+      'beside it',
+    ];
     await writeStdout(formatTable(heads, rows));
     const { startMs, schemaCompileMs, regexCompileMs } = compile;
     await writeStdout(`\nthread ${startMs} ms, schema ${schemaCompileMs} ms, regex ${regexCompileMs} ms to compile\n`);
@@ -184,9 +201,9 @@ export function registerConstrained(bench: Command): void {
   const command = bench
     .command('constrained')
     .description('Measure what a constraint costs a sequence, and others in its batch.')
-    .option('-n, --generate <tokens>', 'tokens of each sequence', integerIn(16, 1000), 96)
+    .option('-n, --generate <tokens>', 'tokens of each sequence', integerIn(16, 1000), 160)
     .option('--batch <counts>', 'sequences at once, one of them constrained', integersIn(1, 64), [1, 4])
-    .option('--rounds <count>', 'rounds; medians are reported', integerIn(3, 100), 7)
+    .option('--rounds <count>', 'rounds; medians are reported', integerIn(1, 100), 11)
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(constrained);
 }

@@ -185,7 +185,7 @@ export function registerServeBench(bench: Command): void {
     .option('--trace <trace>', 'for --workload trace: requests as `nibble simulate` reads them')
     .option('--overhead', 'the same as --workload overhead: what serving adds to a step')
     .option('--peer', `also compare with the server of llama.cpp (${PEER_SERVER}), fetched on first use`)
-    .option('--rounds <count>', 'rounds with --peer and of "summarize" (5), of the overhead (9)', integerIn(1, 1000))
+    .option('--rounds <count>', 'rounds with --peer and of "summarize" (5), of the overhead (11)', integerIn(1, 1000))
     .option('--json', 'print one JSON object');
   addSettingOptions(command, benchSettings).action(serveBench);
 }

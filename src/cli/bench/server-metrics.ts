@@ -9,9 +9,19 @@ export type Scrape = {
 };
 
 export async function scrape(url: string): Promise<Scrape> {
+  return readScrape(await fetchScrape(url));
+}
+
+/** A scrape that nobody has looked at yet. */
+export type RawScrape = { readonly response: Response; readonly text: string; readonly atMs: number };
+
+export async function fetchScrape(url: string): Promise<RawScrape> {
   const response = await fetch(`${url}/metrics`);
   const text = await response.text();
-  const atMs = performance.now();
+  return { response, text, atMs: performance.now() };
+}
+
+export function readScrape({ response, text, atMs }: RawScrape): Scrape {
   if (!response.ok) throw new NibbleError('bench_failed', { message: `/metrics answered ${response.status}` });
   const series = text.split('\n').flatMap((line) => {
     const [, name, labels = '', value] = /^([a-z_:]+)(?:\{(.*)\})? (\S+)$/i.exec(line) ?? [];

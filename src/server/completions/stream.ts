@@ -43,7 +43,8 @@ export async function streamCompletion(
       const choice: ChunkChoice = { ...said, ...idsOf(plan, index, piece, isFirst) };
       isFirst = false;
       const chunk: CompletionChunk = { ...head, choices: [choice], ...noUsage };
-      await sse.send(chunk);
+      const sent = sse.send(chunk);
+      if (sent !== undefined) await sent;
     }
   };
   await Promise.all(generations.map(sendChoice));

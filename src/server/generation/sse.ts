@@ -47,13 +47,14 @@ export class SseStream {
     return !this.#raw.destroyed && !this.#raw.writableEnded && this.#raw.socket?.destroyed === false;
   }
 
-  async send(data: object): Promise<void> {
-    await this.#write(`data: ${JSON.stringify(data)}\n\n`);
+  /** Returns what to wait for before the next one is sent; as a rule there is nothing. */
+  send(data: object): Promise<void> | undefined {
+    return this.#write(`data: ${JSON.stringify(data)}\n\n`);
   }
 
   /** Sends an event with a name. */
-  async sendNamed(name: string, data: object): Promise<void> {
-    await this.#write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+  sendNamed(name: string, data: object): Promise<void> | undefined {
+    return this.#write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
   }
 
   /** Ends the response, after the final marker if the protocol has one, with trailers where HTTP has them. */
@@ -65,12 +66,12 @@ export class SseStream {
     this.#raw.end();
   }
 
-  async #write(text: string): Promise<void> {
+  #write(text: string): Promise<void> | undefined {
     // Several choices may wait at once; each looks again, because another's write may have filled the socket anew.
-    while (this.#drained !== null) await this.#drained;
-    if (!this.#isOpen) return;
+    if (this.#drained !== null) return this.#drained.then(() => this.#write(text));
+    if (!this.#isOpen) return undefined;
     this.#wroteSincePing = true;
-    if (!this.#raw.write(text)) await this.#waitForDrain();
+    return this.#raw.write(text) ? undefined : this.#waitForDrain();
   }
 
   #waitForDrain(): Promise<void> {

@@ -74,7 +74,7 @@ export const targets: readonly Target[] = [
     path: 'overheadShare',
     unit: '%',
     atMost: 0.03,
-    otherwise: `${shared} Next: responses written by a thread of their own.`,
+    otherwise: `${shared} docs/serving.md says what takes how long.`,
   },
   {
     what: 'What serving adds to a decode step, 32 streams',
@@ -83,7 +83,7 @@ export const targets: readonly Target[] = [
     path: 'overheadShare',
     unit: '%',
     atMost: 0.05,
-    otherwise: `${shared} 32 clients read 32 sockets on these cores.`,
+    otherwise: `${shared} docs/serving.md says what takes how long.`,
   },
   {
     what: 'What a JSON schema adds to a token, one sequence',

@@ -1,7 +1,8 @@
 /**
  * What serving adds to a decode step: the wall time per step of a server that streams over HTTP, against the time that
- * the same steps take in the addon alone, in this process while the server sleeps. That contains everything: time in
- * which no step runs, and what JavaScript takes from the engine's threads where there are no more cores than these. The
+ * the same steps take in the addon alone, in this process. The two take turns of less than a second, the other one
+ * stopped, for memory isn't equally fast from one second to the next. What is added contains everything: time in which
+ * no step runs, and what JavaScript takes from the engine's threads where there are no more cores than these. The
  * clients rest between reads, since they are elsewhere in earnest.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,129 +13,226 @@ import { readModelFile } from '../../../model/gguf.js';
 import type { NativeModel } from '../../../native/contract.js';
 import { createProgress } from '../progress.js';
 import { randomTokens } from '../random-tokens.js';
-import { type Scrape, scrape } from '../server-metrics.js';
+import { fetchScrape, readScrape, scrape } from '../server-metrics.js';
 import type { ServerProcess } from '../server-process.js';
 import { median, rounded, significant, spread } from '../statistics.js';
-import { Stepper } from '../stepper.js';
+import { type DirectSequence, Stepper } from '../stepper.js';
 import { formatTable, percent } from '../table.js';
-import { runStreams } from './streams.js';
+import { completionBody, type RunningStreams, runStreams } from './streams.js';
 import type { Workload, WorkloadHost } from './types.js';
 
 const promptDefault = 64;
-const secondsDefault = 1;
-const roundsDefault = 9;
-/** Streams run for a moment before the clock starts. */
-const settleMs = 300;
+const roundsDefault = 11;
+const turnMsDefault = 900;
+/** The server's KV pool is small, so that a few prompts have used all of it: tokens for each stream, and at least. */
+const streamTokens = 768;
+const poolTokensMin = 4096;
+/** Behind a longer text a step takes longer, and what is added weighs less: streams begin anew at this length. */
+const streamTokensMax = 4096;
+/** Steps that tell how long a turn may be. */
+const trialSteps = 16;
 
-type Window = {
-  readonly steps: number;
-  /** Wall time and time inside the addon, ms per step. */
-  readonly wallMs: number;
-  readonly nativeMs: number;
-  /** Tokens of each sequence before the window. */
-  readonly contextTokens: number;
+/** A server that decodes streams whenever it isn't stopped. */
+class Serving {
+  readonly #server: ServerProcess;
+  readonly #streams: RunningStreams;
+  readonly #batch: number;
+
+  private constructor(server: ServerProcess, streams: RunningStreams, batch: number) {
+    this.#server = server;
+    this.#streams = streams;
+    this.#batch = batch;
+  }
+
+  /** Starts the streams, which then run. */
+  static async begin(server: ServerProcess, { batch, prompt, vocab, capacity }: Load): Promise<Serving> {
+    const prompts = { tokens: prompt, vocab, outputTokens: capacity - prompt };
+    return new Serving(server, await runStreams(server.url, { count: batch, rests: true }, prompts), batch);
+  }
+
+  /** How long no step runs, as a share of steps, and their length; then the server is stopped. */
+  async watch(ms: number): Promise<Watched> {
+    const before = await scrape(this.#server.url);
+    await sleep(ms);
+    const after = await scrape(this.#server.url);
+    process.kill(this.#server.pid, 'SIGSTOP');
+    const delta = (name: string) => after.sum(name) - before.sum(name);
+    const [steps, tokens] = [delta('nibble_steps_total'), delta('nibble_step_tokens_total')];
+    if (steps === 0 || tokens !== steps * this.#batch) {
+      throw new NibbleError('bench_failed', {
+        message: `${tokens} tokens in ${steps} steps: not ${this.#batch} in each`,
+      });
+    }
+    const seconds = delta('nibble_step_seconds_total');
+    const wallMs = (after.atMs - before.atMs) / steps;
+    const nativeMs = (seconds * 1e3) / steps;
+    return { nativeMs, wallMs, gapShare: wallMs / nativeMs - 1 };
+  }
+
+  /**
+   * Lets the server run for a while. `stepsBefore`: how many steps it had done right after it was let go; what it did
+   * in the turn is told by the next one, as a scrape then meets the same moment.
+   */
+  async turn(ms: number): Promise<{ readonly stepsBefore: number; readonly ms: number }> {
+    const asked = fetchScrape(this.#server.url);
+    await sleep(1); // the request is there before the server runs
+    const start = performance.now();
+    process.kill(this.#server.pid, 'SIGCONT');
+    const [raw] = await Promise.all([asked, sleep(ms)]);
+    process.kill(this.#server.pid, 'SIGSTOP');
+    const time = performance.now() - start;
+    return { stepsBefore: readScrape(raw).sum('nibble_steps_total'), ms: time };
+  }
+
+  async end(): Promise<void> {
+    process.kill(this.#server.pid, 'SIGCONT');
+    await this.#streams.stop();
+  }
+}
+
+/** The same steps without a server, two in flight. */
+class Alone {
+  readonly #stepper: Stepper;
+  #sequences: readonly DirectSequence[] = [];
+  #last: readonly number[] = [];
+  #capacity = 0;
+
+  constructor(model: NativeModel) {
+    this.#stepper = new Stepper(model);
+  }
+
+  async begin({ batch, prompt, vocab, capacity }: Load): Promise<void> {
+    this.#sequences = Array.from({ length: batch }, () => this.#stepper.open(capacity));
+    this.#capacity = capacity;
+    const last: number[] = [];
+    for (const [i, sequence] of this.#sequences.entries()) {
+      last.push(await this.#stepper.prefill(sequence, randomTokens(prompt, vocab, i + 1), 512, true));
+    }
+    this.#last = last;
+  }
+
+  /** Goes on for so many steps, as far as there is room; ms per step. */
+  async steps(wanted: number): Promise<number> {
+    const count = Math.min(wanted, this.#capacity - (this.#sequences[0]?.cachedTokens ?? 0));
+    if (count <= 0) return 0;
+    const start = performance.now();
+    const sampled = await this.#stepper.decode(this.#sequences, this.#last, count);
+    const ms = (performance.now() - start) / count;
+    this.#last = [...(sampled.at(-1) ?? this.#last)];
+    return ms;
+  }
+
+  end(): void {
+    this.#stepper.closeAll(this.#sequences);
+    this.#sequences = [];
+  }
+}
+
+type Watched = { readonly nativeMs: number; readonly wallMs: number; readonly gapShare: number };
+/** A turn of the server between two of the addon alone, ms per step. */
+type Round = { readonly wallMs: number; readonly aloneMs: number };
+
+type Load = {
+  readonly batch: number;
+  readonly prompt: number;
+  readonly vocab: number;
+  /** Tokens that each stream has room for. */
+  readonly capacity: number;
+  readonly turnMs: number;
 };
 
-/** One window over a server that decodes `batch` streams without a pause. */
-async function serverWindow(
-  server: ServerProcess,
-  host: WorkloadHost,
-  batch: number,
-  prompt: number,
-  ms: number,
-): Promise<Window> {
-  const { vocab, contextTokens } = host.model;
-  const outputTokens = contextTokens - prompt;
-  const streams = await runStreams(server.url, { count: batch, rests: true }, { tokens: prompt, vocab, outputTokens });
-  const readings: Scrape[] = [];
+/** Turns until there are as many as wanted, or the streams are as long as they may be. */
+async function takeTurns(server: ServerProcess, alone: Alone, load: Load, wanted: number) {
+  const rounds: Round[] = [];
+  const serving = await Serving.begin(server, load);
   try {
-    await sleep(settleMs);
-    readings.push(await scrape(server.url));
-    await sleep(ms);
-    readings.push(await scrape(server.url));
-  } finally {
-    await streams.stop();
-  }
-  const [before, after] = readings as [Scrape, Scrape];
-  const delta = (name: string) => after.sum(name) - before.sum(name);
-  const steps = delta('nibble_steps_total');
-  const tokens = delta('nibble_step_tokens_total');
-  if (steps === 0 || tokens !== steps * batch) {
-    throw new NibbleError('bench_failed', { message: `${tokens} tokens in ${steps} steps: not ${batch} in each` });
-  }
-  const wallMs = (after.atMs - before.atMs) / steps;
-  const nativeMs = (delta('nibble_step_seconds_total') * 1e3) / steps;
-  return { steps, wallMs, nativeMs, contextTokens: prompt + Math.round(settleMs / wallMs) };
-}
-
-/** The same steps without a server, two in flight: ms per step. */
-async function aloneMs(model: NativeModel, vocab: number, batch: number, { steps, contextTokens }: Window) {
-  const stepper = new Stepper(model);
-  const sequences = Array.from({ length: batch }, () => stepper.open(contextTokens + steps));
-  try {
-    const first: number[] = [];
-    for (const [i, sequence] of sequences.entries()) {
-      first.push(await stepper.prefill(sequence, randomTokens(contextTokens, vocab, i + 1), 512, true));
+    await alone.begin(load);
+    const turnMs = Math.min(load.turnMs, (load.capacity / 10) * (await alone.steps(trialSteps)));
+    const watched = await serving.watch(turnMs);
+    let steps = Math.round(turnMs / watched.nativeMs); // of a turn, more or less
+    await alone.steps(steps); // as the server has just done
+    let before = await alone.steps(steps);
+    let turn = await serving.turn(turnMs);
+    let after = await alone.steps(steps);
+    for (let length = load.prompt + 4 * steps; rounds.length < wanted && length + 2 * steps < load.capacity; ) {
+      const next = await serving.turn(turnMs);
+      steps = next.stepsBefore - turn.stepsBefore;
+      if (steps <= 0) throw new NibbleError('bench_failed', { message: 'the server did nothing' });
+      rounds.push({ wallMs: turn.ms / steps, aloneMs: (before + after) / 2 });
+      length += steps;
+      [before, turn] = [after, next];
+      after = await alone.steps(steps);
     }
-    const start = performance.now();
-    await stepper.decode(sequences, first, steps);
-    return (performance.now() - start) / steps;
+    // A model of microseconds has no time for turns.
+    if (rounds.length === 0) rounds.push({ wallMs: watched.wallMs, aloneMs: before });
+    return { watched, rounds };
   } finally {
-    stepper.closeAll(sequences);
+    alone.end();
+    await serving.end();
   }
 }
 
-/** A window of the server between two of the addon alone, ms per step: what drifts slowly is the same on both sides. */
-type Round = { readonly window: Window; readonly aloneMs: number };
-
-function describe(batch: number, rounds: readonly Round[]) {
+function describe(batch: number, watched: readonly Watched[], rounds: readonly Round[]) {
   const of = (read: (round: Round) => number) => median(rounds.map(read));
   return {
     batch,
     aloneMs: significant(of((round) => round.aloneMs)),
-    nativeMs: significant(of(({ window }) => window.nativeMs)),
-    wallMs: significant(of(({ window }) => window.wallMs)),
+    nativeMs: significant(median(watched.map(({ nativeMs }) => nativeMs))),
+    wallMs: significant(of((round) => round.wallMs)),
     /** Between steps: in which no step ran. */
-    gapShare: significant(
-      of(({ window }) => window.wallMs / window.nativeMs - 1),
-      3,
-    ),
+    gapShare: significant(median(watched.map(({ gapShare }) => gapShare)), 3),
     /** Against the addon alone, within each round. */
-    overheadShare: rounded(spread(rounds.map(({ window, aloneMs }) => window.wallMs / aloneMs - 1)), 3),
+    overheadShare: rounded(spread(rounds.map(({ wallMs, aloneMs }) => wallMs / aloneMs - 1)), 3),
   };
 }
 
 /** The model of a host, without an engine. */
-async function loadAlone({ model, threads, config }: WorkloadHost, slotCount: number): Promise<NativeModel> {
-  const kvBlockCount = Math.ceil((8 * model.contextTokens) / KV_BLOCK_TOKENS);
-  const sizes = { contextTokensMax: model.contextTokens, kvBlockCount, slotCount };
+async function loadAlone(host: WorkloadHost, slotCount: number, poolTokens: number): Promise<NativeModel> {
+  const { model, threads, config } = host;
+  const sizes = { contextTokensMax: model.contextTokens, kvBlockCount: poolTokens / KV_BLOCK_TOKENS, slotCount };
   const { activations, kv } = config;
   return loadNativeModel(await readModelFile(model.path), { threads, activations, kv, ...sizes });
 }
 
+/** Memory that was never touched costs the step that writes it more than all of JavaScript: prompts fill the pool. */
+async function touchPool(server: ServerProcess, vocab: number, tokens: number): Promise<void> {
+  const headers = { 'content-type': 'application/json' };
+  for (let at = 0; at < tokens; at += streamTokens - 2) {
+    const body = JSON.stringify(completionBody(randomTokens(streamTokens - 2, vocab, 1000 + at), 1));
+    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    await response.text();
+    if (!response.ok) throw new NibbleError('bench_failed', { message: `a prompt got status ${response.status}` });
+  }
+}
+
 export const overhead: Workload = async (host, flags) => {
   const { rounds = roundsDefault, concurrency: batches = [1, 32], prompt = promptDefault } = flags;
-  const ms = (flags.seconds ?? secondsDefault) * 1e3;
+  const turnMs = flags.seconds === undefined ? turnMsDefault : flags.seconds * 1e3;
+  const most = Math.max(...batches);
+  const { vocab, contextTokens } = host.model;
+  const pool = Math.max(most * streamTokens, poolTokensMin);
   const progress = createProgress();
-  const server = await host.start(['--max-sequences', String(Math.max(...batches))]);
-  const model = await loadAlone(host, Math.max(...batches));
+  const server = await host.start(['--max-sequences', String(most), '--kv-tokens', String(pool)]);
+  const model = await loadAlone(host, most, pool);
   try {
+    progress.start('memory', 1);
+    await touchPool(server, vocab, pool);
+    const alone = new Alone(model);
     const runs = [];
     for (const batch of batches) {
       progress.start(`${batch} streams`, rounds + 1);
+      const capacity = Math.min(contextTokens, streamTokensMax, Math.floor(pool / batch));
+      const load = { batch, prompt, vocab, capacity, turnMs };
+      await takeTurns(server, alone, load, 1); // warms up
+      const watched: Watched[] = [];
       const measured: Round[] = [];
-      // The first one warms up.
-      const first = await serverWindow(server, host, batch, prompt, ms);
-      let before = await aloneMs(model, host.model.vocab, batch, first);
-      for (let round = 0; round < rounds; round++) {
-        progress.update(round + 1);
-        const window = await serverWindow(server, host, batch, prompt, ms);
-        const after = await aloneMs(model, host.model.vocab, batch, window);
-        measured.push({ window, aloneMs: (before + after) / 2 });
-        before = after;
+      while (measured.length < rounds) {
+        progress.update(measured.length + 1);
+        const more = await takeTurns(server, alone, load, rounds - measured.length);
+        watched.push(more.watched);
+        measured.push(...more.rounds);
       }
-      progress.update(rounds + 1);
-      runs.push(describe(batch, measured));
+      runs.push(describe(batch, watched, measured));
     }
     return { text: tableOf(runs), result: { promptTokens: prompt, rounds, runs } };
   } finally {

@@ -2,7 +2,7 @@
  * The thread of `streams.ts`: reads streams and looks at nothing, for clients are elsewhere in earnest: on a small
  * machine they would take as much from the engine's threads as the server does.
  */
-import { type ClientRequest, request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 
 /** One body for each stream. */
@@ -33,26 +33,40 @@ function rest(): void {
   setImmediate(rest);
 }
 
+const HEAD_END = '\r\n\r\n';
 const chunkMs = bodies.map((): number[] => []);
 let silent = bodies.length;
-const sent = bodies.map((body, i): ClientRequest => {
-  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
-  const one = request(`${url}/v1/completions`, { method: 'POST', headers });
-  one.on('error', (error) => say({ kind: 'failed', message: error.message }));
-  one.on('response', (response) => {
-    if (response.statusCode !== 200) say({ kind: 'failed', message: `status ${response.statusCode}` });
-    response.on('error', () => undefined); // cut by `stop`
-    response.on('data', () => {
-      if (chunkMs[i]?.push(nowMs()) === 1 && --silent === 0) say({ kind: 'started' });
-    });
+
+/** Notes when something behind the head of an answer comes. Bytes aren't looked at: that would be a client's work. */
+function listen(socket: Socket, times: number[]): void {
+  let head: string | null = '';
+  socket.on('data', (data: Buffer) => {
+    if (head !== null) {
+      head += data.toString('latin1');
+      const end = head.indexOf(HEAD_END);
+      if (end < 0) return;
+      if (!head.startsWith('HTTP/1.1 200 ')) say({ kind: 'failed', message: head.slice(0, head.indexOf('\r\n')) });
+      const isEmpty = end + HEAD_END.length === head.length;
+      head = null;
+      if (isEmpty) return;
+    }
+    if (times.push(nowMs()) === 1 && --silent === 0) say({ kind: 'started' });
   });
-  one.end(body);
-  return one;
+}
+
+const { hostname, port, host } = new URL(url);
+const sockets = bodies.map((body, i): Socket => {
+  const socket = connect(Number(port), hostname);
+  socket.on('error', (error) => say({ kind: 'failed', message: error.message }));
+  listen(socket, chunkMs[i] ?? []);
+  const headers = ['content-type: application/json', `content-length: ${Buffer.byteLength(body)}`].join('\r\n');
+  socket.write(`POST /v1/completions HTTP/1.1\r\nhost: ${host}\r\n${headers}\r\n\r\n${body}`);
+  return socket;
 });
 
 if (rests) rest();
 
 parentPort?.once('message', () => {
-  for (const one of sent) one.destroy();
+  for (const socket of sockets) socket.destroy();
   say({ kind: 'stopped', chunkMs });
 });
