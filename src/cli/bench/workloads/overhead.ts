@@ -24,6 +24,7 @@ import type { Workload, WorkloadHost } from './types.js';
 const promptDefault = 64;
 const roundsDefault = 11;
 const turnMsDefault = 900;
+const settleMs = 50;
 /** The server's KV pool is small, so that a few prompts have used all of it: tokens for each stream, and at least. */
 const streamTokens = 768;
 const poolTokensMin = 4096;
@@ -37,21 +38,29 @@ class Serving {
   readonly #server: ServerProcess;
   readonly #streams: RunningStreams;
   readonly #batch: number;
+  /** Steps that the server had done before. */
+  readonly #stepsBefore: number;
 
-  private constructor(server: ServerProcess, streams: RunningStreams, batch: number) {
+  private constructor(server: ServerProcess, streams: RunningStreams, batch: number, stepsBefore: number) {
     this.#server = server;
     this.#streams = streams;
     this.#batch = batch;
+    this.#stepsBefore = stepsBefore;
   }
 
-  /** Starts the streams, which then run. */
+  /** Starts the streams, and stops the server when something of each has come. */
   static async begin(server: ServerProcess, { batch, prompt, vocab, capacity }: Load): Promise<Serving> {
     const prompts = { tokens: prompt, vocab, outputTokens: capacity - prompt };
-    return new Serving(server, await runStreams(server.url, { count: batch, rests: true }, prompts), batch);
+    const before = await scrape(server.url);
+    const streams = await runStreams(server.url, { count: batch, rests: true }, prompts);
+    process.kill(server.pid, 'SIGSTOP');
+    return new Serving(server, streams, batch, before.sum('nibble_steps_total'));
   }
 
-  /** How long no step runs, as a share of steps, and their length; then the server is stopped. */
+  /** Lets the server run for a while, and says how long no step runs. */
   async watch(ms: number): Promise<Watched> {
+    process.kill(this.#server.pid, 'SIGCONT');
+    await sleep(settleMs); // the step in which it was stopped counts that time as its own
     const before = await scrape(this.#server.url);
     await sleep(ms);
     const after = await scrape(this.#server.url);
@@ -70,8 +79,8 @@ class Serving {
   }
 
   /**
-   * Lets the server run for a while. `stepsBefore`: how many steps it had done right after it was let go; what it did
-   * in the turn is told by the next one, as a scrape then meets the same moment.
+   * Lets the server run for a while. `stepsBefore`: steps of these streams right after it was let go; what it did in
+   * the turn is told by the next one, as a scrape then meets the same moment.
    */
   async turn(ms: number): Promise<{ readonly stepsBefore: number; readonly ms: number }> {
     const asked = fetchScrape(this.#server.url);
@@ -81,7 +90,7 @@ class Serving {
     const [raw] = await Promise.all([asked, sleep(ms)]);
     process.kill(this.#server.pid, 'SIGSTOP');
     const time = performance.now() - start;
-    return { stepsBefore: readScrape(raw).sum('nibble_steps_total'), ms: time };
+    return { stepsBefore: readScrape(raw).sum('nibble_steps_total') - this.#stepsBefore, ms: time };
   }
 
   async end(): Promise<void> {
@@ -122,6 +131,11 @@ class Alone {
     return ms;
   }
 
+  /** Goes on until its sequences are as long as those of the server, if they aren't longer. */
+  async catchUp(tokens: number): Promise<void> {
+    await this.steps(tokens - (this.#sequences[0]?.cachedTokens ?? 0));
+  }
+
   end(): void {
     this.#stepper.closeAll(this.#sequences);
     this.#sequences = [];
@@ -129,7 +143,7 @@ class Alone {
 }
 
 type Watched = { readonly nativeMs: number; readonly wallMs: number; readonly gapShare: number };
-/** A turn of the server between two of the addon alone, ms per step. */
+/** A turn of the server and one of the addon alone, on texts of the same length; ms per step. */
 type Round = { readonly wallMs: number; readonly aloneMs: number };
 
 type Load = {
@@ -147,24 +161,22 @@ async function takeTurns(server: ServerProcess, alone: Alone, load: Load, wanted
   const serving = await Serving.begin(server, load);
   try {
     await alone.begin(load);
-    const turnMs = Math.min(load.turnMs, (load.capacity / 10) * (await alone.steps(trialSteps)));
+    const trialMs = await alone.steps(trialSteps);
+    const turnMs = Math.min(load.turnMs, (load.capacity / 10) * trialMs);
     const watched = await serving.watch(turnMs);
     let steps = Math.round(turnMs / watched.nativeMs); // of a turn, more or less
-    await alone.steps(steps); // as the server has just done
-    let before = await alone.steps(steps);
     let turn = await serving.turn(turnMs);
-    let after = await alone.steps(steps);
-    for (let length = load.prompt + 4 * steps; rounds.length < wanted && length + 2 * steps < load.capacity; ) {
+    while (rounds.length < wanted && load.prompt + turn.stepsBefore + 3 * steps < load.capacity) {
+      await alone.catchUp(load.prompt + turn.stepsBefore);
+      const aloneMs = await alone.steps(steps);
       const next = await serving.turn(turnMs);
       steps = next.stepsBefore - turn.stepsBefore;
       if (steps <= 0) throw new NibbleError('bench_failed', { message: 'the server did nothing' });
-      rounds.push({ wallMs: turn.ms / steps, aloneMs: (before + after) / 2 });
-      length += steps;
-      [before, turn] = [after, next];
-      after = await alone.steps(steps);
+      rounds.push({ wallMs: turn.ms / steps, aloneMs });
+      turn = next;
     }
     // A model of microseconds has no time for turns.
-    if (rounds.length === 0) rounds.push({ wallMs: watched.wallMs, aloneMs: before });
+    if (rounds.length === 0) rounds.push({ wallMs: watched.wallMs, aloneMs: trialMs });
     return { watched, rounds };
   } finally {
     alone.end();
