@@ -27,7 +27,7 @@ const turnMsDefault = 900;
 const settleMs = 50;
 /** The server's KV pool is small, so that a few prompts have used all of it: tokens for each stream, and at least. */
 const streamTokens = 768;
-const poolTokensMin = 4096;
+const poolTokensMin = 16_384;
 /** Behind a longer text a step takes longer, and what is added weighs less: streams begin anew at this length. */
 const streamTokensMax = 4096;
 /** Steps that tell how long a turn may be. */
@@ -49,8 +49,8 @@ class Serving {
   }
 
   /** Starts the streams, and stops the server when something of each has come. */
-  static async begin(server: ServerProcess, { batch, prompt, vocab, capacity }: Load): Promise<Serving> {
-    const prompts = { tokens: prompt, vocab, outputTokens: capacity - prompt };
+  static async begin(server: ServerProcess, { batch, prompt, vocab, room }: Load): Promise<Serving> {
+    const prompts = { tokens: prompt, vocab, outputTokens: room - prompt };
     const before = await scrape(server.url);
     const streams = await runStreams(server.url, { count: batch, rests: true }, prompts);
     process.kill(server.pid, 'SIGSTOP');
@@ -60,7 +60,7 @@ class Serving {
   /** Lets the server run for a while, and says how long no step runs. */
   async watch(ms: number): Promise<Watched> {
     process.kill(this.#server.pid, 'SIGCONT');
-    await sleep(settleMs); // the step in which it was stopped counts that time as its own
+    await sleep(Math.min(settleMs, ms)); // the step in which it was stopped counts that time as its own
     const before = await scrape(this.#server.url);
     await sleep(ms);
     const after = await scrape(this.#server.url);
@@ -104,15 +104,15 @@ class Alone {
   readonly #stepper: Stepper;
   #sequences: readonly DirectSequence[] = [];
   #last: readonly number[] = [];
-  #capacity = 0;
+  #room = 0;
 
   constructor(model: NativeModel) {
     this.#stepper = new Stepper(model);
   }
 
-  async begin({ batch, prompt, vocab, capacity }: Load): Promise<void> {
-    this.#sequences = Array.from({ length: batch }, () => this.#stepper.open(capacity));
-    this.#capacity = capacity;
+  async begin({ batch, prompt, vocab, room }: Load): Promise<void> {
+    this.#sequences = Array.from({ length: batch }, () => this.#stepper.open(room));
+    this.#room = room;
     const last: number[] = [];
     for (const [i, sequence] of this.#sequences.entries()) {
       last.push(await this.#stepper.prefill(sequence, randomTokens(prompt, vocab, i + 1), 512, true));
@@ -122,7 +122,7 @@ class Alone {
 
   /** Goes on for so many steps, as far as there is room; ms per step. */
   async steps(wanted: number): Promise<number> {
-    const count = Math.min(wanted, this.#capacity - (this.#sequences[0]?.cachedTokens ?? 0));
+    const count = Math.min(wanted, this.#room - (this.#sequences[0]?.cachedTokens ?? 0));
     if (count <= 0) return 0;
     const start = performance.now();
     const sampled = await this.#stepper.decode(this.#sequences, this.#last, count);
@@ -150,7 +150,8 @@ type Load = {
   readonly batch: number;
   readonly prompt: number;
   readonly vocab: number;
-  /** Tokens that each stream has room for. */
+  /** Tokens that each stream has room for, and at how many it is cut. */
+  readonly room: number;
   readonly capacity: number;
   readonly turnMs: number;
 };
@@ -233,8 +234,9 @@ export const overhead: Workload = async (host, flags) => {
     const runs = [];
     for (const batch of batches) {
       progress.start(`${batch} streams`, rounds + 1);
-      const capacity = Math.min(contextTokens, streamTokensMax, Math.floor(pool / batch));
-      const load = { batch, prompt, vocab, capacity, turnMs };
+      const room = Math.min(contextTokens, Math.floor(pool / batch));
+      const capacity = Math.min(room, streamTokensMax);
+      const load = { batch, prompt, vocab, room, capacity, turnMs };
       await takeTurns(server, alone, load, 1); // warms up
       const watched: Watched[] = [];
       const measured: Round[] = [];
