@@ -68,7 +68,7 @@ for (const kv of ['f16', 'kv4'] satisfies KvFormat[]) {
   test(`${kv}: in company, with prefix hits and preemptions, as one by one without`, async () => {
     const plain = await run(kv, { sequencesMax: 1 }, 1);
     assert.equal(plain.speculation.drafts, 0);
-    const guessing = await run(kv, { speculates: true, kvBlockCount: 50, stepTokensMax: 100 }, 2);
+    const guessing = await run(kv, { speculates: true, kvBlockCount: 30, stepTokensMax: 100 }, 2);
     assert.deepEqual(guessing.results, plain.results);
     const { draftTokens, acceptedTokens } = guessing.speculation;
     assert.ok(acceptedTokens > 100 && draftTokens > acceptedTokens + 20, `${acceptedTokens} of ${draftTokens}`);
